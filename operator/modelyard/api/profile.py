@@ -1,0 +1,48 @@
+"""Profiles: what the platform team decides for everybody, read from one ConfigMap that the chart renders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from modelyard.api.base import ApiModel
+from modelyard.api.trainingjob import EnvVar, Resources
+from modelyard.api.values import Quantity
+
+
+class ProfileStorage(ApiModel):
+    """Storage of jobs that name none."""
+
+    uri: str | None = Field(None, pattern=r"^pvc://.+", description="A shared claim. Unset: one claim per job.")
+    size: Quantity = Field("20Gi", description="Size of a job's own claim.")
+    storage_class_name: str | None = Field(None, description="Unset: the cluster's default class.")
+    access_modes: list[str] = Field(default_factory=lambda: ["ReadWriteMany"], min_length=1)
+
+
+class Profile(ApiModel):
+    """Defaults and placement of the jobs that name this profile."""
+
+    trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
+    agent_image: str = Field(description="Image that carries the agent into users' own images.")
+    image_pull_policy: str = Field("IfNotPresent")
+    image_pull_secrets: list[str] = Field(default_factory=list)
+    resources: Resources = Field(
+        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}), description="Per training pod."
+    )
+    prepare_resources: Resources = Field(
+        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}), description="Of the preparation pod."
+    )
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    priority_class_name: str | None = None
+    env: list[EnvVar] = Field(default_factory=list, description="For every pod: HF_ENDPOINT, HTTPS_PROXY …")
+    storage: ProfileStorage = Field(default_factory=ProfileStorage)
+    termination_grace_period_seconds: int = Field(120, ge=1, le=3600)
+    max_process_restarts: int = Field(3, ge=0, le=100, description="In-place restarts of processes per attempt.")
+
+
+class Settings(ApiModel):
+    """Everything the plans need to know that no object of a user's says."""
+
+    profiles: dict[str, Profile]

@@ -1,0 +1,167 @@
+"""TrainingJob's status: what the operator writes back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from modelyard.api.base import ApiModel
+from modelyard.api.conditions import Condition
+
+Phase = Literal[
+    "Pending", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspended", "Succeeded", "Failed"
+]
+Cause = Literal["Finished", "UserError", "Infrastructure", "Preempted", "Suspended", "DeadlineExceeded"]
+Time = str
+
+
+class Progress(ApiModel):
+    """How far the training is. Written at most every ten seconds."""
+
+    step: int = Field(description="Optimizer steps done.")
+    max_steps: int | None = Field(None, description="Optimizer steps to do.")
+    epoch: float | None = Field(None, description="Passes over the training split done.")
+    percent: int | None = Field(None, description="step of maxSteps, rounded down.")
+    step_seconds: float | None = Field(None, description="Seconds per step, lately.")
+    samples_per_second: float | None = Field(None, description="Rows per second over all processes, lately.")
+    tokens_per_second: float | None = Field(None, description="Tokens per second over all processes, lately.")
+    estimated_completion_time: Time | None = Field(None, description="When training should end.")
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=32, description="Last value of each metric.")
+
+
+class Nodes(ApiModel):
+    """Pods of the running attempt."""
+
+    desired: int = Field(description="Pods that should train.")
+    ready: int = Field(description="Pods that run.")
+
+
+class Removed(ApiModel):
+    """Rows that one step removed for one reason."""
+
+    step: str = Field(max_length=128, description="Step, as 1.deduplicate.exact.")
+    reason: str = Field(max_length=128, description="Why.")
+    rows: int = Field(description="How many.")
+
+
+class DataStatus(ApiModel):
+    """The prepared data."""
+
+    digest: str = Field(max_length=128, description="Content address of the prepared data.")
+    rows_in: int = Field(description="Rows read.")
+    rows_out: int = Field(description="Rows left.")
+    removed: list[Removed] = Field(default_factory=list, max_length=64, description="What was removed and why.")
+    splits: dict[str, int] = Field(default_factory=dict, max_length=3, description="Rows per split.")
+    report_uri: str | None = Field(None, max_length=2048, description="The full report.")
+    cache_hit: bool = Field(False, description="Whether an earlier job had prepared the same.")
+    model_digest: str | None = Field(None, max_length=128, description="Content address of the base model.")
+    model_revision: str | None = Field(None, max_length=256, description="Commit that a hf:// revision was resolved to.")
+
+
+class CheckpointStatus(ApiModel):
+    """One checkpoint."""
+
+    step: int = Field(description="Optimizer steps it holds.")
+    uri: str = Field(max_length=2048, description="Where it lies.")
+    time: Time | None = Field(None, description="When it was saved.")
+    verified: bool = Field(False, description="Whether all its files were read back and hashed.")
+    world_size: int | None = Field(None, description="Processes that saved it.")
+    save_seconds: float | None = Field(None, description="How long saving took.")
+    metric: str | None = Field(None, max_length=64, description="Metric it was chosen by.")
+    value: float | None = Field(None, description="Value of that metric.")
+
+
+class Checkpoints(ApiModel):
+    """The checkpoints that count."""
+
+    last: CheckpointStatus | None = Field(None, description="The newest verified one.")
+    best: CheckpointStatus | None = Field(None, description="The best by the gate's metric.")
+
+
+class Failure(ApiModel):
+    """The first failure of an attempt."""
+
+    reason: str = Field(max_length=128, description="One word why.")
+    message: str = Field("", max_length=1024, description="What happened and what to do.")
+    node: str | None = Field(None, max_length=253, description="Node of the failed pod.")
+    pod: str | None = Field(None, max_length=253, description="The failed pod.")
+    rank: int | None = Field(None, description="The failed rank.")
+    exit_code: int | None = Field(None, description="Its exit code.")
+    excerpt: str | None = Field(None, max_length=2048, description="Last lines of its log.")
+
+
+class Attempt(ApiModel):
+    """One set of pods, from start to end."""
+
+    index: int = Field(description="Counts from 1.")
+    cause: Cause | None = Field(None, description="Why it ended. Unset while it runs.")
+    start_time: Time | None = Field(None, description="When its pods were asked for.")
+    end_time: Time | None = Field(None, description="When it ended.")
+    active_seconds: int | None = Field(None, description="Seconds its pods were active.")
+    from_step: int | None = Field(None, description="Step it went on from.")
+    to_step: int | None = Field(None, description="Last step it did.")
+    lost_steps: int | None = Field(None, description="Steps done but not saved when it ended.")
+    failure: Failure | None = Field(None, description="Its failure.")
+
+
+class Counters(ApiModel):
+    """How often what went wrong, over the whole job."""
+
+    user_failures: int = Field(0, description="Failures of the training code.")
+    infra_failures: int = Field(0, description="Lost nodes, evictions and the like.")
+    preemptions: int = Field(0, description="Pods asked to stop that saved first.")
+    process_restarts: int = Field(0, description="Restarts of processes inside running pods.")
+
+
+class GateStatus(ApiModel):
+    """What the gate saw."""
+
+    metric: str = Field(max_length=64, description="The metric.")
+    value: float | None = Field(None, description="Its value on the validation split. Unset where it was not a number.")
+    threshold: float | None = Field(None, description="The bound.")
+    passed: bool = Field(description="Whether the value is within the bound.")
+
+
+class Evaluation(ApiModel):
+    """Metrics of one model on the two splits kept out of training."""
+
+    validation: dict[str, float] = Field(default_factory=dict, max_length=32, description="On the validation split.")
+    test: dict[str, float] = Field(default_factory=dict, max_length=32, description="On the test split.")
+
+
+class ModelStatus(ApiModel):
+    """The trained model."""
+
+    uri: str = Field(max_length=2048, description="Its folder, a plain Hugging Face one.")
+    digest: str = Field(max_length=128, description="Content address of its files.")
+    card_uri: str | None = Field(None, max_length=2048, description="Its model card.")
+    evaluation: Evaluation | None = Field(None, description="Metrics of the trained model.")
+    baseline: Evaluation | None = Field(None, description="Metrics before training, if training.args.eval_on_start is set.")
+
+
+class TrainingJobStatus(ApiModel):
+    """Everything the operator knows about the job."""
+
+    observed_generation: int = Field(-1, description="Generation of the spec that this status speaks of.")
+    phase: Phase | None = Field(None, description="A summary for people; derived from the conditions.")
+    conditions: list[Condition] = Field(
+        default_factory=list, max_length=16, description="What holds and why.", json_schema_extra={"list_map_keys": ["type"]}
+    )
+    start_time: Time | None = Field(None, description="When the first pod was asked for.")
+    completion_time: Time | None = Field(None, description="When the job ended.")
+    retry_time: Time | None = Field(None, description="When the next attempt starts.")
+    progress: Progress | None = Field(None, description="How far the training is.")
+    nodes: Nodes | None = Field(None, description="Pods of the running attempt.")
+    data: DataStatus | None = Field(None, description="The prepared data.")
+    checkpoints: Checkpoints | None = Field(None, description="The checkpoints that count.")
+    attempts: list[Attempt] = Field(
+        default_factory=list, max_length=20, description="The latest attempts, newest last.",
+        json_schema_extra={"list_map_keys": ["index"]},
+    )  # fmt: skip
+    attempt: int = Field(0, description="Index of the current or last attempt.")
+    prepare_attempt: int = Field(0, description="Index of the current or last preparation.")
+    active_seconds: int = Field(0, description="Seconds that pods of ended attempts were active.")
+    counters: Counters | None = Field(None, description="How often what went wrong.")
+    gate: GateStatus | None = Field(None, description="What the gate saw.")
+    model: ModelStatus | None = Field(None, description="The trained model.")

@@ -1,0 +1,1 @@
+"""The API server: client, watches, Lease. The only package that imports kopf and kubernetes."""

@@ -1,0 +1,50 @@
+"""Exit codes, outcomes, names of environment variables and ports. Standard library only, Python 3.8."""
+
+CONTRACT_VERSION = 1
+
+# Exit codes of a pod's main container.
+EXIT_OK = 0
+EXIT_USER_ERROR = 2  # configuration or user code; never cured by a retry of the same thing
+EXIT_TEMPORARY = 75  # EX_TEMPFAIL: something outside failed; retried
+EXIT_STOPPED = 143  # stopped on request after a verified save (or with nothing to save)
+
+# Outcomes of an attempt, in its result.
+SUCCEEDED = "succeeded"
+GATE_FAILED = "gateFailed"
+PREEMPTED = "preempted"  # asked to stop; everything up to the last step is saved
+FAILED = "failed"
+OUTCOMES = (SUCCEEDED, GATE_FAILED, PREEMPTED, FAILED)
+
+# Environment of every pod.
+ENV_STAGE = "MODELYARD_STAGE"  # prepare | train | collect
+ENV_RUN_CONFIG = "MODELYARD_RUN_CONFIG"  # path of the run config (JSON)
+ENV_STORAGE = "MODELYARD_STORAGE"  # root of the storage layout
+ENV_RUN_DIR = "MODELYARD_RUN_DIR"  # runs/<namespace>/<job>-<uid8>, below the storage root
+ENV_RUNTIME_DIR = "MODELYARD_RUNTIME_DIR"  # pod-local folder shared by agent and processes: results, stop request
+ENV_AGENT_PORT = "MODELYARD_AGENT_PORT"
+ENV_GRACE_SECONDS = "MODELYARD_GRACE_SECONDS"  # the pod's termination grace period
+# Environment of train pods.
+ENV_ATTEMPT = "MODELYARD_ATTEMPT"
+ENV_DATASET = "MODELYARD_DATASET"  # datasets/<digest>, below the storage root
+ENV_MODEL = "MODELYARD_MODEL"  # hub/<digest>, below the storage root
+ENV_NUM_NODES = "MODELYARD_NUM_NODES"
+ENV_NUM_PROC = "MODELYARD_NUM_PROC_PER_NODE"  # a number or auto (torchrun's)
+ENV_MASTER_ADDR = "MODELYARD_MASTER_ADDR"  # DNS name of rank 0's pod
+ENV_RDZV_PORT = "MODELYARD_RDZV_PORT"
+ENV_MAX_PROCESS_RESTARTS = "MODELYARD_MAX_PROCESS_RESTARTS"
+
+AGENT_PORT = 9400
+RDZV_PORT = 29400
+
+# Files in the runtime folder, written by temp + rename.
+STOP_FILE = "stop"  # exists: all ranks shall agree on a step, save and leave
+RESULT_FILE = "result.json"  # the process's own result (a TrainResult or PrepareResult)
+FATAL_FILE = "fatal.json"  # a user error that no restart cures: the agent stops torchrun at once
+
+RUN_CONFIG_PATH = "/modelyard/run/run.json"
+STORAGE_PATH = "/modelyard/storage"
+RUNTIME_PATH = "/modelyard/runtime"
+SOURCES_PATH = "/modelyard/sources"  # pvc/<claim> and configmap/<name> are mounted below it, read-only
+AGENT_PATH = "/opt/modelyard/agent.pyz"
+TERMINATION_PATH = "/dev/termination-log"
+TERMINATION_LIMIT = 4096  # bytes that the kubelet keeps

@@ -1,0 +1,41 @@
+"""Where everything lies below the storage root. Standard library only, Python 3.8."""
+
+CHECKPOINT_MANIFEST = "manifest.json"
+RESULT = "result.json"
+REPORT = "report.json"
+MODEL_MANIFEST = "modelyard.json"
+
+
+def run_dir(namespace: str, job: str, uid: str) -> str:
+    """Folder of one TrainingJob. The uid keeps a job apart from an earlier one of the same name."""
+    return "runs/{}/{}-{}".format(namespace, job, uid.replace("-", "")[:8])
+
+
+def attempt_dir(run: str, attempt: int) -> str:
+    """Attempts write under their own index, so that a zombie can't overwrite its successor's files."""
+    return "{}/a{}".format(run, attempt)
+
+
+def checkpoint_dir(run: str, attempt: int, step: int) -> str:
+    """One checkpoint; it exists once its manifest does."""
+    return "{}/checkpoint-{}".format(attempt_dir(run, attempt), step)
+
+
+def model_dir(run: str) -> str:
+    """The trained model, a Hugging Face folder."""
+    return run + "/model"
+
+
+def log_dir(run: str) -> str:
+    """Logs of all attempts: a<attempt>-node<index>.log."""
+    return run + "/logs"
+
+
+def dataset_dir(digest: str) -> str:
+    """Prepared data: train/, validation/, test/ (Arrow), report.json, removed/."""
+    return "datasets/" + digest
+
+
+def hub_dir(digest: str) -> str:
+    """A base model, content-addressed."""
+    return "hub/" + digest

@@ -1,0 +1,1 @@
+"""Reads progress from pods and hands it to the engine as facts."""

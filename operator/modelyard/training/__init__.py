@@ -1,0 +1,1 @@
+"""TrainingJob: plan.py and one file per policy."""
