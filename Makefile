@@ -1,0 +1,82 @@
+# Modelyard. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE    := $(or $(MODELYARD_CACHE),$(HOME)/.cache/modelyard)
+VENV     := $(CACHE)/venv
+PY       := $(VENV)/bin/python
+CLUSTER  := python3 -m tests.cluster
+NAME     ?= default
+PYTEST   := $(PY) -m pytest
+
+export PYTHONPATH := operator:images/trainer:images/agent
+
+##@ Start here
+.PHONY: help demo demo-down
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: venv ## From nothing to a trained model: cluster, images, chart, data, training
+	$(PY) -m examples.demo up
+
+demo-down: ## Remove what the demo installed; the cluster stays
+	python3 -m examples.demo down
+
+##@ Cluster and images
+.PHONY: cluster-up cluster-down cluster-status images load
+cluster-up: ## Start the local cluster (kind where Docker runs, else real Kubernetes as plain processes)
+	$(CLUSTER) up --name $(NAME)
+
+cluster-down: ## Stop it; WIPE=1 also removes its objects and volumes
+	$(CLUSTER) down --name $(NAME) $(if $(WIPE),--wipe)
+
+cluster-status: ## Show what runs
+	$(CLUSTER) status --name $(NAME)
+
+images: ## Build the images whose inputs changed
+	python3 images/build.py all
+
+load: images ## Build, and load the images into the cluster
+	python3 images/build.py all --load $(NAME)
+
+##@ Development
+.PHONY: venv run generate verify format lint
+venv: ## The development environment, from the hashed lock files
+	python3 requirements/install.py $(VENV)
+
+run: venv ## Run the operator from the checkout against KUBECONFIG
+	$(PY) -m modelyard run $(ARGS)
+
+generate: venv ## Regenerate crds/, the chart's copy and the API reference
+	$(PY) -m modelyard.api.generate
+
+format: venv ## Format the code
+	$(VENV)/bin/ruff format operator images tests examples requirements
+	$(VENV)/bin/ruff check --fix operator images tests examples requirements
+
+lint: venv ## ruff, mypy --strict, import contracts
+	$(VENV)/bin/ruff check operator images tests examples requirements
+	$(VENV)/bin/ruff format --check operator images tests examples requirements
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+verify: lint ## Everything that must be true of a commit and needs no cluster
+	$(PY) -m modelyard.api.generate --check
+	$(PYTEST) tests/unit
+
+##@ Tests and measurements
+.PHONY: test test-unit test-apiserver test-e2e bench
+test: verify test-apiserver test-e2e ## All tests: static checks, unit, real kube-apiserver, real pods
+
+test-unit: venv ## Pure tests
+	$(PYTEST) tests/unit
+
+test-apiserver: venv ## Against a real kube-apiserver without nodes
+	$(PYTEST) tests/apiserver
+
+test-e2e: venv ## With real pods that really train
+	$(PYTEST) tests/e2e
+
+bench: venv ## Measure; prints a table and stores JSON under build/bench
+	$(PY) -m tests.bench $(ARGS)
