@@ -15,7 +15,7 @@ export PYTHONPATH := operator:images/trainer:images/agent
 ##@ Start here
 .PHONY: help demo demo-down
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## From nothing to a trained model: cluster, images, chart, data, training
 	$(PY) -m examples.demo up
