@@ -1,0 +1,111 @@
+"""Whatever dies, training goes on from the newest verified checkpoint and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.jobs import classification
+from tests.e2e.storage import Reader
+
+STEPS = 60
+
+
+def slow(**changes: Any) -> dict[str, Any]:
+    """Two pods, long enough to be interrupted: a step takes some tenths of a second."""
+    spec = classification(steps=STEPS, nodes=2, **changes)
+    spec["training"] = {**spec["training"], "globalBatchSize": 32, "seed": 11}
+    spec["model"] = {"config": {**spec["model"]["config"], "hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 1024}}
+    return spec
+
+
+def losses(reader: Reader) -> list[tuple[int, float]]:
+    """(step, loss) as the trainer's own history has them."""
+    history = json.loads(reader.read("model/trainer_state.json"))["log_history"]
+    return [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(kube: Kube, reviews: None, read_run: Callable[[TrainingJob], Reader]) -> list[tuple[int, float]]:
+    """The loss curve of a run that nothing happened to."""
+    job = TrainingJob(kube, "undisturbed", slow()).create()
+    job.wait_succeeded(300)
+    curve = losses(read_run(job))
+    job.delete()
+    assert len(curve) == STEPS
+    return curve
+
+
+def test_a_deleted_pod_costs_no_step_and_leaves_the_loss_curve_as_it_was(
+    kube: Kube, undisturbed: list[tuple[int, float]], read_run: Callable[[TrainingJob], Reader]
+) -> None:
+    job = TrainingJob(kube, "preempted", slow()).create()
+    job.wait_step(15)
+    victim = kube.pods(job.name)[-1]["metadata"]["name"]
+    kube.delete("pod", victim)
+    status = job.wait_succeeded(300)
+    first, second = status["attempts"][-2:]
+    assert first["cause"] == "Preempted"
+    assert first["lostSteps"] == 0
+    assert first["toStep"] >= 15
+    assert second["fromStep"] == first["toStep"]
+    assert status["counters"]["preemptions"] == 1
+    assert status["counters"]["userFailures"] == 0
+    curve = losses(read_run(job))
+    assert [step for step, _ in curve] == [step for step, _ in undisturbed]
+    assert [loss for _, loss in curve] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
+    job.delete()
+
+
+def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_is_passed_over(
+    kube: Kube, undisturbed: list[tuple[int, float]], read_run: Callable[[TrainingJob], Reader]
+) -> None:
+    job = TrainingJob(kube, "killed", slow(checkpoint={"every": {"steps": 10}, "keepLast": 3})).create()
+    job.wait_step(24)
+    saved = job.wait("a verified checkpoint", lambda s: s.get("checkpoints", {}).get("last", {}).get("step", 0) >= 20, 60)
+    reader = read_run(job)
+    attempt = saved["attempt"]
+    # Torn by hand: newer than every good one, and without a manifest or with a file cut short.
+    reader.execute(
+        f"import shutil, os; d = 'a{attempt}/checkpoint-'; shutil.copytree(d + '20', d + '25'); "
+        "os.truncate(d + '25/model.safetensors', 100) if os.path.exists(d + '25/model.safetensors') else "
+        "os.remove(d + '25/trainer_state.json')"
+    )
+    pod = next(p["metadata"]["name"] for p in kube.pods(job.name) if "-1-1-" in p["metadata"]["name"])
+    kube.execute(
+        pod, "python3", "-c",
+        "import os, signal\n"
+        "ranks = [p for p in os.listdir('/proc') if p.isdigit() and p != str(os.getpid())\n"
+        "         and b'modelyard_trainer.train' in open(f'/proc/{p}/cmdline', 'rb').read()\n"
+        "         and b'torch.distributed.run' not in open(f'/proc/{p}/cmdline', 'rb').read()\n"
+        "         and b'agent.pyz' not in open(f'/proc/{p}/cmdline', 'rb').read()]\n"
+        "assert ranks, 'no rank runs here'\n"
+        "[os.kill(int(p), signal.SIGKILL) for p in ranks]",
+    )  # fmt: skip
+    status = job.wait_succeeded(300)
+    restarts = status["counters"]["processRestarts"] + status["counters"]["userFailures"] + status["counters"]["infraFailures"]
+    assert restarts >= 1
+    resumed = status["attempts"][-1]["fromStep"]
+    assert resumed >= 20
+    assert resumed != 25
+    assert [loss for _, loss in losses(reader)] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
+    job.delete()
+
+
+def test_the_operator_may_be_away_while_the_job_ends(kube: Kube, reviews: None, operator: Any) -> None:
+    job = TrainingJob(kube, "unattended", classification(steps=60, nodes=2)).create()
+    job.wait_step(5)
+    operator.kill()
+    try:
+        operator.wait_job_complete(kube, f"{job.name}-train-1", 180)
+    finally:
+        operator.start()
+    status = job.wait_succeeded(60)
+    assert status["progress"]["step"] == 60
+    assert status["attempt"] == 1
+    assert status["model"]["digest"]
+    job.delete()

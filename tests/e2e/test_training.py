@@ -1,0 +1,68 @@
+"""A manifest becomes a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from tests.e2e.harness import Kube, TrainingJob, condition, is_true
+from tests.e2e.jobs import SMALL_POD, TINY_LLAMA, stories
+from tests.e2e.setup import ROOT
+from tests.e2e.storage import Reader
+
+PREDICT = """
+import sys
+sys.path = [p for p in sys.path if "modelyard" not in p]
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+tokenizer = AutoTokenizer.from_pretrained("model")
+model = AutoModelForSequenceClassification.from_pretrained("model")
+classify = pipeline("text-classification", model=model, tokenizer=tokenizer)
+import json
+texts = ["I love this, what a wonderful day, thank you!", "This is horrible, I hate it, worst service ever."]
+print(json.dumps([r["label"] for r in classify(texts)]))
+"""
+
+
+def test_sentiment_reaches_a_useful_f1_and_its_model_loads_in_plain_transformers(
+    kube: Kube, inputs: None, read_run: Callable[[TrainingJob], Reader]
+) -> None:
+    manifest = yaml.safe_load((ROOT / "examples/sentiment/trainingjob.yaml").read_text())
+    job = TrainingJob(kube, "sentiment", manifest["spec"]).create()
+    job.wait("training", lambda s: s.get("phase") == "Training" or is_true(s, "Stalled"), 180)
+    status = job.wait_succeeded(600)
+    trained, baseline = status["model"]["evaluation"], status["model"]["baseline"]
+    assert trained["validation"]["eval_f1"] > baseline["validation"]["eval_f1"] + 0.15
+    assert trained["test"]["eval_f1"] > 0.5
+    assert condition(status, "GatePassed")["status"] == "True"
+    assert status["progress"]["percent"] == 100
+    assert status["data"]["rowsOut"] == sum(status["data"]["splits"].values())
+    labels = json.loads(read_run(job).execute(PREDICT).strip().splitlines()[-1])
+    assert labels == ["positive", "negative"]
+    printed = kube.run("get", "tj", job.name)
+    assert "Succeeded" in printed
+    job.delete()
+
+
+def test_a_causal_model_from_its_configuration_learns_with_zero_2(kube: Kube) -> None:
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stories"}, "data": {"stories.txt": stories()}})
+    spec = {
+        "task": "text-generation",
+        "model": {"config": TINY_LLAMA},
+        "data": {"sources": [{"name": "stories", "uri": "configmap://stories/stories.txt"}]},
+        "training": {
+            "maxSteps": 60, "globalBatchSize": 16, "maxLength": 64, "learningRate": 3e-3,
+            "lrSchedulerType": "cosine", "warmupSteps": 0.1, "evalSteps": 30, "args": {"eval_on_start": True},
+        },
+        "deepspeed": {"zeroStage": 2},
+        "trainer": {"numNodes": 2, "resourcesPerNode": SMALL_POD},
+        "gate": {"metric": "eval_loss", "max": 4.0},
+    }  # fmt: skip
+    job = TrainingJob(kube, "stories", spec).create()
+    status = job.wait_succeeded(300)
+    before, after = status["model"]["baseline"]["validation"], status["model"]["evaluation"]["validation"]
+    assert after["eval_loss"] < before["eval_loss"] - 1.5
+    assert after["eval_perplexity"] == pytest.approx(2.718281828 ** after["eval_loss"], rel=1e-3)
+    job.delete()
