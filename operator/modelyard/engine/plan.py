@@ -30,6 +30,8 @@ class Child:
     dotted paths of `mutable` are brought to their values, as `{"spec.suspend": True}`. A change of anything else
     takes a new name.
     A child that is `detached` gets no owner reference: it outlives its owner and is never pruned.
+    The engine adds the managed-by and owner labels (to the object and to its pod template), the owner reference and
+    the namespace; the manifest needs none of them.
     """
 
     manifest: Manifest
@@ -37,10 +39,19 @@ class Child:
     mutable: Mapping[str, Any] = field(default_factory=dict)
     detached: bool = False
 
+    @property
+    def id(self) -> str:
+        """Kind/name, as `Plan.keep` and `Seen.rejections` name children."""
+        return f"{self.manifest['kind']}/{self.manifest['metadata']['name']}"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes Event on the custom resource; emitted once per transition, after the status is written."""
+    """A Kubernetes Event on the custom resource.
+
+    It tells of the change from the resource's present status to the plan's, so a plan names it exactly while it makes
+    that change. The engine emits it once for each change, also over a restart.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -60,16 +71,34 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the API server did not take a child: quota, admission policy, a name that is taken …
+
+    `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`), fit for a condition; `message` is the
+    server's sentence. It stands until the child is taken or no longer planned; the engine goes on trying, less and less
+    often, at least once a minute.
+    """
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """All that is observed of one custom resource.
 
     `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache has them;
-    owners are checked by uid, so nothing of an earlier object of the same name is among them.
+    owners are checked by uid, so nothing of an earlier object of the same name is among them, but for detached children,
+    which belong to the name.
     `facts` are the last answers of the plan's probes, by the probes' names.
+    `rejections` are the planned children that the API server refused, by their ids (Kind/name). The plan must go on
+    naming such a child (else it is given up) and should say why it is missing: Ready=False, Reconciling=True with the
+    rejection's reason and message.
     """
 
     children: tuple[Manifest, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> tuple[Manifest, ...]:
         """The children of one kind, ordered by name."""
@@ -81,10 +110,12 @@ class Seen:
 class Plan:
     """What should be true.
 
-    `children` not named here any more are deleted (`keep` names children, as Kind/name, that are left as they are,
-    neither applied nor deleted). `status` is the whole status. `volatile` names the top-level status fields whose
-    change alone may wait for the next slow write. `requeue_after` is in seconds. `delete` removes the custom resource
-    itself (its time to live has passed).
+    `children` are applied in this order; one that is refused holds back those behind it. Children not named here any
+    more are deleted (`keep` names children, as Kind/name, that are left as they are, neither applied nor deleted).
+    After children were written the plan is made again with them in view, so that one status write tells the whole.
+    `status` is the whole status. `volatile` names the top-level status fields whose change alone may wait for the next
+    slow write (10 s). `requeue_after` is in seconds. `delete` removes the custom resource itself (its time to live has
+    passed).
     """
 
     status: Mapping[str, Any]
