@@ -1,0 +1,133 @@
+"""The API server as a measuring client sees it: raw HTTP, metadata-only watches, request counters."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import yaml
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION")
+_REQUESTS = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)", re.M)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Server:
+    """A session with the API server of a kubeconfig."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        config = yaml.safe_load(Path(kubeconfig).read_text())
+        context = _named(config["contexts"], config["current-context"])["context"]
+        cluster = _named(config["clusters"], context["cluster"])["cluster"]
+        user = _named(config["users"], context["user"])["user"]
+        folder = Path(kubeconfig).resolve().parent
+        self.url = str(cluster["server"]).rstrip("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {
+                key: _file(values, key, folder, Path(scratch))
+                for values in (cluster, user)
+                for key in ("certificate-authority", "client-certificate", "client-key")
+                if key in values or key + "-data" in values
+            }
+            self.ssl = ssl.create_default_context(cafile=files["certificate-authority"])
+            self.ssl.load_cert_chain(files["client-certificate"], files["client-key"])
+
+    async def __aenter__(self) -> Server:
+        connector = aiohttp.TCPConnector(ssl=self.ssl, limit=0)
+        self.session = aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(total=120), read_bufsize=1 << 20
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.session.close()
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """One request; the parsed answer. Raises RuntimeError on anything but 2xx."""
+        content = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.session.request(method, self.url + path, data=data, headers=content) as reply:
+            text = await reply.text()
+            if reply.status >= 300:
+                raise RuntimeError(f"{method} {path}: {reply.status} {text[:300]}")
+        return json.loads(text) if text[:1] == "{" else text
+
+    async def requests(self) -> Counter[str]:
+        """Requests answered so far, by verb and resource; Leases and watches left out."""
+        counts: Counter[str] = Counter()
+        for labels, number in _REQUESTS.findall(await self.call("GET", "/metrics")):
+            values = dict(_LABEL.findall(labels))
+            resource = values["resource"]
+            if not resource or resource == "leases" or values["verb"] == "WATCH":
+                continue
+            name = resource + ("/" + values["subresource"] if values["subresource"] else "")
+            counts[f"{values['verb']} {name}"] += int(float(number))
+        return counts
+
+
+def writes(counts: Mapping[str, int]) -> int:
+    """How many of the requests were writes."""
+    return sum(n for key, n in counts.items() if key.split()[0] in WRITES)
+
+
+class FirstChild:
+    """Watches one kind by metadata; remembers when the first child of each parent was seen (monotonic seconds)."""
+
+    def __init__(self, server: Server, path: str, label: str) -> None:
+        self.server, self.path, self.label = server, path, label
+        self.first: dict[str, float] = {}
+        self.changed = asyncio.Event()
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follows the watch until cancelled."""
+        listed = await self.server.call("GET", self.path + "?limit=1", Accept="application/json")
+        version = listed["metadata"]["resourceVersion"]
+        url = f"{self.server.url}{self.path}?watch=1&resourceVersion={version}"
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self.server.session.get(url, headers={"Accept": METADATA}, timeout=timeout) as reply:
+            self.ready.set()
+            buffer = b""
+            async for chunk in reply.content.iter_any():
+                now = time.monotonic()
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if event["type"] == "ADDED":
+                        parent = event["object"]["metadata"].get("labels", {}).get(self.label)
+                        if parent and parent not in self.first:
+                            self.first[parent] = now
+                            self.changed.set()
+
+    async def wait(self, names: list[str], seconds: float) -> None:
+        """Until every parent has its child. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not all(name in self.first for name in names):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(entry for entry in entries if entry["name"] == name)
+
+
+def _file(values: Mapping[str, str], key: str, folder: Path, scratch: Path) -> str:
+    if key + "-data" in values:
+        path = scratch / key
+        path.write_bytes(base64.b64decode(values[key + "-data"]))
+        return str(path)
+    return str(folder / values[key])
