@@ -1,0 +1,67 @@
+"""Fixtures of the end-to-end tests: one cluster, one operator and one namespace for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e import jobs
+from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.setup import NAMESPACE, Cluster, OperatorDeployment, bring_up, fresh_namespace
+from tests.e2e.storage import Reader, open_reader
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster with images and chart."""
+    return bring_up()
+
+
+@pytest.fixture(scope="session")
+def kube(cluster: Cluster) -> Kube:
+    """kubectl in a fresh namespace that enforces the restricted Pod Security level."""
+    found = cluster.kube(NAMESPACE)
+    fresh_namespace(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def trainer_image(cluster: Cluster) -> str:
+    """Name of the loaded trainer image."""
+    return cluster.trainer_image
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> OperatorDeployment:
+    """The installed operator."""
+    return OperatorDeployment(cluster)
+
+
+@pytest.fixture(scope="session")
+def reviews(kube: Kube) -> None:
+    """ConfigMap `reviews` with a small labelled CSV."""
+    data = {"reviews.csv": jobs.reviews()}
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
+
+
+@pytest.fixture(scope="module")
+def read_run(kube: Kube, cluster: Cluster) -> Iterator[Callable[[TrainingJob], Reader]]:
+    """Opens a job's run folder; its pods go at the end of the test."""
+    opened: list[Reader] = []
+
+    def read(job: TrainingJob) -> Reader:
+        opened.append(open_reader(kube, job, cluster.trainer_image))
+        return opened[-1]
+
+    yield read
+    for reader in opened:
+        kube.delete("pod", reader.pod, "--grace-period=1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_operator(operator: OperatorDeployment) -> Iterator[None]:
+    """Fails the session if the operator logged an error that no test provoked."""
+    yield
+    errors = [line for line in operator.logs() if line.get("level") in ("ERROR", "CRITICAL")]
+    assert not errors, errors[:5]
