@@ -34,9 +34,16 @@ class Condition(ApiModel):
 
     type: str = Field(max_length=316, description="Kind of the condition.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", description="One word why.")
+    reason: str = Field(
+        max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", description="One word why."
+    )
     message: str = Field("", max_length=32768, description="What happened and what to do.")
-    last_transition_time: str | None = Field(None, max_length=64, description="When status last changed.")
+    last_transition_time: str | None = Field(
+        None,
+        max_length=64,
+        json_schema_extra={"format": "date-time"},
+        description="When status last changed.",
+    )
     observed_generation: int | None = Field(None, description="Generation of the spec it speaks of.")
 
 

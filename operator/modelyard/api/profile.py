@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import Field
 
 from modelyard.api.base import ApiModel
-from modelyard.api.trainingjob import EnvVar, Resources
-from modelyard.api.values import Quantity
+from modelyard.api.trainer import EnvVar, Resources
+from modelyard.api.values import ClaimUri, Quantity
 
 
 class ProfileStorage(ApiModel):
     """Storage of jobs that name none."""
 
-    uri: str | None = Field(None, pattern=r"^pvc://.+", description="A shared claim. Unset: one claim per job.")
+    uri: ClaimUri | None = Field(None, description="A shared claim. Unset: one claim per job.")
     size: Quantity = Field("20Gi", description="Size of a job's own claim.")
     storage_class_name: str | None = Field(None, description="Unset: the cluster's default class.")
     access_modes: list[str] = Field(default_factory=lambda: ["ReadWriteMany"], min_length=1)
@@ -28,10 +28,12 @@ class Profile(ApiModel):
     image_pull_policy: str = Field("IfNotPresent")
     image_pull_secrets: list[str] = Field(default_factory=list)
     resources: Resources = Field(
-        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}), description="Per training pod."
+        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}),
+        description="Per training pod.",
     )
     prepare_resources: Resources = Field(
-        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}), description="Of the preparation pod."
+        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}),
+        description="Of the preparation pod.",
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
@@ -39,7 +41,9 @@ class Profile(ApiModel):
     env: list[EnvVar] = Field(default_factory=list, description="For every pod: HF_ENDPOINT, HTTPS_PROXY …")
     storage: ProfileStorage = Field(default_factory=ProfileStorage)
     termination_grace_period_seconds: int = Field(120, ge=1, le=3600)
-    max_process_restarts: int = Field(3, ge=0, le=100, description="In-place restarts of processes per attempt.")
+    max_process_restarts: int = Field(
+        3, ge=0, le=100, description="In-place restarts of processes per attempt."
+    )
 
 
 class Settings(ApiModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,10 +10,18 @@ from modelyard.api.base import ApiModel
 from modelyard.api.conditions import Condition
 
 Phase = Literal[
-    "Pending", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspended", "Succeeded", "Failed"
+    "Pending",
+    "Preparing",
+    "Starting",
+    "Training",
+    "Evaluating",
+    "Recovering",
+    "Suspended",
+    "Succeeded",
+    "Failed",
 ]
 Cause = Literal["Finished", "UserError", "Infrastructure", "Preempted", "Suspended", "DeadlineExceeded"]
-Time = str
+Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 
 
 class Progress(ApiModel):
@@ -27,7 +35,9 @@ class Progress(ApiModel):
     samples_per_second: float | None = Field(None, description="Rows per second over all processes, lately.")
     tokens_per_second: float | None = Field(None, description="Tokens per second over all processes, lately.")
     estimated_completion_time: Time | None = Field(None, description="When training should end.")
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=32, description="Last value of each metric.")
+    metrics: dict[str, float] = Field(
+        default_factory=dict, max_length=32, description="Last value of each metric."
+    )
 
 
 class Nodes(ApiModel):
@@ -51,12 +61,16 @@ class DataStatus(ApiModel):
     digest: str = Field(max_length=128, description="Content address of the prepared data.")
     rows_in: int = Field(description="Rows read.")
     rows_out: int = Field(description="Rows left.")
-    removed: list[Removed] = Field(default_factory=list, max_length=64, description="What was removed and why.")
+    removed: list[Removed] = Field(
+        default_factory=list, max_length=64, description="What was removed and why."
+    )
     splits: dict[str, int] = Field(default_factory=dict, max_length=3, description="Rows per split.")
     report_uri: str | None = Field(None, max_length=2048, description="The full report.")
     cache_hit: bool = Field(False, description="Whether an earlier job had prepared the same.")
     model_digest: str | None = Field(None, max_length=128, description="Content address of the base model.")
-    model_revision: str | None = Field(None, max_length=256, description="Commit that a hf:// revision was resolved to.")
+    model_revision: str | None = Field(
+        None, max_length=256, description="Commit that a hf:// revision was resolved to."
+    )
 
 
 class CheckpointStatus(ApiModel):
@@ -118,7 +132,9 @@ class GateStatus(ApiModel):
     """What the gate saw."""
 
     metric: str = Field(max_length=64, description="The metric.")
-    value: float | None = Field(None, description="Its value on the validation split. Unset where it was not a number.")
+    value: float | None = Field(
+        None, description="Its value on the validation split. Unset where it was not a number."
+    )
     threshold: float | None = Field(None, description="The bound.")
     passed: bool = Field(description="Whether the value is within the bound.")
 
@@ -126,7 +142,9 @@ class GateStatus(ApiModel):
 class Evaluation(ApiModel):
     """Metrics of one model on the two splits kept out of training."""
 
-    validation: dict[str, float] = Field(default_factory=dict, max_length=32, description="On the validation split.")
+    validation: dict[str, float] = Field(
+        default_factory=dict, max_length=32, description="On the validation split."
+    )
     test: dict[str, float] = Field(default_factory=dict, max_length=32, description="On the test split.")
 
 
@@ -137,7 +155,9 @@ class ModelStatus(ApiModel):
     digest: str = Field(max_length=128, description="Content address of its files.")
     card_uri: str | None = Field(None, max_length=2048, description="Its model card.")
     evaluation: Evaluation | None = Field(None, description="Metrics of the trained model.")
-    baseline: Evaluation | None = Field(None, description="Metrics before training, if training.args.eval_on_start is set.")
+    baseline: Evaluation | None = Field(
+        None, description="Metrics before training, if training.args.eval_on_start is set."
+    )
 
 
 class TrainingJobStatus(ApiModel):
@@ -146,7 +166,10 @@ class TrainingJobStatus(ApiModel):
     observed_generation: int = Field(-1, description="Generation of the spec that this status speaks of.")
     phase: Phase | None = Field(None, description="A summary for people; derived from the conditions.")
     conditions: list[Condition] = Field(
-        default_factory=list, max_length=16, description="What holds and why.", json_schema_extra={"list_map_keys": ["type"]}
+        default_factory=list,
+        max_length=16,
+        description="What holds and why.",
+        json_schema_extra={"list_map_keys": ["type"]},
     )
     start_time: Time | None = Field(None, description="When the first pod was asked for.")
     completion_time: Time | None = Field(None, description="When the job ended.")

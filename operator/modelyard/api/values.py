@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 # RFC 1123 label, as Kubernetes wants it for most object names.
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -25,7 +25,9 @@ MODEL_SCHEMES = ("pvc", "hf", "https")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A parsed URI. `name` is the claim, the ConfigMap, the host or the hub repository; `path` has no leading slash."""
+    """A parsed URI. `name` is the claim, the ConfigMap, the host or the hub repository; `path` has no
+    leading slash.
+    """
 
     scheme: str
     name: str
@@ -62,6 +64,25 @@ def parse_uri(uri: str, schemes: tuple[str, ...]) -> Location:
         raise ValueError(f"{uri!r} must name one key, as configmap://name/key")
     return Location(scheme, parts.netloc, path, uri)
 
+
+def _check(schemes: tuple[str, ...]) -> BeforeValidator:
+    # Before the pattern, whose own message would be a regular expression.
+    def check(value: Any) -> Any:
+        if isinstance(value, str):
+            parse_uri(value, schemes)
+        return value
+
+    return BeforeValidator(check)
+
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+# The patterns are all that the schema can say; `parse_uri` says the rest when the operator reads the object.
+DataUri = Annotated[
+    str, Field(pattern=r"^(pvc|https?|configmap)://.+$", max_length=2048), _check(DATA_SCHEMES)
+]
+ModelUri = Annotated[str, Field(pattern=r"^(pvc|hf|https?)://.+$", max_length=2048), _check(MODEL_SCHEMES)]
+ClaimUri = Annotated[str, Field(pattern=r"^pvc://.+$", max_length=2048), _check(("pvc",))]
 
 _FACTORS = {
     "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,

@@ -1,0 +1,136 @@
+"""The data of a job: sources, preparation, split, demands."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from modelyard.api.base import ApiModel, Rule
+from modelyard.api.values import ColumnName, DataUri, Fraction, ObjectName
+
+
+class Columns(ApiModel):
+    """Which columns of the source hold what. Text sources have one column, `text`."""
+
+    text: ColumnName = Field("text", description="Column with the text.")
+    label: ColumnName = Field(
+        "label", description="Column with the class; read for text-classification only."
+    )
+
+
+class DataSource(ApiModel):
+    """One file, or a folder or glob of files, of one format."""
+
+    name: ObjectName = Field(description="Name of the source, unique within the job; appears in reports.")
+    uri: DataUri = Field(
+        description="pvc://claim/path (a file, a folder, or a glob), https://host/file, or configmap://name/key."
+    )
+    format: Literal["auto", "csv", "jsonl", "parquet", "text"] = Field(
+        "auto", description="auto goes by the file's ending (.csv, .jsonl, .parquet, .txt; also .gz)."
+    )
+    columns: Columns = Field(default_factory=Columns)
+
+
+class Normalize(ApiModel):
+    """Brings text into one form."""
+
+    unicode: Literal["NFC", "NFKC", "None"] = Field("NFC", description="Unicode normal form.")
+    fix_mojibake: bool = Field(True, description="Repairs text that was decoded with the wrong encoding.")
+
+
+class Filter(ApiModel):
+    """Removes rows by length. Bounds are inclusive."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="has(self.minTokens) || has(self.maxTokens) || has(self.minCharacters) || "
+            "has(self.maxCharacters)",
+            message="set at least one of minTokens, maxTokens, minCharacters and maxCharacters",
+        ),
+        Rule(
+            rule="!has(self.minTokens) || !has(self.maxTokens) || self.minTokens <= self.maxTokens",
+            message="minTokens must not be above maxTokens",
+            field_path=".minTokens",
+        ),
+        Rule(
+            rule="!has(self.minCharacters) || !has(self.maxCharacters) || self.minCharacters <= "
+            "self.maxCharacters",
+            message="minCharacters must not be above maxCharacters",
+            field_path=".minCharacters",
+        ),
+    )
+
+    min_tokens: int | None = Field(None, ge=0, description="Fewest tokens of the model's tokenizer.")
+    max_tokens: int | None = Field(None, ge=1, description="Most tokens of the model's tokenizer.")
+    min_characters: int | None = Field(None, ge=0, description="Fewest characters.")
+    max_characters: int | None = Field(None, ge=1, description="Most characters.")
+
+
+class Deduplicate(ApiModel):
+    """Removes rows whose text was seen before; the first one stays."""
+
+    method: Literal["exact"] = Field("exact", description="exact compares the whole text.")
+
+
+class PrepareStep(ApiModel):
+    """One step; exactly one member is set."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="[has(self.normalize), has(self.filter), has(self.deduplicate)].filter(x, x).size() == 1",
+            message="a step is exactly one of normalize, filter and deduplicate: give each step its own "
+            "list entry",
+        ),
+    )
+
+    normalize: Normalize | None = None
+    filter: Filter | None = None
+    deduplicate: Deduplicate | None = None
+
+
+class Split(ApiModel):
+    """Fractions of the rows that are kept out of training."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="(has(self.validation) ? self.validation : 0.1) + (has(self.test) ? self.test : 0.0) < 1.0",
+            message="validation and test together must be below 1, so that rows are left to train on",
+        ),
+    )
+
+    validation: Fraction = Field(0.1, description="Fraction for evaluation during training and for the gate.")
+    test: Fraction = Field(0.0, description="Fraction evaluated once, at the end.")
+    stratify_by: Literal["label"] | None = Field(
+        None, description="label keeps the share of each class the same in all splits."
+    )
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of the shuffle.")
+
+
+class Require(ApiModel):
+    """Demands on the prepared data; a miss ends the job before any accelerator is asked for."""
+
+    min_rows: int | None = Field(
+        None, ge=1, description="Fewest rows that must be left in all splits together."
+    )
+    max_removed_fraction: float | None = Field(
+        None, ge=0, le=1, description="Largest fraction of the rows that the steps may remove."
+    )
+
+
+class Data(ApiModel):
+    """What to train on and how it is prepared."""
+
+    sources: list[DataSource] = Field(
+        min_length=1,
+        max_length=16,
+        description="Where the rows come from.",
+        json_schema_extra={"list_map_keys": ["name"]},
+    )
+    prepare: list[PrepareStep] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Steps in order. Every removed row is counted with its reason.",
+    )
+    split: Split = Field(default_factory=Split)
+    require: Require = Field(default_factory=Require)

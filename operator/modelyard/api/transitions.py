@@ -1,0 +1,55 @@
+"""What may change when: rules at the root of TrainingJob, where the status of the stored object is in sight.
+
+NB: an update of the spec carries the stored status (the API server puts it there before it checks the
+rules), so a user can't lift a rule by sending another status.
+
+NB: CEL's `==` does not see a renamed key inside a free-form object (training.args, model.config,
+deepspeed.config) if the number of keys stays the same: the API server compares the keys that both sides
+have. Changed values, added and removed keys are seen.
+"""
+
+from __future__ import annotations
+
+from modelyard.api.base import Rule
+from modelyard.api.expressions import has, unchanged
+
+NAME_LIMIT = 40
+FROZEN = ("task", "model", "data", "training", "deepspeed", "storage", "output")
+
+_STARTED = " || ".join(
+    f"({has(counter, 'oldSelf')} && oldSelf.{counter} > 0)"
+    for counter in ("status.attempt", "status.prepareAttempt")
+)
+_SUSPENDED = " || ".join(
+    f"({has('spec.suspend', side)} && {side}.spec.suspend)" for side in ("self", "oldSelf")
+)
+
+NAME_RULES = (
+    Rule(
+        rule=f"self.metadata.name.size() <= {NAME_LIMIT}",
+        message=f"metadata.name must have at most {NAME_LIMIT} characters: pods are named after it",
+    ),
+    Rule(
+        rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        message="metadata.name must be a DNS label (lower-case letters, digits and '-'): pods find each "
+        "other by it",
+    ),
+)
+
+TRANSITION_RULES = (
+    *(
+        Rule(
+            rule=f"!({_STARTED}) || ({unchanged(f'spec.{field}')})",
+            message=f"{field} can't change once the job has started: create a job with another name instead",
+            field_path=f".spec.{field}",
+            reason="FieldValueForbidden",
+        )
+        for field in FROZEN
+    ),
+    Rule(
+        rule=f"!({_STARTED}) || {_SUSPENDED} || ({unchanged('spec.trainer')})",
+        message="trainer can change only while the job is suspended: set suspend to true first",
+        field_path=".spec.trainer",
+        reason="FieldValueForbidden",
+    ),
+)
