@@ -1,0 +1,106 @@
+{{/* Base name of the chart's objects. */}}
+{{- define "modelyard.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Full name: the release, with the chart's name unless the release has it already. */}}
+{{- define "modelyard.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "modelyard.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels a Deployment selects by; they never change within a release. */}}
+{{- define "modelyard.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "modelyard.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "modelyard.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "modelyard.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "modelyard.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "modelyard.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name must be set when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* [registry/]repository[:tag][@digest] from (dict "image" … "appVersion" …). */}}
+{{- define "modelyard.imageReference" -}}
+{{- $image := .image -}}
+{{- $name := $image.repository -}}
+{{- with $image.registry }}{{ $name = printf "%s/%s" . $name }}{{ end -}}
+{{- if and $image.digest (not $image.tag) -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else if $image.digest -}}
+{{- printf "%s:%s@%s" $name $image.tag $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default .appVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "modelyard.image" -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.image "appVersion" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "modelyard.trainerImage" -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.trainerImage "appVersion" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{/* Settings as the operator reads them: every profile with the images it does not name itself. */}}
+{{- define "modelyard.settings" -}}
+{{- $defaults := dict
+  "trainerImage" (include "modelyard.trainerImage" .)
+  "agentImage" (include "modelyard.image" .)
+  "imagePullPolicy" .Values.trainerImage.pullPolicy -}}
+{{- $profiles := dict -}}
+{{- range $name, $profile := .Values.profiles -}}
+{{- $_ := set $profiles $name (merge (dict) (default (dict) $profile) $defaults) -}}
+{{- end -}}
+{{- toYaml (dict "profiles" $profiles) -}}
+{{- end -}}
+
+{{/* The rules on namespaced objects, the same in a ClusterRole and in the Roles of watchNamespaces. */}}
+{{- define "modelyard.operatorRules" -}}
+# delete: a job whose ttlSecondsAfterFinished has passed.
+- apiGroups: [modelyard.dev]
+  resources: [trainingjobs]
+  verbs: [get, list, watch, delete]
+# Server-side apply is a PATCH.
+- apiGroups: [modelyard.dev]
+  resources: [trainingjobs/status]
+  verbs: [patch]
+# Needed to set blockOwnerDeletion in owner references, where the cluster enforces it.
+- apiGroups: [modelyard.dev]
+  resources: [trainingjobs/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [configmaps, services, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

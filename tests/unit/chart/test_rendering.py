@@ -1,0 +1,189 @@
+"""The chart's objects over a matrix of values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from modelyard.api.profile import Settings
+from tests.unit.chart.pod_security import find_violations
+from tests.unit.chart.rendering import CHART, ChartError, of_kind, only, render, run_helm
+
+DIGEST = "sha256:" + "a" * 64
+MATRIX: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "two replicas": {"replicas": 2, "podDisruptionBudget": {"maxUnavailable": 1}},
+    "some namespaces": {"watchNamespaces": ["team-a", "team-b"]},
+    "everything optional": {
+        "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "sre"}}}]},
+        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "commonLabels": {"cost-center": "ml"}, "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
+        "imagePullSecrets": [{"name": "registry"}], "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}, "priorityClassName": "high",
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+        "serviceAccount": {"annotations": {"e": "f"}},
+    },
+    "own account, no roles": {
+        "serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False, "aggregate": False},
+    },
+    "no definitions": {"crds": {"install": False}},
+    "images by digest": {
+        "image": {"registry": "registry.example:5000", "repository": "ml/operator", "digest": DIGEST},
+        "trainerImage": {"repository": "localhost/trainer", "tag": "1", "digest": DIGEST},
+    },
+    "several profiles": {
+        "profiles": {
+            "default": {"storage": {"uri": "pvc://shared/runs"}},
+            "gpu": {
+                "trainerImage": "registry.example/trainer:cuda", "imagePullPolicy": "Always",
+                "imagePullSecrets": ["registry"], "nodeSelector": {"accelerator": "a100"},
+                "resources": {"limits": {"nvidia.com/gpu": 8, "cpu": "64", "memory": "400Gi"}},
+                "prepareResources": {"limits": {"cpu": 4, "memory": "16Gi"}, "requests": {"cpu": "500m"}},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "priorityClassName": "training",
+                "env": [
+                    {"name": "HF_ENDPOINT", "value": "https://hub.example"},
+                    {"name": "HF_TOKEN", "secretKeyRef": {"name": "hub", "key": "token"}},
+                ],
+                "storage": {"size": "1Ti", "storageClassName": "nfs", "accessModes": ["ReadWriteMany"]},
+                "terminationGracePeriodSeconds": 600, "maxProcessRestarts": 0,
+            },
+        },
+    },
+}  # fmt: skip
+cases = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
+
+
+def _settings(manifests: list[dict[str, Any]]) -> Settings:
+    return Settings.model_validate(yaml.safe_load(only(manifests, "ConfigMap")["data"]["profiles.yaml"]))
+
+
+@cases
+def test_helm_lint_finds_nothing_to_complain_about(values: dict[str, Any]) -> None:
+    assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), values=values)
+
+
+@cases
+def test_the_operators_pod_may_run_where_the_restricted_level_is_enforced(values: dict[str, Any]) -> None:
+    spec = only(render(values), "Deployment")["spec"]["template"]["spec"]
+    assert find_violations(spec) == []
+    (container,) = spec["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert set(container["resources"]) == {"limits", "requests"}
+    assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+
+
+@cases
+def test_the_profiles_are_what_the_operator_reads(values: dict[str, Any]) -> None:
+    settings = _settings(render(values))
+    assert set(settings.profiles) == set(values.get("profiles", {"default": {}}))
+
+
+@cases
+def test_every_object_is_labelled_and_namespaced_objects_say_where_they_are(values: dict[str, Any]) -> None:
+    for manifest in render(values):
+        if manifest["kind"] == "CustomResourceDefinition":
+            continue
+        assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "modelyard", manifest["kind"]
+        assert manifest["kind"].startswith("Cluster") != ("namespace" in manifest["metadata"]), manifest["kind"]
+
+
+def test_selectors_find_the_operators_pod() -> None:
+    manifests = render(MATRIX["everything optional"] | {"replicas": 2})
+    labels = only(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        only(manifests, "Deployment")["spec"]["selector"]["matchLabels"],
+        only(manifests, "Service")["spec"]["selector"],
+        only(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        only(manifests, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    monitor = only(manifests, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert monitor.items() <= only(manifests, "Service")["metadata"]["labels"].items()
+
+
+def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:
+    profiles = _settings(render(MATRIX["several profiles"] | {"image": {"repository": "r/op", "tag": "7"}})).profiles
+    assert (profiles["default"].trainer_image, profiles["default"].agent_image) == ("modelyard/trainer:0.1.0", "r/op:7")
+    assert (profiles["gpu"].trainer_image, profiles["gpu"].agent_image) == ("registry.example/trainer:cuda", "r/op:7")
+    assert (profiles["default"].image_pull_policy, profiles["gpu"].image_pull_policy) == ("IfNotPresent", "Always")
+    assert profiles["gpu"].resources.limits["nvidia.com/gpu"] == 8
+    assert profiles["gpu"].max_process_restarts == 0
+
+
+def test_images_are_named_by_registry_tag_and_digest() -> None:
+    manifests = render(MATRIX["images by digest"])
+    (container,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example:5000/ml/operator@{DIGEST}"
+    assert _settings(manifests).profiles["default"].trainer_image == f"localhost/trainer:1@{DIGEST}"
+
+
+def test_a_change_of_a_profile_restarts_the_operator_and_nothing_else_does() -> None:
+    def pod(values: dict[str, Any]) -> Any:
+        return only(render(values), "Deployment")["spec"]["template"]
+
+    assert pod({}) == pod({"metrics": {"serviceMonitor": {"enabled": True}}})
+    assert pod({}) != pod({"profiles": {"default": {"maxProcessRestarts": 1}}})
+
+
+def test_the_operator_is_told_its_namespaces() -> None:
+    def args(values: dict[str, Any]) -> list[str]:
+        (container,) = only(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
+        return [*container["command"], *container["args"]]
+
+    common = ["python", "-m", "modelyard", "run", "--profiles", "/etc/modelyard/profiles.yaml", "--metrics-port", "8080"]
+    assert args({}) == common
+    assert args({"watchNamespaces": ["a", "b"]}) == [*common, "--namespace", "a", "--namespace", "b"]
+
+
+def test_a_disruption_budget_exists_only_where_it_can_not_block_a_drain() -> None:
+    assert of_kind(render({"replicas": 1}), "PodDisruptionBudget") == []
+    assert only(render({"replicas": 2}), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_optional_objects_are_absent_by_default() -> None:
+    kinds = {manifest["kind"] for manifest in render()}
+    assert not kinds & {"NetworkPolicy", "ServiceMonitor", "PodDisruptionBudget"}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"replica": 2}, "'replica' not allowed"),
+        ({"replicas": 3}, "maximum"),
+        ({"image": {"tagg": "1"}}, "'tagg' not allowed"),
+        ({"image": {"digest": "abc"}}, "pattern"),
+        ({"crds": {"instal": False}}, "'instal' not allowed"),
+        ({"profiles": {"default": {"trainerImages": "x"}}}, "'trainerImages' not allowed"),
+        ({"profiles": {"default": {"storage": {"uri": "s3://b"}}}}, "pattern"),
+        ({"profiles": {"GPU": {}}}, "GPU"),
+        ({"profiles": {"default": None}}, "minProperties"),
+        ({"resources": {"limits": {"memory": 4294967296}}}, "memory"),
+        ({"metrics": {"serviceMonitor": {"intervall": "5s"}}}, "'intervall' not allowed"),
+        ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ChartError, match=complaint):
+        render(values)
+
+
+def test_the_schema_knows_every_field_of_a_profile() -> None:
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    known = schema["$defs"]["profile"]["properties"]
+    fields = Settings.model_json_schema(by_alias=True)["$defs"]
+    assert set(known) == set(fields["Profile"]["properties"])
+    assert set(known["storage"]["properties"]) == set(fields["ProfileStorage"]["properties"])
+
+
+def test_every_object_of_the_schema_is_closed() -> None:
+    def open_objects(node: Any, path: str) -> list[str]:
+        if isinstance(node, list):
+            return [found for item in node for found in open_objects(item, path)]
+        if not isinstance(node, dict):
+            return []
+        loose = ["properties" in node and node.get("additionalProperties") is not False and path]
+        return [p for p in loose if p] + [f for k, v in node.items() for f in open_objects(v, f"{path}.{k}")]
+
+    assert open_objects(yaml.safe_load((CHART / "values.schema.json").read_text()), "values") == []

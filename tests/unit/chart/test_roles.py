@@ -1,0 +1,102 @@
+"""Least privilege: what the operator's account may do, verb by verb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.chart.rendering import Manifests, of_kind, only, render
+
+WRITES = {"get", "list", "watch", "create", "patch", "delete"}
+# Everything the operator calls. A verb here that it does not use is one too many.
+OPERATOR = {
+    ("modelyard.dev", "trainingjobs"): {"get", "list", "watch", "delete"},
+    ("modelyard.dev", "trainingjobs/status"): {"patch"},
+    ("modelyard.dev", "trainingjobs/finalizers"): {"update"},
+    ("batch", "jobs"): WRITES,
+    ("", "configmaps"): WRITES,
+    ("", "services"): WRITES,
+    ("", "persistentvolumeclaims"): WRITES,
+    ("", "pods"): {"get", "list", "watch"},
+    ("", "events"): {"create", "patch"},
+}
+
+
+def _verbs(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                found.setdefault((group, resource), set()).update(rule["verbs"])
+    return found
+
+
+def _named(manifests: Manifests, kind: str, suffix: str) -> Manifests:
+    return [m for m in of_kind(manifests, kind) if m["metadata"]["name"] == f"modelyard-{suffix}"]
+
+
+def test_the_operator_may_do_what_it_does_and_nothing_more() -> None:
+    (role,) = _named(render(), "ClusterRole", "operator")
+    assert _verbs(role) == OPERATOR
+
+
+def test_with_watch_namespaces_it_may_do_so_only_there() -> None:
+    manifests = render({"watchNamespaces": ["team-a", "team-b"]})
+    assert _named(manifests, "ClusterRole", "operator") == []
+    assert of_kind(manifests, "ClusterRoleBinding") == []
+    roles = _named(manifests, "Role", "operator")
+    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+    assert all(_verbs(role) == OPERATOR for role in roles)
+    bindings = _named(manifests, "RoleBinding", "operator")
+    assert [binding["metadata"]["namespace"] for binding in bindings] == ["team-a", "team-b"]
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"])
+def test_no_role_has_a_wildcard_or_reads_secrets(values: dict[str, Any]) -> None:
+    manifests = render(values)
+    for role in of_kind(manifests, "ClusterRole") + of_kind(manifests, "Role"):
+        for rule in role["rules"]:
+            everything = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert "*" not in everything, role["metadata"]["name"]
+            assert "secrets" not in rule["resources"], role["metadata"]["name"]
+            assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"])
+def test_every_binding_leads_from_the_operators_account_to_a_role_that_exists(values: dict[str, Any]) -> None:
+    manifests = render(values)
+    account = only(manifests, "ServiceAccount")["metadata"]
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == account["name"]
+    for binding in of_kind(manifests, "ClusterRoleBinding") + of_kind(manifests, "RoleBinding"):
+        (subject,) = binding["subjects"]
+        assert subject == {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+        place = binding["metadata"].get("namespace")
+        roles = of_kind(manifests, binding["roleRef"]["kind"])
+        assert any(
+            (role["metadata"]["name"], role["metadata"].get("namespace")) == (binding["roleRef"]["name"], place)
+            for role in roles
+        ), binding["metadata"]["name"]
+
+
+def test_the_lease_is_the_only_one_it_may_change_and_only_beside_itself() -> None:
+    role = only(render(), "Role")
+    assert role["metadata"]["namespace"] == "modelyard-system"
+    named, unnamed = role["rules"]
+    assert named["resourceNames"] == ["modelyard-operator"]
+    assert set(named["verbs"]) == {"get", "update", "patch"}
+    assert (unnamed["resources"], unnamed["verbs"]) == (["leases"], ["create"])
+
+
+def test_users_of_the_built_in_roles_see_and_edit_training_jobs() -> None:
+    manifests = render()
+    (view,) = _named(manifests, "ClusterRole", "view")
+    (edit,) = _named(manifests, "ClusterRole", "edit")
+    to = "rbac.authorization.k8s.io/aggregate-to-"
+    assert {key for key in view["metadata"]["labels"] if key.startswith(to)} == {to + "view", to + "edit", to + "admin"}
+    assert {key for key in edit["metadata"]["labels"] if key.startswith(to)} == {to + "edit", to + "admin"}
+    assert all(verbs == {"get", "list", "watch"} for verbs in _verbs(view).values())
+    # A user never writes what the operator says.
+    assert ("modelyard.dev", "trainingjobs/status") not in _verbs(edit)
+    assert of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole") == _named(manifests, "ClusterRole", "operator")
