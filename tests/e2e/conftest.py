@@ -8,7 +8,14 @@ import pytest
 
 from tests.e2e import jobs
 from tests.e2e.harness import Kube, TrainingJob
-from tests.e2e.setup import NAMESPACE, Cluster, OperatorDeployment, bring_up, fresh_namespace
+from tests.e2e.setup import (
+    NAMESPACE,
+    Cluster,
+    OperatorDeployment,
+    bring_up,
+    fresh_namespace,
+    provide_inputs,
+)
 from tests.e2e.storage import Reader, open_reader
 
 
@@ -29,7 +36,7 @@ def kube(cluster: Cluster) -> Kube:
 @pytest.fixture(scope="session")
 def trainer_image(cluster: Cluster) -> str:
     """Name of the loaded trainer image."""
-    return cluster.trainer_image
+    return cluster.images["trainer"]
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +52,19 @@ def reviews(kube: Kube) -> None:
     kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
 
 
+@pytest.fixture(scope="session")
+def inputs(kube: Kube, cluster: Cluster) -> None:
+    """The claim `inputs` with a real encoder and labelled tweets."""
+    provide_inputs(cluster, kube)
+
+
 @pytest.fixture(scope="module")
 def read_run(kube: Kube, cluster: Cluster) -> Iterator[Callable[[TrainingJob], Reader]]:
     """Opens a job's run folder; its pods go at the end of the test."""
     opened: list[Reader] = []
 
     def read(job: TrainingJob) -> Reader:
-        opened.append(open_reader(kube, job, cluster.trainer_image))
+        opened.append(open_reader(kube, job, cluster.images["trainer"]))
         return opened[-1]
 
     yield read

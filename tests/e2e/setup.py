@@ -1,85 +1,47 @@
-"""Brings up what the end-to-end tests run on: cluster, images, chart. Each step is a no-op when it is already true."""
+"""Brings up what the end-to-end tests run on, with the demo's own steps. Each is a no-op when it is already true."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from examples.demo import install
+from examples.demo.inputs import load_inputs, prepare_inputs
 from tests.e2e.harness import Kube
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = "modelyard-system"
 NAMESPACE = "e2e"
-RELEASE = "modelyard"
-
-
-def run(*command: str, stdin: str | None = None) -> str:
-    """Runs a command from the checkout; its standard output. Fails with what it printed."""
-    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    return done.stdout
+# A platform team's second profile: its pods ask the test's own hub.
+PROFILES = {"default": {}, "hub": {"env": [{"name": "HF_ENDPOINT", "value": f"http://web.{NAMESPACE}:8080"}]}}
 
 
 @dataclass(frozen=True)
 class Cluster:
     """The running cluster and what was loaded into it."""
 
-    kubeconfig: str
-    kubectl: str
-    helm: str
-    operator_image: str
-    trainer_image: str
+    tools: install.Kubectl
+    images: dict[str, str]
 
     def kube(self, namespace: str) -> Kube:
         """kubectl in one namespace."""
-        return Kube(self.kubectl, self.kubeconfig, namespace)
+        return Kube(self.tools.kubectl, self.tools.kubeconfig, namespace)
 
 
-def bring_up() -> Cluster:
-    """Cluster up, images built and loaded, chart installed with a second profile `hub`."""
-    run(sys.executable, "-m", "tests.cluster", "up", "--name", "default")
-    run(sys.executable, "images/build.py", "all", "--load", "default")
-    tags: dict[str, str] = json.loads(run(sys.executable, "images/build.py", "tags"))
-    env = dict(line.split("=", 1) for line in _exports(run(sys.executable, "-m", "tests.cluster", "env")))
-    folder = env["PATH"].split(":")[0].strip("\"'")
-    cluster = Cluster(
-        kubeconfig=env["KUBECONFIG"].strip("\"'"), kubectl=f"{folder}/kubectl", helm=f"{folder}/helm",
-        operator_image=tags["operator"], trainer_image=tags["trainer"],
-    )  # fmt: skip
-    install(cluster)
-    return cluster
-
-
-def _exports(text: str) -> list[str]:
-    return [line.removeprefix("export ") for line in text.splitlines() if line.startswith("export ")]
-
-
-def install(cluster: Cluster) -> None:
-    """Installs or upgrades the chart, as a user would, and waits for the operator."""
-    values: dict[str, Any] = {
-        "image": _split(cluster.operator_image),
-        "trainerImage": _split(cluster.trainer_image),
-        "profiles": {
-            "default": {},
-            "hub": {"env": [{"name": "HF_ENDPOINT", "value": f"http://web.{NAMESPACE}:8080"}]},
-        },
-    }
-    run(
-        cluster.helm, "upgrade", "--install", RELEASE, "charts/modelyard", "--kubeconfig", cluster.kubeconfig,
-        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "120s", "-f", "-",
-        stdin=json.dumps(values),
-    )  # fmt: skip
-
-
-def _split(image: str) -> dict[str, str]:
-    repository, _, tag = image.rpartition(":")
-    return {"repository": repository, "tag": tag}
+def bring_up(name: str = "default") -> Cluster:
+    """Cluster up, images built and loaded, chart installed, two profiles."""
+    tools = install.start_cluster(name)
+    images = install.load_images(name)
+    install.install_chart(tools, images)
+    command = [
+        tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reuse-values", "--wait",
+        "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE, "--set-json", f"profiles={json.dumps(PROFILES)}",
+    ]  # fmt: skip
+    subprocess.run(command, env=tools.env, check=True, stdout=subprocess.DEVNULL)
+    return Cluster(tools, images)
 
 
 def fresh_namespace(kube: Kube) -> None:
@@ -88,29 +50,39 @@ def fresh_namespace(kube: Kube) -> None:
     kube.run("delete", "namespace", kube.namespace, "--ignore-not-found", "--wait", timeout=180)
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kube.namespace, "labels": level}})
     deadline = time.monotonic() + 30
-    while kube.get("serviceaccount", "default") is None and time.monotonic() < deadline:
+    while kube.get("serviceaccount", "default") is None:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"namespace {kube.namespace} got no default service account in 30 s")
         time.sleep(0.1)
+
+
+def provide_inputs(cluster: Cluster, kube: Kube) -> None:
+    """The demo's model and tweets in the claim `inputs`."""
+    tools = install.Kubectl(cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace)
+    load_inputs(tools, prepare_inputs(), cluster.images["operator"])
 
 
 class OperatorDeployment:
     """The installed operator, to be killed and brought back."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.kube = cluster.kube(SYSTEM)
+        self.kube = cluster.kube(install.SYSTEM_NAMESPACE)
+        self.deployment = f"deployment/{install.RELEASE}"
 
     def kill(self) -> None:
         """No grace, and no successor until `start`."""
-        self.kube.run("scale", f"deployment/{RELEASE}", "--replicas=0")
-        self.kube.run("delete", "pods", "-l", "app.kubernetes.io/name=modelyard", "--grace-period=0", "--force")
+        self.kube.run("scale", self.deployment, "--replicas=0")
+        selector = f"app.kubernetes.io/instance={install.RELEASE}"
+        self.kube.run("delete", "pods", "-l", selector, "--grace-period=0", "--force")
 
     def start(self) -> None:
         """One replica again, ready."""
-        self.kube.run("scale", f"deployment/{RELEASE}", "--replicas=1")
-        self.kube.run("rollout", "status", f"deployment/{RELEASE}", "--timeout=60s", timeout=70)
+        self.kube.run("scale", self.deployment, "--replicas=1")
+        self.kube.run("rollout", "status", self.deployment, "--timeout=60s", timeout=70)
 
     def logs(self) -> list[dict[str, Any]]:
         """The operator's log lines."""
-        text = self.kube.run("logs", f"deployment/{RELEASE}", "--tail=-1", check=False)
+        text = self.kube.run("logs", self.deployment, "--tail=-1", check=False)
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def wait_job_complete(self, kube: Kube, job: str, seconds: int) -> None:
