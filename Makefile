@@ -18,10 +18,10 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: venv ## From nothing to a trained model: cluster, images, chart, data, training
-	$(PY) -m examples.demo up
+	$(PY) -m examples.demo --cluster $(NAME) up
 
 demo-down: ## Remove what the demo installed; the cluster stays
-	python3 -m examples.demo down
+	python3 -m examples.demo --cluster $(NAME) down
 
 ##@ Cluster and images
 .PHONY: cluster-up cluster-down cluster-status images load
