@@ -1,0 +1,103 @@
+"""The corpus of manifests against the schema and the CEL rules, evaluated in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.api.transitions import FROZEN, TRANSITION_RULES
+
+from tests.crds.admission import refusals, schema
+from tests.crds.corpus import INVALID, VALID, expectation, manifest
+
+
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_a_valid_manifest_is_accepted_and_understood(path: Path) -> None:
+    job = manifest(path)
+    assert refusals(job) == []
+    TrainingJobSpec.model_validate(job["spec"])
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_an_invalid_manifest_is_refused_for_one_reason(path: Path) -> None:
+    found = refusals(manifest(path))
+    assert len(found) == 1
+    assert expectation(path) in found[0].replace("$.", "")
+
+
+def _rules(node: Any) -> Iterator[dict[str, str]]:
+    """Every rule at or below a node of the schema."""
+    if isinstance(node, dict):
+        yield from node.get("x-kubernetes-validations", ())
+        for child in node.values():
+            yield from _rules(child)
+
+
+def test_every_rule_has_a_manifest_that_breaks_it() -> None:
+    said = "\n".join(refusals(manifest(path))[0] for path in INVALID)
+    # Rules about changes have tests of their own below.
+    rules = [rule for rule in _rules(schema()) if "oldSelf" not in rule["rule"]]
+    assert len(rules) > 20
+    assert [rule["message"] for rule in rules if rule["message"] not in said] == []
+
+
+def test_the_fullest_manifest_uses_every_field_but_the_alternatives() -> None:
+    spec = manifest(next(path for path in VALID if path.stem == "everything"))["spec"]
+    given = TrainingJobSpec.model_validate(spec).dump()
+    assert set(given) == {f.alias for f in TrainingJobSpec.model_fields.values()}
+
+
+STARTED = [{"attempt": 1}, {"prepareAttempt": 1}, {"attempt": 2, "prepareAttempt": 1}]
+NOT_STARTED = [None, {"observedGeneration": -1}, {"attempt": 0, "prepareAttempt": 0}]
+CHANGES = {
+    "task": "text-generation",
+    "model": {"uri": "hf://org/other"},
+    "data": {"sources": [{"name": "tickets", "uri": "configmap://tickets/other.csv"}]},
+    "training": {"learningRate": 1e-4},
+    "deepspeed": {"zeroStage": 1},
+    "storage": {"uri": "pvc://claim"},
+    "output": {"name": "other"},
+}
+
+
+def _update(status: object, change: dict[str, object], **before: object) -> list[str]:
+    old = manifest(next(path for path in VALID if path.stem == "minimal"))
+    old["spec"].update(before)
+    if status is not None:
+        old["status"] = status
+    return refusals({**old, "spec": {**old["spec"], **change}}, old)
+
+
+@pytest.mark.parametrize("status", STARTED)
+@pytest.mark.parametrize("field", FROZEN)
+def test_what_was_trained_cannot_change_once_started(field: str, status: object) -> None:
+    found = _update(status, {field: CHANGES[field]})
+    assert found == [
+        f"$.spec.{field}: {field} can't change once the job has started: "
+        "create a job with another name instead"
+    ]
+
+
+@pytest.mark.parametrize("status", NOT_STARTED)
+@pytest.mark.parametrize("field", FROZEN)
+def test_everything_can_change_before_the_start(field: str, status: object) -> None:
+    assert _update(status, {field: CHANGES[field]}) == []
+
+
+NODES: dict[str, object] = {"trainer": {"numNodes": 2}}
+
+
+@pytest.mark.parametrize("status", STARTED)
+def test_the_pods_can_change_only_while_suspended(status: object) -> None:
+    assert "set suspend to true first" in _update(status, NODES)[0]
+    assert _update(status, {**NODES, "suspend": True}) == []
+    assert _update(status, {**NODES, "suspend": False}, suspend=True) == []
+    assert _update(status, {"suspend": True, "ttlSecondsAfterFinished": 5, "gate": {"max": 1.0}}) == []
+
+
+def test_each_frozen_field_is_tried() -> None:
+    assert set(CHANGES) == set(FROZEN)
+    assert len(TRANSITION_RULES) == len(FROZEN) + 1
