@@ -1,0 +1,139 @@
+"""Runs the child to its end: agreed stop, fatal errors, deadlines."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+
+from modelyard.contract import codes
+
+from modelyard_agent import resources
+from modelyard_agent.files import explain, read_object, say, write_atomically
+from modelyard_agent.logs import Output, StoredLog
+from modelyard_agent.processes import Child
+from modelyard_agent.progress import Progress
+from modelyard_agent.signals import StopSignal
+from modelyard_agent.workers import Workers
+
+POLL_SECONDS = 0.1
+WATCH_SECONDS = 1.0
+ABORT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the child ended. `code` is as subprocess has it; None: it was never started."""
+
+    code: Optional[int]
+    stopped: bool = False
+    timed_out: bool = False
+    fatal: Optional[Dict[str, Any]] = None
+    began: bool = False
+    oom_kills: int = 0
+    tail: Sequence[str] = ()
+
+
+class Supervisor:
+    """One child. `agrees` says that it looks for the stop request; others get the signal itself."""
+
+    def __init__(
+        self,
+        runtime: Path,
+        stop: StopSignal,
+        progress: Progress,
+        agrees: bool,
+        stop_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._runtime = runtime
+        self._stop = stop
+        self._progress = progress
+        self._agrees = agrees
+        self._stop_seconds = stop_seconds
+        self._clock = clock
+        self._workers = Workers()
+        self._watch_at = 0.0
+        self._deadline: Optional[float] = None
+        self._asked = False
+        self._terminated = False
+        self._timed_out = False
+
+    def run(
+        self, command: Sequence[str], environment: Mapping[str, str], stored: Optional[StoredLog]
+    ) -> Ending:
+        """Run the command until it and all that it started have ended. Raises OSError if it can't start."""
+        oom_kills = resources.read_oom_kills()
+        child = Child(command, environment)
+        output = Output(child.pipe, stored)
+        fatal = None
+        while child.poll() is None:
+            self._stop.wait(POLL_SECONDS)
+            self._watch(child)
+            fatal = read_object(self._runtime / codes.FATAL_FILE)
+            if fatal is not None:
+                self._abort(child)
+                break
+            if self._stop.received and not self._asked:
+                self._ask(child)
+            if self._deadline is not None and self._clock() >= self._deadline:
+                self._press(child)
+        child.kill()
+        output.close(ABORT_SECONDS)
+        return Ending(
+            code=child.poll(),
+            stopped=self._stop.received,
+            timed_out=self._timed_out,
+            fatal=fatal or read_object(self._runtime / codes.FATAL_FILE),
+            began=self._began(),
+            oom_kills=resources.read_oom_kills() - oom_kills,
+            tail=output.tail(),
+        )
+
+    def _watch(self, child: Child) -> None:
+        now = self._clock()
+        if now >= self._watch_at:
+            self._watch_at = now + WATCH_SECONDS
+            self._workers.observe(child.pid, child.watch())
+            self._progress.set_restarts(self._workers.restarts)
+
+    def _began(self) -> bool:
+        return self._workers.seen or self._progress.reported
+
+    def _ask(self, child: Child) -> None:
+        self._asked = True
+        self._workers.observe(child.pid, child.watch())
+        if self._agrees and self._began():
+            try:
+                write_atomically(self._runtime / codes.STOP_FILE, b"")
+                self._deadline = self._clock() + self._stop_seconds
+                say(
+                    "asked to stop: all ranks save at an agreed step, within {:.0f} s".format(
+                        self._stop_seconds
+                    )
+                )
+                return
+            except OSError as error:
+                say(explain(error, "the stop request can't be written to {}".format(self._runtime)))
+        began = self._began() or not self._agrees
+        self._deadline = self._clock() + (self._stop_seconds if began else ABORT_SECONDS)
+        self._terminated = True
+        child.terminate()
+
+    def _press(self, child: Child) -> None:
+        if self._agrees and self._began() and not self._timed_out:
+            self._timed_out = True
+            say("the processes did not save and leave in {:.0f} s: ending them".format(self._stop_seconds))
+        if self._terminated:
+            child.kill()
+            return
+        self._terminated = True
+        self._deadline = self._clock() + ABORT_SECONDS / 2
+        child.terminate()
+
+    def _abort(self, child: Child) -> None:
+        say("a process reported an error that no restart cures: ending all")
+        child.terminate()
+        deadline = self._clock() + ABORT_SECONDS
+        while child.poll() is None and self._clock() < deadline:
+            self._stop.wait(POLL_SECONDS)
+        child.kill()

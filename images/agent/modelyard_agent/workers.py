@@ -1,0 +1,35 @@
+"""The training processes of this node: which rank each is, and how often they were started again."""
+
+from typing import Dict, Sequence, Set
+
+from modelyard_agent.processes import Process, read_worker_environment
+
+
+class Workers:
+    """Built from repeated looks at the process table. torchrun gives each worker RANK and LOCAL_RANK."""
+
+    def __init__(self) -> None:
+        self._pids: Dict[int, Set[int]] = {}
+        self._restart_count = 0
+
+    @property
+    def seen(self) -> bool:
+        """True once torchrun has started workers: the nodes have met."""
+        return bool(self._pids)
+
+    @property
+    def restarts(self) -> int:
+        """Restarts in place, of whatever node's fault: torchrun's own count knows only those of this node."""
+        return max([self._restart_count] + [len(pids) - 1 for pids in self._pids.values()])
+
+    def observe(self, launcher: int, processes: Sequence[Process]) -> None:
+        """Take a look at the process table in."""
+        for process in processes:
+            if process.parent != launcher or any(process.pid in pids for pids in self._pids.values()):
+                continue
+            environment = read_worker_environment(process.pid)
+            rank, local_rank = environment.get("RANK", ""), environment.get("LOCAL_RANK", "")
+            if rank.isdigit() and local_rank.isdigit():
+                self._pids.setdefault(int(local_rank), set()).add(process.pid)
+                count = environment.get("TORCHELASTIC_RESTART_COUNT", "")
+                self._restart_count = max(self._restart_count, int(count) if count.isdigit() else 0)
