@@ -82,8 +82,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # delete: a job whose ttlSecondsAfterFinished has passed.
 - apiGroups: [modelyard.dev]
   resources: [trainingjobs]
-  verbs: [get, list, watch, delete]
-# Server-side apply is a PATCH.
+  verbs: [list, watch, delete]
 - apiGroups: [modelyard.dev]
   resources: [trainingjobs/status]
   verbs: [patch]
@@ -91,16 +90,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [modelyard.dev]
   resources: [trainingjobs/finalizers]
   verbs: [update]
+# Objects are read from watches only. Server-side apply is a PATCH; where it creates, create is asked for too.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [configmaps, services, persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.cluster import binaries, cache
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "modelyard"
@@ -23,12 +23,13 @@ class ChartError(Exception):
 
 
 def find_helm() -> str:
-    """helm of the local cluster's tools, which fetch it by hash where it is missing; else the one on PATH."""
-    cached = Path(os.environ.get("MODELYARD_CACHE") or Path.home() / ".cache" / "modelyard") / "bin" / "helm"
-    found = str(cached) if cached.exists() else shutil.which("helm")
-    if not found:
-        raise RuntimeError("helm is missing: run `make cluster-up` once, or put helm 3.14 or later on PATH")
-    return found
+    """helm as the local cluster's tools keep it: fetched by hash where it is missing."""
+    helm = binaries.folder() / "helm"
+    if not helm.exists():
+        binaries.folder().mkdir(parents=True, exist_ok=True)
+        with cache.locked(binaries.folder() / "lock", "fetching helm"):
+            binaries._ensure_tools()
+    return str(helm)
 
 
 def run_helm(*args: str, values: Values | None = None) -> str:

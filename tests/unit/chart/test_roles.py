@@ -8,18 +8,18 @@ import pytest
 
 from tests.unit.chart.rendering import Manifests, of_kind, only, render
 
-WRITES = {"get", "list", "watch", "create", "patch", "delete"}
+WRITES = {"list", "watch", "create", "patch", "delete"}
 # Everything the operator calls. A verb here that it does not use is one too many.
 OPERATOR = {
-    ("modelyard.dev", "trainingjobs"): {"get", "list", "watch", "delete"},
+    ("modelyard.dev", "trainingjobs"): {"list", "watch", "delete"},
     ("modelyard.dev", "trainingjobs/status"): {"patch"},
     ("modelyard.dev", "trainingjobs/finalizers"): {"update"},
     ("batch", "jobs"): WRITES,
     ("", "configmaps"): WRITES,
     ("", "services"): WRITES,
     ("", "persistentvolumeclaims"): WRITES,
-    ("", "pods"): {"get", "list", "watch"},
-    ("", "events"): {"create", "patch"},
+    ("", "pods"): {"list", "watch"},
+    ("", "events"): {"create"},
 }
 
 
@@ -85,7 +85,7 @@ def test_the_lease_is_the_only_one_it_may_change_and_only_beside_itself() -> Non
     assert role["metadata"]["namespace"] == "modelyard-system"
     named, unnamed = role["rules"]
     assert named["resourceNames"] == ["modelyard-operator"]
-    assert set(named["verbs"]) == {"get", "update", "patch"}
+    assert set(named["verbs"]) == {"get", "update"}
     assert (unnamed["resources"], unnamed["verbs"]) == (["leases"], ["create"])
 
 

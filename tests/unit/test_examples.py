@@ -1,0 +1,111 @@
+"""Every manifest under examples/ is valid, and the documents that name them are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from modelyard.api.base import API_VERSION
+from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.api.values import parse_uri
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def _documents() -> list[tuple[str, dict[str, Any]]]:
+    files = sorted(path for pattern in ("*.yaml", "*.yml") for path in EXAMPLES.rglob(pattern))
+    return [
+        (str(path.relative_to(EXAMPLES)), document) for path in files for document in yaml.safe_load_all(path.read_text())
+    ]
+
+
+DOCUMENTS = _documents()
+JOBS = [(name, document) for name, document in DOCUMENTS if document["kind"] == "TrainingJob"]
+each_job = pytest.mark.parametrize("manifest", [job for _, job in JOBS], ids=[name for name, _ in JOBS])
+
+
+def _as_kubectl(node: Any) -> Any:
+    """PyYAML reads 3e-4 as a string, kubectl as a number."""
+    if isinstance(node, dict):
+        return {key: _as_kubectl(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_as_kubectl(value) for value in node]
+    return float(node) if isinstance(node, str) and re.fullmatch(r"[0-9.]+e-?[0-9]+", node) else node
+
+
+def test_every_kind_of_example_is_there() -> None:
+    assert {name.split("/")[0] for name, _ in JOBS} == {
+        "quickstart", "sentiment", "causal-lm", "hub-model", "user-image",
+    }  # fmt: skip
+    assert {document["kind"] for _, document in DOCUMENTS} == {"TrainingJob", "ConfigMap"}
+
+
+@each_job
+def test_a_training_job_is_valid(manifest: dict[str, Any]) -> None:
+    assert manifest["apiVersion"] == API_VERSION
+    spec = TrainingJobSpec.model_validate(_as_kubectl(manifest["spec"]))
+    assert spec.builtin == bool(spec.task and spec.model and spec.data)
+
+
+@each_job
+def test_the_published_schema_accepts_it(manifest: dict[str, Any]) -> None:
+    definition = yaml.safe_load((ROOT / "crds" / "modelyard.dev_trainingjobs.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    jsonschema.Draft4Validator(schema).validate(_as_kubectl(manifest["spec"]))
+
+
+@each_job
+def test_a_field_that_does_not_exist_is_found(manifest: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="learningrate"):
+        TrainingJobSpec.model_validate({**_as_kubectl(manifest["spec"]), "learningrate": 1})
+
+
+def test_the_quickstart_has_ten_lines_at_most() -> None:
+    assert len((EXAMPLES / "quickstart" / "trainingjob.yaml").read_text().splitlines()) <= 10
+
+
+def test_every_config_map_that_a_job_names_comes_with_it() -> None:
+    for name, job in JOBS:
+        folder = name.split("/")[0]
+        maps = {
+            document["metadata"]["name"]: document["data"]
+            for other, document in DOCUMENTS
+            if document["kind"] == "ConfigMap" and other.startswith(folder + "/")
+        }
+        for source in job["spec"].get("data", {}).get("sources", []):
+            location = parse_uri(source["uri"], ("pvc", "https", "configmap"))
+            if location.scheme == "configmap":
+                assert location.path in maps[location.name]
+        overlay = job["spec"].get("trainer", {}).get("podTemplate", {}).get("spec", {})
+        for volume in overlay.get("volumes", []):
+            assert volume["configMap"]["name"] in maps
+
+
+def test_the_users_script_is_python() -> None:
+    document = yaml.safe_load((EXAMPLES / "user-image" / "script.yaml").read_text())
+    compile(document["data"]["train.py"], "train.py", "exec")
+
+
+@pytest.mark.parametrize("page", ["README.md", "examples/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_and_paths_of_the_documents_exist(page: str) -> None:
+    path = ROOT / page
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in link:
+            assert (path.parent / link).exists(), link
+    for named in re.findall(r"`((?:examples|charts|docs|tests|images|operator|crds)/[\w./-]+)`", path.read_text()):
+        assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_manifests_in_the_documents_are_valid(page: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        for document in yaml.safe_load_all(block):
+            if isinstance(document, dict) and document.get("kind") == "TrainingJob":
+                TrainingJobSpec.model_validate(_as_kubectl(document["spec"]))
