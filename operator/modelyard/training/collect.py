@@ -1,0 +1,46 @@
+"""Reading a finished attempt's result back from storage, where it was lost with its pods."""
+
+from __future__ import annotations
+
+from modelyard.api.profile import Settings
+from modelyard.contract import codes
+from modelyard.contract.report import TrainResult
+from modelyard.engine.plan import Manifest
+from modelyard.training import creation, jobstate, names, podstate
+from modelyard.training.draft import Draft
+from modelyard.training.ending import read_result
+from modelyard.training.view import seconds_since
+
+_LAG = 5.0
+
+
+def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | None:
+    """The result, once the collect Job has it."""
+    job = _find(draft, attempt)
+    draft.stand("Evaluating", "The training has ended; its result is read back from storage.")
+    if job is None:
+        creation.create_collect(draft, settings, attempt)
+        return None
+    draft.keep_object(job)
+    pods = podstate.of_job(draft.view.seen.of_kind("Pod"), job)
+    for pod in pods:
+        result = read_result(pod, TrainResult)
+        if result is not None and result.outcome in (codes.SUCCEEDED, codes.GATE_FAILED):
+            return result
+    if jobstate.is_complete(job) or jobstate.is_failed(job):
+        draft.wake_in(1.0)
+    else:
+        draft.problem = podstate.find_problem(pods, draft.view.now)
+    return None
+
+
+def has_failed(draft: Draft, attempt: int) -> bool:
+    """Whether the collect Job ended without a result."""
+    job = _find(draft, attempt)
+    if job is None or not (jobstate.is_complete(job) or jobstate.is_failed(job)):
+        return False
+    return seconds_since(jobstate.condition_time(job, "Complete", "Failed"), draft.view.now) > _LAG
+
+
+def _find(draft: Draft, attempt: int) -> Manifest | None:
+    return names.find_jobs(draft.view.seen.children, draft.view.name, "collect").get(attempt)

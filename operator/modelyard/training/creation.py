@@ -1,0 +1,87 @@
+"""Creating children: validation first, then the fewest objects that the next step needs."""
+
+from __future__ import annotations
+
+from modelyard.api.profile import Profile, Settings
+from modelyard.engine.plan import Child
+from modelyard.training import jobs, names, runconfig, validation
+from modelyard.training.draft import Draft
+from modelyard.training.pods import Site
+from modelyard.training.problem import Problem
+from modelyard.training.storage import build_claim, find_place
+from modelyard.training.view import View
+
+
+def create_prepare(draft: Draft, settings: Settings, index: int) -> None:
+    """The claim, the run config and the Job of this preparation. Raises Refused."""
+    view = draft.view
+    site, base = _begin(view, settings)
+    draft.children += [*base, jobs.build_prepare(site, view.spec, view.labels, index)]
+    _report_rejections(draft)
+
+
+def create_train(draft: Draft, settings: Settings, index: int) -> None:
+    """The claim, the run config, the Service and the Job of this attempt. Raises Refused."""
+    view, data = draft.view, draft.status.data
+    site, base = _begin(view, settings)
+    job = jobs.build_train(
+        site,
+        view.spec,
+        view.labels,
+        index,
+        data.digest if data else None,
+        data.model_digest if data else None,
+    )
+    draft.children += [*base, jobs.build_service(site, view.labels), job]
+    _report_rejections(draft)
+
+
+def create_collect(draft: Draft, settings: Settings, index: int) -> None:
+    """The Job that reads back the result of this attempt. Raises Refused."""
+    view = draft.view
+    site, base = _begin(view, settings)
+    draft.children += [*base, jobs.build_collect(site, view.labels, index)]
+    _report_rejections(draft)
+
+
+def check(view: View, settings: Settings) -> Profile:
+    """All validation. Raises Refused."""
+    validation.check_name(view.name)
+    profile = validation.find_profile(view.spec, settings)
+    validation.check_spec(view.spec, profile, view.name)
+    return profile
+
+
+def _begin(view: View, settings: Settings) -> tuple[Site, list[Child]]:
+    profile = check(view, settings)
+    config = runconfig.build_run_config(view.spec, profile, view.namespace, view.name, view.uid, view.labels)
+    config_map = runconfig.build_config_map(config, view.labels)
+    place = find_place(view.name, view.spec.storage, profile)
+    children = [config_map]
+    if place.own is not None:
+        children.insert(0, build_claim(view.name, view.namespace, view.labels, place.own, profile))
+    site = Site(view.namespace, view.name, view.uid, profile, place, config_map.manifest["metadata"]["name"])
+    return site, children
+
+
+def _report_rejections(draft: Draft) -> None:
+    """What the API server refused is named, and tried again by the engine."""
+    for child in draft.children:
+        rejection = draft.view.seen.rejections.get(child.id)
+        if rejection is None:
+            continue
+        problem = Problem(rejection.reason, f"The API server refused {child.id}: {rejection.message}")
+        if rejection.reason == "Invalid":
+            draft.stalled = problem
+        draft.problem = problem
+        return
+
+
+def existing(draft: Draft) -> None:
+    """Keeps what running pods need."""
+    draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service")
+
+
+def job_name(view: View, stage: str, index: int) -> str:
+    """Name of a stage's Job."""
+    return names.stage_job(view.name, stage, index)

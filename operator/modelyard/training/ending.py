@@ -1,0 +1,194 @@
+"""Why an attempt ended, told from its pods. The operator decides on causes, never on counts of failed pods."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from modelyard.api.status import Cause, Failure
+from modelyard.contract import codes
+from modelyard.contract.base import ContractModel
+from modelyard.contract.report import FailureReport, TrainResult
+from modelyard.engine.plan import Manifest
+from modelyard.training import podstate
+
+M = TypeVar("M", bound=ContractModel)
+
+# Never cured by doing the same again.
+FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
+_CUDA_OOM = re.compile(
+    r"CUDA out of memory|OutOfMemoryError: CUDA|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED"
+)
+# What a rank says when another one is gone: a consequence, not a cause.
+_PEER_LOST = re.compile(
+    r"Connection reset by peer|Connection closed by peer|Broken pipe|RendezvousConnectionError|RendezvousTimeoutError|"
+    r"NCCL.*remote error|ncclRemoteError|ncclSystemError|Socket Timeout|DistNetworkError|DistStoreError"
+)
+_DISRUPTED = frozenset({
+    "Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "UnexpectedAdmissionError",
+    "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """`fatal` means that no retry can help."""
+
+    cause: Cause
+    failure: Failure | None = None
+    fatal: bool = False
+
+
+def read_result(pod: Manifest, model: type[M]) -> M | None:
+    """The result in the pod's termination message."""
+    message = podstate.terminated(pod).get("message")
+    try:
+        return model.model_validate_json(message) if message else None
+    except ValidationError:
+        return None  # the user's program wrote something of its own there
+
+
+def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
+    """Results of train pods by node."""
+    found = {podstate.index_of(pod): read_result(pod, TrainResult) for pod in pods}
+    return {index: result for index, result in found.items() if result is not None}
+
+
+def classify(pods: Sequence[Manifest], desired: int) -> Ending:
+    """Of a train attempt without a finished result. `desired` is how many pods there should have been."""
+    failed = sorted((pod for pod in pods if _has_failed(pod)), key=_end_of)
+    for pod in failed:
+        if (ending := _classify_fatal(pod)) is not None:
+            return ending
+    stopped = [pod for pod in failed if _is_stopped(pod)]
+    disrupted = [pod for pod in failed if _is_disrupted(pod)]
+    saved = any(r.outcome == codes.PREEMPTED for r in read_results(pods).values())
+    if disrupted:
+        cause: Cause = "Preempted" if saved else "Infrastructure"
+        return Ending(cause, _describe(disrupted[0], _disruption(disrupted[0])))
+    if not failed:
+        return Ending(
+            "Infrastructure", Failure(reason="PodsVanished", message="The pods are gone without a result.")
+        )
+    first = failed[0]
+    if first in stopped:
+        return Ending("Preempted", _describe(first, "Preempted"))
+    exit_code = podstate.terminated(first).get("exitCode")
+    missing = len({podstate.index_of(pod) for pod in pods}) < desired
+    deleted = any("deletionTimestamp" in pod["metadata"] for pod in pods)
+    if exit_code == codes.EXIT_TEMPORARY or ((missing or deleted) and _PEER_LOST.search(_text(first))):
+        return Ending("Infrastructure", _describe(first, "TemporaryFailure"))
+    if not podstate.terminated(first):
+        return Ending("Infrastructure", _describe(first, "PodFailed"))
+    return Ending("UserError", _describe(first, "UserCodeError"))
+
+
+def classify_single(pod: Manifest, report: FailureReport | None) -> Ending:
+    """Of a prepare pod that has failed."""
+    exit_code = podstate.terminated(pod).get("exitCode")
+    if podstate.terminated(pod).get("reason") == "OOMKilled":
+        return Ending("UserError", _describe(pod, "HostOutOfMemory", report), fatal=True)
+    if _is_disrupted(pod) or exit_code in (codes.EXIT_TEMPORARY, codes.EXIT_STOPPED) or exit_code is None:
+        return Ending("Infrastructure", _describe(pod, _disruption(pod), report))
+    return Ending("UserError", _describe(pod, "DataInvalid", report), fatal=True)
+
+
+def _classify_fatal(pod: Manifest) -> Ending | None:
+    end = podstate.terminated(pod)
+    report = _report(pod)
+    if end.get("reason") == "OOMKilled":
+        return Ending("UserError", _describe(pod, "HostOutOfMemory"), fatal=True)
+    if (report and report.reason == "CUDAOutOfMemory") or _CUDA_OOM.search(_text(pod)):
+        return Ending("UserError", _describe(pod, "CUDAOutOfMemory"), fatal=True)
+    if report and report.reason in FATAL_REASONS:
+        return Ending("UserError", _describe(pod, report.reason), fatal=True)
+    if end.get("exitCode") == codes.EXIT_USER_ERROR:
+        return Ending("UserError", _describe(pod, "UserCodeError"), fatal=True)
+    return None
+
+
+_ADVICE = {
+    "HostOutOfMemory": "Pod {pod} used more than its memory limit. Raise resourcesPerNode.limits.memory, or lower "
+    "perDeviceTrainBatchSize or maxLength.",
+    "CUDAOutOfMemory": "The GPU's memory was not enough. Lower perDeviceTrainBatchSize or maxLength, or raise "
+    "deepspeed.zeroStage.",
+    "UserCodeError": "Pod {pod} ended with exit code {code}: kubectl logs {pod}.",
+    "DataInvalid": "Preparing the data failed with exit code {code}: kubectl logs {pod}.",
+    "Preempted": "Pod {pod} was asked to stop.",
+    "Evicted": "Pod {pod} was evicted from its node. {detail}",
+    "PodFailed": "Pod {pod} failed before its container ran. {detail}",
+    "TemporaryFailure": "Pod {pod} met a failure outside of the training code.",
+}
+
+
+def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -> Failure:
+    end = podstate.terminated(pod)
+    report = report or _report(pod)
+    name = pod["metadata"]["name"]
+    # An agent's own word is closer to the cause than an exit code; but it can't know that it was killed.
+    if report and reason in ("UserCodeError", "DataInvalid", "TemporaryFailure"):
+        reason = report.reason if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,126}", report.reason) else reason
+    advice = _ADVICE.get(reason, "Pod {pod} stopped: {reason}. {detail}").format(
+        pod=name,
+        code=end.get("exitCode"),
+        reason=reason,
+        detail=str((pod.get("status") or {}).get("message") or "")[:400],
+    )
+    message = report.message if report and report.message and reason not in FATAL_REASONS else advice.strip()
+    return Failure(
+        reason=reason,
+        message=message[:1024],
+        node=pod["spec"].get("nodeName"),
+        pod=name,
+        rank=report.rank if report else None,
+        exit_code=report.exit_code if report and report.exit_code is not None else end.get("exitCode"),
+        excerpt=report.excerpt[-2048:] if report and report.excerpt else None,
+    )
+
+
+def _report(pod: Manifest) -> FailureReport | None:
+    result = read_result(pod, TrainResult)
+    return result.failure if result else None
+
+
+def _text(pod: Manifest) -> str:
+    report = _report(pod)
+    if report is None:
+        return str(podstate.terminated(pod).get("message") or "")
+    return f"{report.message}\n{report.excerpt or ''}"
+
+
+def _has_failed(pod: Manifest) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Failed" or bool(
+        podstate.terminated(pod).get("exitCode")
+    )
+
+
+def _is_stopped(pod: Manifest) -> bool:
+    result = read_result(pod, TrainResult)
+    if result is not None:
+        return result.outcome == codes.PREEMPTED
+    return podstate.terminated(pod).get("exitCode") == codes.EXIT_STOPPED
+
+
+def _disruption(pod: Manifest) -> str:
+    status: dict[str, Any] = pod.get("status") or {}
+    if status.get("reason") in _DISRUPTED:
+        return str(status["reason"])
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return str(condition.get("reason") or "Evicted")
+    return "TemporaryFailure" if podstate.terminated(pod) else "PodFailed"
+
+
+def _is_disrupted(pod: Manifest) -> bool:
+    return _disruption(pod) not in ("TemporaryFailure", "PodFailed")
+
+
+def _end_of(pod: Manifest) -> tuple[str, int]:
+    # A pod without a container that ended (evicted before it ran) failed before the others noticed.
+    return str(podstate.terminated(pod).get("finishedAt") or ""), podstate.index_of(pod)

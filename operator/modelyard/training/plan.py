@@ -1,0 +1,119 @@
+"""TrainingJob's plan: a pure function from what is seen to what should be true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelyard.api.errors import describe
+from modelyard.api.profile import Settings
+from modelyard.api.status import TrainingJobStatus
+from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
+from modelyard.training import creation, prepare, report, train
+from modelyard.training.draft import Draft
+from modelyard.training.problem import Problem, Refused
+from modelyard.training.view import View, parse_time, read_status
+
+# While a job runs, these change all the time; alone they are written every ten seconds at most.
+VOLATILE = frozenset({"progress", "nodes", "checkpoints"})
+
+
+def make_planner(settings: Callable[[], Settings]) -> Planner:
+    """The plan as the engine calls it. `settings` gives the present profiles."""
+
+    def plan(resource: Manifest, seen: Seen, now: datetime) -> Plan:
+        return plan_job(resource, seen, now, settings())
+
+    return plan
+
+
+def plan_job(job: Manifest, seen: Seen, now: datetime, settings: Settings) -> Plan:
+    """What should be true of this TrainingJob, its children and its status."""
+    status = read_status(job.get("status") or {})
+    if status.completion_time is not None:
+        return _plan_finished(job, seen, now, status)
+    try:
+        spec = TrainingJobSpec.model_validate(job.get("spec") or {})
+    except ValidationError as error:
+        return _plan_invalid(job, seen, now, status, Problem("InvalidSpec", describe(error)))
+    draft = Draft(View(job, spec, status, seen, now), status)
+    try:
+        if spec.data is None or prepare.advance(draft, settings):
+            train.advance(draft, settings)
+    except Refused as refusal:
+        draft.children.clear()
+        draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
+        draft.stand("Pending", refusal.problem.message)
+        draft.stalled = refusal.problem
+    return _finish(draft)
+
+
+def _finish(draft: Draft) -> Plan:
+    view = draft.view
+    if draft.over:
+        draft.children.clear()
+        draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
+        if view.spec.ttl_seconds_after_finished is not None:
+            draft.wake_in(view.spec.ttl_seconds_after_finished)
+    conditions = report.build_conditions(draft)
+    draft.update(
+        observed_generation=int(view.job["metadata"].get("generation", 0)),
+        phase=report.derive_phase(conditions),
+    )
+    return Plan(
+        status={**draft.status.dump(), "conditions": conditions},
+        children=tuple(draft.children),
+        keep=frozenset(draft.keep - {child.id for child in draft.children}),
+        events=(*draft.events, *_problem_events(draft)),
+        probes=tuple(draft.probes),
+        volatile=frozenset() if draft.over else VOLATILE,
+        requeue_after=min(draft.wakes, default=None),
+    )
+
+
+def _problem_events(draft: Draft) -> list[Event]:
+    """One event when a new reason keeps the job from going on."""
+    problem = draft.stalled or draft.problem
+    if problem is None or draft.over:
+        return []
+    ready = next((c for c in draft.view.status.conditions if c.type == "Ready"), None)
+    if ready is not None and ready.reason == problem.reason:
+        return []
+    if problem.reason == "ProgressingWithRetry":
+        return []  # the end of the attempt has its own event
+    return [Event("Warning", problem.reason, problem.message[:1024])]
+
+
+def _plan_finished(job: Manifest, seen: Seen, now: datetime, status: TrainingJobStatus) -> Plan:
+    """Terminal is sticky: nothing is created any more, and nothing but the job's time to live ends it."""
+    generation = int(job["metadata"].get("generation", 0))
+    raw: dict[str, Any] = dict(job.get("status") or {})
+    if raw.get("observedGeneration") != generation:
+        raw["observedGeneration"] = generation
+        raw["conditions"] = [{**c, "observedGeneration": generation} for c in raw.get("conditions") or []]
+    ttl = (job.get("spec") or {}).get("ttlSecondsAfterFinished")
+    left = None
+    if isinstance(ttl, int) and status.completion_time:
+        left = (parse_time(status.completion_time) + timedelta(seconds=ttl) - now).total_seconds()
+    keep = frozenset(f"{c['kind']}/{c['metadata']['name']}" for c in seen.children if c.get("kind") != "Pod")
+    return Plan(
+        status=raw,
+        keep=keep,
+        requeue_after=left if left is not None and left > 0 else None,
+        delete=left is not None and left <= 0,
+    )
+
+
+def _plan_invalid(
+    job: Manifest, seen: Seen, now: datetime, status: TrainingJobStatus, problem: Problem
+) -> Plan:
+    draft = Draft(View(job, TrainingJobSpec(), status, seen, now), status)
+    draft.stand("Pending", problem.message)
+    draft.stalled = problem
+    creation.existing(draft)
+    draft.keep_kinds("Job")
+    return _finish(draft)

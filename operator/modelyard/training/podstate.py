@@ -1,0 +1,173 @@
+"""Why pods don't run: read from the pods themselves, since events are lost and status isn't."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from modelyard.engine.plan import Manifest
+from modelyard.training.problem import Problem
+from modelyard.training.view import parse_time, seconds_since
+
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+# A pod that is being deleted and still here so long after its grace period has lost its node.
+LOST_AFTER = 30.0
+# Mounting and creating takes seconds; so long is no longer normal.
+STUCK_AFTER = 60.0
+_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrInvalidImageName")
+_CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
+
+
+def of_job(pods: Iterable[Manifest], job: Manifest) -> list[Manifest]:
+    """The Job's own pods, by their owner's uid."""
+    uid = job["metadata"].get("uid")
+    return [
+        pod for pod in pods
+        if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences", []))
+    ]  # fmt: skip
+
+
+def index_of(pod: Manifest) -> int:
+    """Completion index: the node's rank. 0 for Jobs that aren't Indexed."""
+    meta = pod["metadata"]
+    text = (
+        (meta.get("labels") or {}).get(INDEX_LABEL) or (meta.get("annotations") or {}).get(INDEX_LABEL) or "0"
+    )
+    return int(text)
+
+
+def is_over(pod: Manifest) -> bool:
+    """Whether all its containers have ended."""
+    return _status(pod).get("phase") in ("Succeeded", "Failed")
+
+
+def is_running(pod: Manifest) -> bool:
+    """Whether it runs and shall go on running."""
+    return _status(pod).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def is_lost(pod: Manifest, now: datetime) -> bool:
+    """Whether its node no longer answers."""
+    # deletionTimestamp lies at the end of the grace period
+    deleted = pod["metadata"].get("deletionTimestamp")
+    return not is_over(pod) and deleted is not None and seconds_since(deleted, now) > LOST_AFTER
+
+
+def seconds_until_lost(pod: Manifest, now: datetime) -> float | None:
+    """When to look again at a pod that is being deleted."""
+    deleted = pod["metadata"].get("deletionTimestamp")
+    return None if deleted is None or is_over(pod) else max(1.0, LOST_AFTER + 1 - seconds_since(deleted, now))
+
+
+def terminated(pod: Manifest) -> dict[str, Any]:
+    """How the main container ended; empty while it hasn't."""
+    statuses = _status(pod).get("containerStatuses") or []
+    return (statuses[0].get("state") or {}).get("terminated") or {} if statuses else {}
+
+
+def start_of(pod: Manifest) -> datetime | None:
+    """When the main container started."""
+    statuses = _status(pod).get("containerStatuses") or []
+    state = statuses[0].get("state") or {} if statuses else {}
+    started = (state.get("running") or state.get("terminated") or {}).get("startedAt")
+    return parse_time(started) if started else None
+
+
+def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
+    """The most telling reason why one of the pods doesn't run."""
+    found = [problem for pod in pods if (problem := _find_one(pod, now))]
+    order = (
+        "ImagePullFailed",
+        "CreateContainerConfigError",
+        "ClaimNotFound",
+        "NodeLost",
+        "Unschedulable",
+        "VolumePending",
+    )
+    return min(found, key=lambda p: order.index(p.reason) if p.reason in order else len(order), default=None)
+
+
+def _find_one(pod: Manifest, now: datetime) -> Problem | None:
+    name = pod["metadata"]["name"]
+    if is_over(pod):
+        return None
+    if is_lost(pod, now):
+        node = pod["spec"].get("nodeName", "unknown")
+        return Problem(
+            "NodeLost",
+            f"Pod {name} does not stop; its node {node} may be lost: kubectl describe node {node}.",
+            name,
+        )
+    status = _status(pod)
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _explain_scheduler(name, str(condition.get("message", "")))
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
+        if reason in _PULL:
+            image = container.get("image", "")
+            return Problem(
+                "ImagePullFailed",
+                f"Pod {name} can't pull image {image}. Check its name, and imagePullSecrets if its registry asks for a "
+                f"password. {_first_line(message)}",
+                name,
+            )
+        if reason in _CONFIG:
+            return Problem(
+                "CreateContainerConfigError",
+                f"Pod {name} can't be started: {_first_line(message)}. Create what is missing; the pod then starts by itself.",
+                name,
+            )
+    if (
+        status.get("phase") == "Pending"
+        and seconds_since(pod["metadata"].get("creationTimestamp"), now) > STUCK_AFTER
+    ):
+        if _is_pulling(status):
+            return None
+        return Problem(
+            "VolumePending", f"Pod {name} waits for its volumes: kubectl describe pod {name}.", name
+        )
+    return None
+
+
+def _explain_scheduler(pod: str, message: str) -> Problem | None:
+    missing = _CLAIM.search(message)
+    if missing:
+        claim = missing[1]
+        return Problem(
+            "ClaimNotFound",
+            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the pvc:// URI; "
+            "the pod then starts by itself.",
+            pod,
+        )
+    if "unbound" in message or "volume node affinity" in message or "being bound" in message:
+        return Problem(
+            "VolumePending", f"Pod {pod} waits for a volume to be bound: {_first_line(message)}", pod
+        )
+    if not message:
+        return None
+    return Problem(
+        "Unschedulable",
+        f"No node can take pod {pod}: {_first_line(message)} Ask for less in resourcesPerNode, or add nodes.",
+        pod,
+    )
+
+
+def _is_pulling(status: dict[str, Any]) -> bool:
+    # PodReadyToStartContainers turns true once sandbox and volumes stand; a large image may be pulled for minutes.
+    return any(
+        c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
+        for c in status.get("conditions") or []
+    )
+
+
+def _status(pod: Manifest) -> dict[str, Any]:
+    return pod.get("status") or {}
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0][:400]

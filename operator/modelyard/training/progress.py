@@ -1,0 +1,161 @@
+"""status.progress, status.checkpoints and status.model, from what the pods report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import isfinite
+
+from pydantic import ValidationError
+
+from modelyard.api.conditions import format_time
+from modelyard.api.status import Checkpoints, CheckpointStatus, Evaluation, GateStatus, ModelStatus, Progress
+from modelyard.contract import codes
+from modelyard.contract.report import Checkpoint, ProgressReport, TrainResult
+from modelyard.engine.plan import Manifest, Probe, Seen
+from modelyard.training.pods import STORAGE_VOLUME
+from modelyard.training.storage import Place
+
+METRIC_LIMIT = 32
+PATH = "/v1/progress"
+
+
+def build_probe(attempt: int, pod: Manifest) -> Probe | None:
+    """Rank 0's agent. The name tells attempts apart, so that no answer is taken for a later attempt's."""
+    ip = (pod.get("status") or {}).get("podIP")
+    if not ip:
+        return None
+    meta = pod["metadata"]
+    return Probe(probe_name(attempt), meta["namespace"], meta["name"], ip, codes.AGENT_PORT, PATH)
+
+
+def probe_name(attempt: int) -> str:
+    """Name of rank 0's probe of an attempt."""
+    return f"train-{attempt}"
+
+
+def read_report(seen: Seen, attempt: int) -> ProgressReport | None:
+    """The last answer of the attempt's rank 0."""
+    fact = seen.facts.get(probe_name(attempt))
+    if not fact:
+        return None
+    try:
+        report = ProgressReport.model_validate(fact)
+    except ValidationError:
+        return None
+    return report if report.attempt in (0, attempt) else None
+
+
+def build_progress(report: ProgressReport) -> Progress:
+    """What users see. The end is reckoned from the report's own time, so that it holds still between two reports."""
+    end = None
+    if report.seconds_left is not None and report.updated and isfinite(report.seconds_left):
+        end = unix_time(report.updated + report.seconds_left)
+    return Progress(
+        step=report.step,
+        max_steps=report.max_steps,
+        epoch=_finite(report.epoch),
+        percent=_percent(report.step, report.max_steps),
+        step_seconds=_finite(report.step_seconds),
+        samples_per_second=_finite(report.samples_per_second),
+        tokens_per_second=_finite(report.tokens_per_second),
+        estimated_completion_time=end,
+        metrics=limit_metrics(report.metrics),
+    )
+
+
+def finish_progress(progress: Progress | None, result: TrainResult) -> Progress:
+    """The progress as it stands at the end."""
+    before = progress.metrics if progress else {}
+    return Progress(
+        step=result.step,
+        max_steps=result.max_steps or (progress.max_steps if progress else None),
+        epoch=progress.epoch if progress else None,
+        percent=_percent(result.step, result.max_steps),
+        metrics=limit_metrics({**before, **result.metrics}),
+    )
+
+
+def build_checkpoints(
+    place: Place, last: Checkpoint | None, best: Checkpoint | None, before: Checkpoints | None
+) -> Checkpoints | None:
+    """The newest and the best; what isn't reported stays as it was."""
+    kept = before or Checkpoints()
+    newest = build_checkpoint(place, last) if last else kept.last
+    chosen = build_checkpoint(place, best) if best else kept.best
+    return Checkpoints(last=newest, best=chosen) if newest or chosen else None
+
+
+def build_checkpoint(place: Place, checkpoint: Checkpoint) -> CheckpointStatus:
+    """Agents report verified checkpoints only."""
+    return CheckpointStatus(
+        step=checkpoint.step,
+        uri=f"{place.uri}/{checkpoint.path}",
+        time=unix_time(checkpoint.time),
+        verified=True,
+        world_size=checkpoint.world_size,
+        save_seconds=_finite(checkpoint.save_seconds),
+        metric=checkpoint.metric,
+        value=_finite(checkpoint.value),
+    )
+
+
+def build_model(place: Place, result: TrainResult) -> ModelStatus | None:
+    """The exported model and its metrics."""
+    if result.model is None:
+        return None
+    uri = f"{place.uri}/{result.model.path}"
+    return ModelStatus(
+        uri=uri,
+        digest=result.model.digest,
+        card_uri=f"{uri}/README.md",
+        evaluation=_evaluation(result.metrics, result.test_metrics),
+        baseline=_evaluation(result.baseline, result.baseline_test),
+    )
+
+
+def build_gate(result: TrainResult) -> GateStatus | None:
+    """What the gate saw."""
+    if result.gate is None:
+        return None
+    gate = result.gate
+    return GateStatus(
+        metric=gate.metric, value=_finite(gate.value), threshold=gate.threshold, passed=gate.passed
+    )
+
+
+def place_of(job: Manifest) -> Place:
+    """Where a Job's pods keep everything. From the Job, since a profile may have changed since."""
+    pod = job["spec"]["template"]["spec"]
+    claim = next(
+        v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"] == STORAGE_VOLUME
+    )
+    mounts = pod["containers"][0]["volumeMounts"]
+    return Place(claim, next(m.get("subPath", "") for m in mounts if m["name"] == STORAGE_VOLUME))
+
+
+def limit_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Finite ones, and no more than the status has room for."""
+    finite = {name: value for name, value in sorted(metrics.items()) if isfinite(value)}
+    return dict(list(finite.items())[:METRIC_LIMIT])
+
+
+def unix_time(seconds: float) -> str | None:
+    """Unix seconds as Kubernetes writes times; None where no calendar has them."""
+    try:
+        return format_time(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _evaluation(validation: dict[str, float], test: dict[str, float]) -> Evaluation | None:
+    if not validation and not test:
+        return None
+    return Evaluation(validation=limit_metrics(validation), test=limit_metrics(test))
+
+
+def _percent(step: int, max_steps: int | None) -> int | None:
+    return min(100, 100 * step // max_steps) if max_steps else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

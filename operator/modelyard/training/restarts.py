@@ -1,0 +1,80 @@
+"""Whether an ended attempt is followed by another, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelyard.api.status import Attempt, Cause, Counters
+from modelyard.api.trainingjob import Backoff, FailurePolicy
+from modelyard.training.ending import Ending
+from modelyard.training.problem import Problem
+
+# 2**16 seconds is beyond every limit of the schema.
+_LARGEST_EXPONENT = 16
+
+
+def count(counters: Counters, cause: Cause) -> Counters:
+    """The counters after an attempt ended so."""
+    field = {
+        "UserError": "user_failures",
+        "Infrastructure": "infra_failures",
+        "Preempted": "preemptions",
+    }.get(cause)
+    return counters if field is None else counters.model_copy(update={field: getattr(counters, field) + 1})
+
+
+def made_progress(attempt: Attempt) -> bool:
+    """Whether it went further than where it began, with something saved to show for it."""
+    return (attempt.to_step or 0) - (attempt.lost_steps or 0) > (attempt.from_step or 0)
+
+
+def count_fruitless(attempts: Sequence[Attempt]) -> int:
+    """Attempts at the end of the list that made no progress."""
+    fruitless = 0
+    for attempt in reversed(attempts):
+        if made_progress(attempt) or attempt.cause == "Suspended":
+            break
+        fruitless += 1
+    return fruitless
+
+
+def choose_wait(attempts: Sequence[Attempt], backoff: Backoff) -> float:
+    """Seconds before the next attempt. A preempted one that had saved progress goes on at once."""
+    last = attempts[-1]
+    if last.cause == "Preempted" and made_progress(last):
+        return 0.0
+    return doubled(backoff, max(0, count_fruitless(attempts) - 1))
+
+
+def doubled(backoff: Backoff, times: int) -> float:
+    """The first wait, doubled so many times, but at most the longest."""
+    wait = backoff.initial_seconds * 2 ** min(times, _LARGEST_EXPONENT)
+    return float(min(wait, max(backoff.max_seconds, backoff.initial_seconds)))
+
+
+def find_end(
+    ending: Ending, attempts: Sequence[Attempt], counters: Counters, policy: FailurePolicy
+) -> Problem | None:
+    """Why there is no further attempt; None if there is one. `counters` already count this ending."""
+    failure = ending.failure
+    text = failure.message if failure else ""
+    if ending.fatal and failure:
+        return Problem(failure.reason, text)
+    if ending.cause == "UserError" and counters.user_failures > policy.max_restarts:
+        if policy.max_restarts == 0 and failure:
+            return Problem(failure.reason, text)
+        if count_fruitless(attempts) > policy.max_restarts:
+            return Problem(
+                "NoProgress", f"Every attempt failed without getting further. The last one: {text}"
+            )
+        return Problem(
+            "RestartLimit",
+            f"The training code failed more often than failurePolicy.maxRestarts allows. The last failure: {text}",
+        )
+    if ending.cause == "Infrastructure" and counters.infra_failures > policy.max_infra_restarts:
+        return Problem(
+            "RestartLimit",
+            "The infrastructure failed more often than failurePolicy.maxInfraRestarts allows. Look at the nodes named in "
+            f"status.attempts. The last failure: {text}",
+        )
+    return None

@@ -1,0 +1,320 @@
+"""One attempt, from its Job's creation to its recorded end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modelyard.api.conditions import format_time
+from modelyard.api.profile import Settings
+from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
+from modelyard.contract import codes
+from modelyard.contract.report import TrainResult
+from modelyard.engine.plan import Manifest
+from modelyard.training import collect, jobs, jobstate, podstate, progress, restarts
+from modelyard.training.draft import Draft
+from modelyard.training.ending import Ending, classify, read_results
+from modelyard.training.names import QUEUE_LABEL
+from modelyard.training.prepare import CACHE_LAG
+from modelyard.training.problem import Problem
+from modelyard.training.view import parse_time, seconds_since
+
+_END_CONDITIONS = ("Complete", "SuccessCriteriaMet", "Failed")
+_FINISHED = (codes.SUCCEEDED, codes.GATE_FAILED)
+
+
+def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
+    """Watches the attempt; stops it when asked to; records its end."""
+    view = draft.view
+    pods = podstate.of_job(view.seen.of_kind("Pod"), job)
+    results = read_results(pods)
+    draft.keep_object(job)
+    _fold(draft, job, results)
+    attempt = draft.status.attempts[-1]
+    lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
+    if jobstate.is_complete(job) or jobstate.is_failed(job) or lost:
+        _end(draft, settings, job, pods, results)
+        return
+    overdue = _check_deadline(draft, job, pods)
+    queued = QUEUE_LABEL in (job["metadata"].get("labels") or {})
+    held = jobstate.is_suspended(job)
+    if view.spec.suspend or overdue or (held and not queued):
+        if held and not jobstate.count_active(job) and all(podstate.is_over(pod) for pod in pods):
+            cause: Cause = "DeadlineExceeded" if overdue else "Suspended"
+            record(draft, attempt, Ending(cause), job, pods)
+            return
+        draft.children.append(jobs.stop_job(job))
+        _plan_looks(draft, pods)
+        draft.stand("Suspending", "The training pods save a checkpoint and stop.")
+        return
+    if held:
+        draft.stand(
+            "Starting", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
+        )
+        return
+    _watch(draft, job, pods)
+
+
+def record(
+    draft: Draft,
+    attempt: Attempt,
+    ending: Ending,
+    job: Manifest | None = None,
+    pods: list[Manifest] | None = None,
+) -> None:
+    """Writes down why the attempt ended, and decides whether another one follows."""
+    view = draft.view
+    start, end = _active_span(job, pods or [], view.now)
+    active = max(0, int((end - start).total_seconds())) if start else 0
+    results = list(read_results(pods or []).values())
+    ended = attempt.model_copy(
+        update={
+            "cause": ending.cause, "end_time": format_time(end), "active_seconds": active, "failure": ending.failure,
+            "lost_steps": attempt.lost_steps if attempt.lost_steps is not None else _estimate_loss(draft, attempt),
+        }
+    )  # fmt: skip
+    attempts = [*draft.status.attempts[:-1], ended]
+    counters = restarts.count(draft.status.counters or Counters(), ending.cause)
+    in_place = sum(result.process_restarts for result in results)
+    counters = counters.model_copy(update={"process_restarts": counters.process_restarts + in_place})
+    draft.update(
+        attempts=attempts,
+        counters=counters,
+        active_seconds=draft.status.active_seconds + active,
+        nodes=None,
+        retry_time=None,
+    )
+    if ending.cause == "Finished":
+        return
+    text = ending.failure.message if ending.failure else ""
+    draft.emit(
+        "Normal" if ending.cause == "Suspended" else "Warning",
+        "AttemptEnded", f"Attempt {attempt.index} ended ({ending.cause}). {text}".strip(),
+    )  # fmt: skip
+    if ending.cause == "DeadlineExceeded":
+        draft.fail(
+            Problem(
+                "DeadlineExceeded",
+                "The pods were active for longer than spec.activeDeadlineSeconds. The newest checkpoint is kept in "
+                "storage; create the job anew with a later deadline.",
+            )
+        )
+    elif (problem := restarts.find_end(ending, attempts, counters, view.spec.failure_policy)) is not None:
+        draft.fail(problem)
+    elif ending.cause != "Suspended":
+        draft.retry_in(restarts.choose_wait(attempts, view.spec.failure_policy.backoff))
+
+
+def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
+    """Ends the job with the result of its last attempt."""
+    place = progress.place_of(job)
+    last = result.last_checkpoint
+    draft.update(
+        progress=progress.finish_progress(draft.status.progress, result),
+        checkpoints=progress.build_checkpoints(place, last, result.best_checkpoint, draft.status.checkpoints),
+        model=progress.build_model(place, result),
+        gate=progress.build_gate(result),
+    )
+    steps = {"to_step": result.step, "lost_steps": 0}
+    record(draft, draft.status.attempts[-1].model_copy(update=steps), Ending("Finished"), job, pods)
+    if result.outcome == codes.SUCCEEDED:
+        draft.succeed(
+            "The model is trained." if result.gate is None else "The model is trained and passed its gate."
+        )
+        return
+    draft.fail(_explain_gate(draft))
+
+
+def _explain_gate(draft: Draft) -> Problem:
+    gate = draft.status.gate
+    seen = (
+        "the metric"
+        if gate is None
+        else f"{gate.metric} of {'no number' if gate.value is None else f'{gate.value:.6g}'}"
+    )
+    bound = "" if gate is None else f" (bound {gate.threshold:.6g})"
+    return Problem(
+        "GateFailed",
+        f"The trained model misses its gate: {seen}{bound}. The model is kept and marked as failed; train longer, change "
+        "the data or the bound, and create the job anew.",
+    )
+
+
+def _end(
+    draft: Draft, settings: Settings, job: Manifest, pods: list[Manifest], results: dict[int, TrainResult]
+) -> None:
+    view = draft.view
+    attempt = draft.status.attempts[-1]
+    result = results.get(0)
+    if result is not None and result.outcome in _FINISHED:
+        finish(draft, result, job, pods)
+        return
+    since = seconds_since(jobstate.condition_time(job, *_END_CONDITIONS), view.now)
+    unfinished = [pod for pod in pods if not podstate.is_over(pod) and not podstate.is_lost(pod, view.now)]
+    if unfinished and since <= CACHE_LAG:
+        # The pods' last words are on their way.
+        draft.stand(
+            "Evaluating" if jobstate.is_complete(job) else "Recovering", "The training pods are stopping."
+        )
+        draft.wake_in(1.0)
+        return
+    if jobstate.is_complete(job):
+        collected = collect.advance(draft, settings, attempt.index)
+        if collected is not None:
+            finish(draft, collected, job, pods)
+        elif collect.has_failed(draft, attempt.index):
+            failure = Failure(
+                reason="ResultLost", message="The attempt's result was lost with its pods and storage."
+            )
+            record(draft, attempt, Ending("Infrastructure", failure), job, pods)
+        return
+    lost = next((pod for pod in pods if podstate.is_lost(pod, view.now)), None)
+    if lost is not None and not jobstate.is_failed(job):
+        problem = podstate.find_problem([lost], view.now)
+        node = lost["spec"].get("nodeName")
+        failure = Failure(
+            reason="NodeLost",
+            message=problem.message if problem else "",
+            pod=lost["metadata"]["name"],
+            node=node,
+        )
+        record(draft, attempt, Ending("Infrastructure", failure), job, pods)
+        return
+    ending = classify(pods, view.spec.trainer.num_nodes)
+    if jobstate.is_suspended(job) and not ending.fatal and ending.cause != "UserError":
+        ending = Ending("DeadlineExceeded" if _is_overdue(draft, job, pods) else "Suspended")
+    record(draft, attempt, ending, job, pods)
+
+
+def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
+    view = draft.view
+    attempt = draft.status.attempts[-1]
+    desired = int((job.get("spec") or {}).get("completions") or 1)
+    running = [pod for pod in pods if podstate.is_running(pod)]
+    draft.update(nodes=Nodes(desired=desired, ready=len(running)))
+    draft.pods_ready = len(running) == desired
+    leader = next((pod for pod in running if podstate.index_of(pod) == 0), None)
+    if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
+        draft.probes.append(probe)
+    problem = podstate.find_problem(pods, view.now)
+    _plan_looks(draft, pods)
+    age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
+    if problem is None and len(running) < desired:
+        draft.wake_in(podstate.STUCK_AFTER + 1 - min(age, podstate.STUCK_AFTER))
+        problem = _explain_gap(job, pods, running, age)
+    report = progress.read_report(view.seen, attempt.index)
+    if problem is not None or not draft.pods_ready or report is None or report.state == "starting":
+        stage = "Recovering" if attempt.index > 1 else "Starting"
+        if draft.status.progress is not None and report is not None and report.state != "starting":
+            stage = "Training"
+        draft.stand(
+            "Recovering" if stage == "Recovering" else "Starting", "The training pods are starting.", problem
+        )
+        if stage == "Training":
+            draft.stand("Training", "The model is being trained.", problem)
+    elif report.state == "training":
+        draft.stand("Training", "The model is being trained.")
+    else:
+        draft.stand("Evaluating", "The model is being evaluated and exported.")
+
+
+def _explain_gap(job: Manifest, pods: list[Manifest], running: list[Manifest], age: float) -> Problem | None:
+    name = job["metadata"]["name"]
+    if age <= podstate.STUCK_AFTER:
+        return None
+    if not pods:
+        return Problem(
+            "PodsNotCreated",
+            f"Job {name} has made no pods, as happens when a quota or an admission policy refuses them: "
+            f"kubectl describe job {name}.",
+        )
+    if running:
+        return Problem(
+            "PartialGang",
+            f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",
+        )
+    return None
+
+
+def _fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
+    """Takes over what pods have reported, at once: a deleted pod's words are soon gone."""
+    attempt = draft.status.attempts[-1]
+    report = progress.read_report(draft.view.seen, attempt.index)
+    place = progress.place_of(job)
+    if report is not None and report.step >= (attempt.to_step or 0) and not results:
+        if report.state != "starting":
+            draft.update(progress=progress.build_progress(report))
+        draft.update(
+            checkpoints=progress.build_checkpoints(
+                place, report.last_checkpoint, report.best_checkpoint, draft.status.checkpoints
+            )
+        )
+        if report.resumed_from is not None and attempt.from_step != report.resumed_from:
+            attempt = attempt.model_copy(update={"from_step": report.resumed_from})
+            draft.update(attempts=[*draft.status.attempts[:-1], attempt])
+    if not results:
+        return
+    result = max(results.values(), key=lambda r: (r.node == 0, r.step))
+    update = {
+        "to_step": max(r.step for r in results.values()),
+        "lost_steps": result.lost_steps,
+        "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
+    }
+    draft.update(
+        attempts=[*draft.status.attempts[:-1], attempt.model_copy(update=update)],
+        checkpoints=progress.build_checkpoints(
+            place, result.last_checkpoint, result.best_checkpoint, draft.status.checkpoints
+        ),
+    )
+
+
+def _estimate_loss(draft: Draft, attempt: Attempt) -> int | None:
+    """Steps that were reported but are in no checkpoint; for attempts whose pods left no word."""
+    done = draft.status.progress
+    if done is None or done.step <= (attempt.from_step or 0):
+        return None
+    saved = draft.status.checkpoints.last if draft.status.checkpoints else None
+    return max(0, done.step - (saved.step if saved else 0))
+
+
+def _check_deadline(draft: Draft, job: Manifest, pods: list[Manifest]) -> bool:
+    limit = draft.view.spec.active_deadline_seconds
+    if limit is None:
+        return False
+    if _is_overdue(draft, job, pods):
+        return True
+    start, end = _active_span(job, pods, draft.view.now)
+    if start is not None:
+        draft.wake_in(limit - draft.status.active_seconds - (end - start).total_seconds() + 1)
+    return False
+
+
+def _is_overdue(draft: Draft, job: Manifest, pods: list[Manifest]) -> bool:
+    limit = draft.view.spec.active_deadline_seconds
+    start, end = _active_span(job, pods, draft.view.now)
+    current = (end - start).total_seconds() if start else 0.0
+    return limit is not None and draft.status.active_seconds + current > limit
+
+
+def _active_span(
+    job: Manifest | None, pods: list[Manifest], now: datetime
+) -> tuple[datetime | None, datetime]:
+    """From the first container's start to the last one's end (or now)."""
+    starts = [start for pod in pods if (start := podstate.start_of(pod))]
+    ends = [podstate.terminated(pod).get("finishedAt") for pod in pods]
+    finished = [parse_time(end) for end in ends if end]
+    over = bool(pods) and len(finished) == len(pods)
+    end = min(now, max(finished)) if over else now
+    if starts:
+        return min(starts), max(end, min(starts))
+    started = ((job or {}).get("status") or {}).get("startTime")
+    if pods or not started:
+        return None, end  # no container ever ran
+    failed = jobstate.condition_time(job, *_END_CONDITIONS) if job else None
+    return parse_time(started), parse_time(failed) if failed else end
+
+
+def _plan_looks(draft: Draft, pods: list[Manifest]) -> None:
+    for pod in pods:
+        seconds = podstate.seconds_until_lost(pod, draft.view.now)
+        if seconds is not None:
+            draft.wake_in(seconds)
