@@ -26,12 +26,11 @@ class Key:
 class Child:
     """One object that should exist.
 
-    A child that can't be changed in place (`immutable`, a Job) is applied only while it is absent; later only the
-    dotted paths of `mutable` are brought to their values, as `{"spec.suspend": True}`. A change of anything else
-    takes a new name.
-    A child that is `detached` gets no owner reference: it outlives its owner and is never pruned.
-    The engine adds the managed-by and owner labels (to the object and to its pod template), the owner reference and
-    the namespace; the manifest needs none of them.
+    A child that can't be changed in place (`immutable`, a Job) is applied only while it is absent; later only
+    the dotted paths of `mutable` are brought to their values, as `{"spec.suspend": True}`. A change of
+    anything else takes a new name. A child that is `detached` gets no owner reference: it outlives its owner
+    and is never pruned. The engine adds the managed-by and owner labels (to the object and to its pod
+    template), the owner reference and the namespace; the manifest needs none of them.
     """
 
     manifest: Manifest
@@ -49,8 +48,8 @@ class Child:
 class Event:
     """A Kubernetes Event on the custom resource.
 
-    It tells of the change from the resource's present status to the plan's, so a plan names it exactly while it makes
-    that change. The engine emits it once for each change, also over a restart.
+    It tells of the change from the resource's present status to the plan's, so a plan names it exactly while
+    it makes that change. The engine emits it once for each change, also over a restart.
     """
 
     type: Literal["Normal", "Warning"]
@@ -74,9 +73,9 @@ class Probe:
 class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
-    `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`), fit for a condition; `message` is the
-    server's sentence. It stands until the child is taken or no longer planned; the engine goes on trying, less and less
-    often, at least once a minute.
+    `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`), fit for a condition;
+    `message` is the server's sentence. It stands until the child is taken or no longer planned; the engine
+    goes on trying, less and less often, at least once a minute.
     """
 
     reason: str
@@ -87,13 +86,12 @@ class Rejection:
 class Seen:
     """All that is observed of one custom resource.
 
-    `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache has them;
-    owners are checked by uid, so nothing of an earlier object of the same name is among them, but for detached children,
-    which belong to the name.
-    `facts` are the last answers of the plan's probes, by the probes' names.
-    `rejections` are the planned children that the API server refused, by their ids (Kind/name). The plan must go on
-    naming such a child (else it is given up) and should say why it is missing: Ready=False, Reconciling=True with the
-    rejection's reason and message.
+    `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache has
+    them; owners are checked by uid, so nothing of an earlier object of the same name is among them, but for
+    detached children, which belong to the name. `facts` are the last answers of the plan's probes, by the
+    probes' names. `rejections` are the planned children that the API server refused, by their ids
+    (Kind/name). The plan must go on naming such a child (else it is given up) and should say why it is
+    missing: Ready=False, Reconciling=True with the rejection's reason and message.
     """
 
     children: tuple[Manifest, ...] = ()
@@ -110,12 +108,12 @@ class Seen:
 class Plan:
     """What should be true.
 
-    `children` are applied in this order; one that is refused holds back those behind it. Children not named here any
-    more are deleted (`keep` names children, as Kind/name, that are left as they are, neither applied nor deleted).
-    After children were written the plan is made again with them in view, so that one status write tells the whole.
-    `status` is the whole status. `volatile` names the top-level status fields whose change alone may wait for the next
-    slow write (10 s). `requeue_after` is in seconds. `delete` removes the custom resource itself (its time to live has
-    passed).
+    `children` are applied in this order; one that is refused holds back those behind it. Children not named
+    here any more are deleted (`keep` names children, as Kind/name, that are left as they are, neither applied
+    nor deleted). After children were written the plan is made again with them in view, so that one status
+    write tells the whole. `status` is the whole status. `volatile` names the top-level status fields whose
+    change alone may wait for the next slow write (10 s). `requeue_after` is in seconds. `delete` removes the
+    custom resource itself (its time to live has passed).
     """
 
     status: Mapping[str, Any]

@@ -1,0 +1,219 @@
+"""The operator put together: what starts, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import uuid
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from modelyard.cluster.client import Client
+from modelyard.cluster.clock import LoopClock
+from modelyard.cluster.kinds import OPERATOR_KINDS, TRAINING_JOB
+from modelyard.cluster.lease import Election
+from modelyard.cluster.login import Login, log_in
+from modelyard.cluster.podproxy import PodProxy
+from modelyard.cluster.watch import Watches
+from modelyard.engine.cache import Cache
+from modelyard.engine.controller import Controller
+from modelyard.engine.guard import Guard
+from modelyard.engine.queue import WorkQueue
+from modelyard.engine.reconciler import Reconciler
+from modelyard.observe.direct import DirectReader
+from modelyard.observe.profiles import ProfilesFile
+from modelyard.observe.progress import ProgressPoller, Reader
+from modelyard.telemetry.health import HealthServer
+from modelyard.telemetry.metrics import Metrics
+from modelyard.training.plan import make_planner
+
+log = logging.getLogger(__name__)
+
+# Events of one resource that come within this time of a pass wait for each other (pods start in a burst).
+SPACING = 0.05
+# Under a grace period of 30 s: passes may finish, then the Lease goes back and the watches end.
+STOP_PASSES = 12.0
+STOP_WATCHES = 5.0
+# A pass that takes longer than all its calls' time limits together hangs.
+STUCK_AFTER = 600.0
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Operator:
+    """One operator process. `options` are those of the command line."""
+
+    def __init__(self, options: Namespace) -> None:
+        self._options = options
+        self._metrics = Metrics()
+        self._clock = LoopClock()
+        self._cache = Cache(OPERATOR_KINDS)
+        self._queue = WorkQueue(self._clock, self._metrics, spacing=SPACING)
+        self._guard = Guard(self._cache, self._clock, self._queue.add)
+        self._stop = asyncio.Event()
+        self._watches: Watches | None = None
+        self._background: list[asyncio.Task[None]] = []
+
+    async def run(self) -> int:
+        """Runs until SIGTERM or SIGINT (0) or until the process must not go on (1)."""
+        profiles = ProfilesFile(self._options.profiles)
+        login = await log_in(self._options.kubeconfig)
+        health = HealthServer(self._metrics, alive=self._hangs, ready=self._lacks, refresh=self._refresh)
+        port = await health.start(self._options.metrics_host, self._options.metrics_port)
+        self._catch_signals()
+        log.info("starting", extra={"server": login.server, "port": port, "pid": os.getpid()})
+        try:
+            async with (
+                Client(login, OPERATOR_KINDS, self._metrics) as client,
+                _reader(login, client) as reader,
+            ):
+                return await self._work(login, client, reader, profiles)
+        finally:
+            await health.stop()
+
+    async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
+        poller = ProgressPoller(reader, self._clock, self._queue.add, self._metrics)
+        reconciler = Reconciler(
+            kinds=OPERATOR_KINDS,
+            planners={TRAINING_JOB.name: make_planner(lambda: profiles.settings)},
+            cache=self._cache,
+            guard=self._guard,
+            cluster=client,
+            facts=poller,
+            clock=self._clock,
+            observer=self._metrics,
+        )
+        controller = Controller(
+            kinds=OPERATOR_KINDS,
+            cache=self._cache,
+            guard=self._guard,
+            queue=self._queue,
+            reconciler=reconciler,
+            clock=self._clock,
+            observer=self._metrics,
+        )
+        watches = self._watches = Watches(
+            login=login,
+            client=client,
+            kinds=OPERATOR_KINDS,
+            namespaces=self._options.namespaces,
+            cache=self._cache,
+            observe=controller.observe,
+            gone=controller.gone,
+            metrics=self._metrics,
+        )
+        election = self._election(client)
+        if election is not None:
+            client.may_write = election.held
+
+        watching_ready, watching_stop = asyncio.Event(), asyncio.Event()
+        watching = asyncio.create_task(watches.run(watching_ready, watching_stop), name="watches")
+        steps = asyncio.create_task(
+            self._lead(watching_ready, watches, election, controller, poller, profiles), name="lead"
+        )
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({watching, steps, stop}, return_when=asyncio.FIRST_COMPLETED)
+            # Only a lost Lease, a failure, or the end of the watches ends the others before a stop was asked
+            # for.
+            failed = not stop.done()
+            if steps.done() and steps.exception() is None:
+                return 1  # the Lease is lost: another may write by now, so nothing is finished or released
+            return await self._end(steps, controller, election, failed=failed)
+        finally:
+            watching_stop.set()
+            await self._finish(stop, steps, *self._background)
+            await asyncio.wait({watching}, timeout=STOP_WATCHES)
+            await self._finish(watching)
+
+    async def _lead(
+        self,
+        ready: asyncio.Event,
+        watches: Watches,
+        election: Election | None,
+        controller: Controller,
+        poller: ProgressPoller,
+        profiles: ProfilesFile,
+    ) -> None:
+        """Fills the cache, waits for the Lease, starts the work; returns when the Lease is lost."""
+        await ready.wait()
+        self._catch_signals()  # kopf has taken them over
+        await watches.wait_synced()
+        log.info("cache filled", extra={k.plural: self._cache.count(k.name) for k in OPERATOR_KINDS})
+        if election is not None:
+            await election.acquire()
+        self._metrics.leads(True)
+        controller.start(self._options.workers)
+        self._background = [
+            asyncio.create_task(poller.run(), name="progress"),
+            asyncio.create_task(profiles.follow(controller.enqueue_all), name="profiles"),
+        ]
+        if election is None:
+            await asyncio.Event().wait()
+        else:
+            await election.keep()
+        self._metrics.leads(False)
+
+    async def _end(
+        self, steps: asyncio.Task[None], controller: Controller, election: Election | None, *, failed: bool
+    ) -> int:
+        """Passes that run finish under a Lease that is still renewed; then it goes back."""
+        log.info("stopping", extra={"asked": not failed})
+        await controller.stop(STOP_PASSES)
+        error = steps.exception() if steps.done() and not steps.cancelled() else None
+        await self._finish(steps)
+        if election is not None:
+            await election.release()
+        if error is not None:
+            raise error
+        return 1 if failed else 0
+
+    @staticmethod
+    async def _finish(*tasks: asyncio.Task[None] | asyncio.Task[bool]) -> None:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.debug("ended with an error", exc_info=result)
+
+    def _election(self, client: Client) -> Election | None:
+        if not self._options.leader_election:
+            return None
+        namespace = self._options.lease_namespace
+        if not namespace:
+            namespace = _POD_NAMESPACE.read_text().strip() if _POD_NAMESPACE.exists() else "default"
+        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+        return Election(client, namespace, self._options.lease, identity, self._clock.monotonic)
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _hangs(self) -> str | None:
+        running = self._queue.longest_running()
+        return f"a pass has been running for {running:.0f} s" if running > STUCK_AFTER else None
+
+    def _lacks(self) -> str | None:
+        # A standby is ready: its cache is full, and it takes over at once.
+        return None if self._watches is not None and self._watches.synced else "the cache is being filled"
+
+    def _refresh(self) -> None:
+        for kind in OPERATOR_KINDS:
+            self._metrics.cached(kind.name, self._cache.count(kind.name))
+        self._metrics.unfinished.set(self._queue.unfinished())
+        self._metrics.longest.set(self._queue.longest_running())
+
+
+@contextlib.asynccontextmanager
+async def _reader(login: Login, client: Client) -> AsyncIterator[Reader]:
+    """Pods' addresses can be reached from inside the cluster only."""
+    if login.in_cluster:
+        async with DirectReader() as direct:
+            yield direct
+    else:
+        yield PodProxy(client)

@@ -1,0 +1,63 @@
+"""What an error answer of the API server means for the caller."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from modelyard.engine.errors import (
+    AlreadyExists,
+    ClusterError,
+    Conflict,
+    Ending,
+    NotFound,
+    Refused,
+    Throttled,
+    Unavailable,
+)
+
+MESSAGE_LIMIT = 1024
+DEFAULT_RETRY_AFTER = 1.0
+
+
+def error_of(code: int, content: bytes, call: str, retry_after: str | None = None) -> ClusterError:
+    """The exception for an answer with an HTTP code of 400 or more.
+
+    `content` is a metav1.Status, if the server made it.
+    """
+    status = _status(content)
+    message = str(status.get("message") or content[:MESSAGE_LIMIT].decode(errors="replace") or f"HTTP {code}")
+    message = message[:MESSAGE_LIMIT]
+    reason = str(status.get("reason") or "")
+    causes = {
+        c.get("reason") for c in (status.get("details") or {}).get("causes") or [] if isinstance(c, dict)
+    }
+    if code == 404:
+        return NotFound(f"{call}: {message}")
+    if code == 409:
+        return (AlreadyExists if reason == "AlreadyExists" else Conflict)(message)
+    if code == 429:
+        return Throttled(f"{call}: {message}", _seconds(retry_after))
+    if code in (408, 410, 401) or code >= 500:
+        # 401: a rotated token; the next call reads the new one. 410: a continue token that has expired.
+        return Unavailable(f"{call}: {code} {message}")
+    if code == 403 and "NamespaceTerminating" in causes:
+        return Ending(message)
+    if code == 403 and "exceeded quota" in message:
+        return Refused("QuotaExceeded", message)
+    return Refused(reason or "Refused", message)
+
+
+def _status(content: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return max(0.0, float(retry_after)) if retry_after else DEFAULT_RETRY_AFTER
+    except ValueError:  # a date; servers in between send such
+        return DEFAULT_RETRY_AFTER

@@ -1,0 +1,238 @@
+"""The API server over plain dicts.
+
+Credentials come from kubernetes.aio; the calls themselves go through one aiohttp session, because the
+generated client costs four times the CPU of the call (1.0 against 0.22 ms for an apply) and adds nothing to a
+dict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from urllib.parse import quote
+
+import aiohttp
+
+from modelyard.cluster.answers import error_of
+from modelyard.cluster.login import Login
+from modelyard.engine.errors import AlreadyExists, ClusterError, NotFound, NotLeader, Throttled, Unavailable
+from modelyard.engine.kinds import Kind, Kinds
+from modelyard.engine.plan import Key, Manifest
+from modelyard.engine.ports import CHILD_MANAGER, STATUS_MANAGER
+from modelyard.telemetry.metrics import Metrics
+
+APPLY = "application/apply-patch+yaml"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+# Within one call; what still fails then goes back to the queue, which is more patient.
+ATTEMPTS = 3
+RETRY_DELAY = 0.1
+LONGEST_RETRY_AFTER = 5.0
+PAGE = 500
+_EVENT = Kind("Event", "", "v1", "events")
+
+
+class Client:
+    """Calls with time limits, bounded retries and metrics. Implements `engine.ports.Cluster`.
+
+    `may_write` is asked before every write of the engine; False raises NotLeader.
+    """
+
+    def __init__(self, login: Login, kinds: Kinds, metrics: Metrics) -> None:
+        self._login = login
+        self._kinds = kinds
+        self._metrics = metrics
+        self._session: aiohttp.ClientSession | None = None
+        self.may_write: Callable[[], bool] = lambda: True
+
+    async def __aenter__(self) -> Client:
+        context = self._login.ssl_context()
+        connector = aiohttp.TCPConnector(
+            ssl=context if context is not None else True, limit=64, keepalive_timeout=60
+        )
+        self._session = aiohttp.ClientSession(
+            self._login.server,
+            connector=connector,
+            timeout=TIMEOUT,
+            headers={"User-Agent": "modelyard", "Accept": "application/json"},
+            trust_env=True,
+            proxy=self._login.configuration.proxy or None,
+            read_bufsize=1 << 18,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    # engine.ports.Cluster
+
+    async def apply(
+        self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True
+    ) -> Manifest:
+        """Server-side apply, creation included."""
+        kind = self._kinds[manifest["kind"]]
+        metadata = manifest["metadata"]
+        return await self._apply(kind, metadata["namespace"], metadata["name"], "", manifest, manager, force)
+
+    async def apply_status(self, manifest: Manifest) -> Manifest:
+        """Server-side apply of the status subresource."""
+        kind = self._kinds[manifest["kind"]]
+        metadata = manifest["metadata"]
+        return await self._apply(
+            kind, metadata["namespace"], metadata["name"], "/status", manifest, STATUS_MANAGER, True
+        )
+
+    async def delete(self, key: Key, uid: str) -> Manifest | None:
+        """Deletes that very object, and what it owns in the background."""
+        self._check_leader()
+        kind = self._kinds[key.kind]
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            answer = await self.call(
+                "DELETE", f"{kind.path(key.namespace)}/{quote(key.name)}", kind.plural, body=body
+            )
+        except NotFound:
+            return None
+        return _named(answer, kind) if "deletionTimestamp" in answer.get("metadata", {}) else None
+
+    async def create_event(self, manifest: Manifest) -> None:
+        """Creates a Kubernetes Event; one of that name is enough."""
+        self._check_leader()
+        try:
+            await self.call(
+                "POST", _EVENT.path(manifest["metadata"]["namespace"]), _EVENT.plural, body=manifest
+            )
+        except AlreadyExists:
+            return
+
+    # The rest of the edge
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        """One object."""
+        return await self.call("GET", f"{kind.path(namespace)}/{quote(name)}", kind.plural)
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Creates an object."""
+        return await self.call(
+            "POST", kind.path(manifest["metadata"]["namespace"]), kind.plural, body=manifest
+        )
+
+    async def replace(self, kind: Kind, manifest: Manifest, timeout: float | None = None) -> Manifest:
+        """Replaces an object; its resourceVersion guards against others' writes. `timeout` in seconds."""
+        metadata = manifest["metadata"]
+        path = f"{kind.path(metadata['namespace'])}/{quote(metadata['name'])}"
+        return await self.call("PUT", path, kind.plural, body=manifest, timeout=timeout)
+
+    async def list_metadata(
+        self, kind: Kind, namespace: str | None, selector: str | None
+    ) -> AsyncIterator[tuple[list[Manifest], int]]:
+        """Pages of a listing without the objects' bodies, each with the version of the whole listing."""
+        params = {"limit": str(PAGE)}
+        if selector:
+            params["labelSelector"] = selector
+        while True:
+            answer = await self.call(
+                "GET", kind.path(namespace), kind.plural, params=params, headers={"Accept": METADATA_LIST}
+            )
+            yield answer.get("items") or [], int(answer["metadata"]["resourceVersion"])
+            more = answer["metadata"].get("continue")
+            if not more:
+                return
+            params = params | {"continue": more}
+
+    async def _apply(
+        self, kind: Kind, namespace: str, name: str, sub: str, manifest: Manifest, manager: str, force: bool
+    ) -> Manifest:
+        self._check_leader()
+        answer = await self.call(
+            "PATCH",
+            f"{kind.path(namespace)}/{quote(name)}{sub}",
+            kind.plural + sub,
+            params={"fieldManager": manager, "force": "true" if force else "false"},
+            body=manifest,
+            headers={"Content-Type": APPLY},
+        )
+        return _named(answer, kind)
+
+    def _check_leader(self) -> None:
+        if not self.may_write():
+            raise NotLeader("the Lease is not held")
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        resource: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Manifest:
+        """One call, repeated a few times where that is safe and may help.
+
+        All our writes are: an apply or a conditional write done twice is one done once, and what is created
+        has a name.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._once(method, path, resource, params, body, headers, timeout)
+            except Throttled as error:
+                if attempt == ATTEMPTS or error.retry_after > LONGEST_RETRY_AFTER:
+                    raise
+                await asyncio.sleep(error.retry_after)
+            except Unavailable:
+                if attempt == ATTEMPTS or timeout is not None:
+                    raise
+                await asyncio.sleep(RETRY_DELAY * 2 ** (attempt - 1) * (1 + random.random()))  # noqa: S311 - jitter
+        raise ClusterError(f"{method} {path}: no attempt was made")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        resource: str,
+        params: Mapping[str, str] | None,
+        body: Manifest | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+    ) -> Manifest:
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        started = time.monotonic()
+        code = 0
+        sent = {"Content-Type": "application/json"} | dict(headers or {})
+        try:
+            authorization = await self._login.authorization()
+            if authorization:
+                sent["Authorization"] = authorization
+            async with self._session.request(
+                method,
+                path,
+                params=params,
+                data=json.dumps(body, separators=(",", ":")).encode() if body is not None else None,
+                headers=sent,
+                timeout=aiohttp.ClientTimeout(total=timeout) if timeout else TIMEOUT,
+            ) as response:
+                content = await response.read()
+                code = response.status
+                retry_after = response.headers.get("Retry-After")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{method} {path}: {type(error).__name__}: {error}") from error
+        finally:
+            self._metrics.called(method, resource, code, time.monotonic() - started)
+        if code >= 400:
+            raise error_of(code, content, f"{method} {path}", retry_after)
+        answer: Manifest = json.loads(content)
+        return answer
+
+
+def _named(answer: Manifest, kind: Kind) -> Manifest:
+    """Answers to PATCH and DELETE name their kind, but not on every server version in every case."""
+    answer.setdefault("kind", kind.name)
+    answer.setdefault("apiVersion", kind.api_version)
+    return answer

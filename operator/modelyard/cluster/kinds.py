@@ -1,0 +1,20 @@
+"""The kinds that the operator reconciles and those that it makes."""
+
+from __future__ import annotations
+
+from modelyard.engine.kinds import Kind, Kinds
+
+TRAINING_JOB = Kind(
+    "TrainingJob", "modelyard.dev", "v1alpha1", "trainingjobs", owner_label="modelyard.dev/trainingjob"
+)
+
+OPERATOR_KINDS = Kinds(
+    [
+        TRAINING_JOB,
+        Kind("ConfigMap", "", "v1", "configmaps"),
+        Kind("Service", "", "v1", "services"),
+        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        Kind("Job", "batch", "v1", "jobs"),
+        Kind("Pod", "", "v1", "pods"),
+    ]
+)

@@ -1,0 +1,186 @@
+"""The kopf edge.
+
+One watch per kind, each event O(1) into the engine, and the barrier that says the cache is full.
+
+kopf tells neither when a listing has ended nor, after a watch had to start over (410), what was deleted
+meanwhile. So metadata-only listings of our own do: one per kind at the start names what must arrive, and one
+after each start-over names what is still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from modelyard.cluster.client import Client
+from modelyard.cluster.login import Login
+from modelyard.cluster.prune import prune
+from modelyard.engine.cache import Cache
+from modelyard.engine.errors import ClusterError, NotFound, Refused
+from modelyard.engine.kinds import MANAGED_SELECTOR, Kind, Kinds
+from modelyard.engine.plan import Key, Manifest
+from modelyard.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 0.02  # seconds between two looks at what is still missing
+RELIST_AFTER = 3.0  # seconds after which what is missing is listed anew: it may be gone
+RESYNC_DELAY = 1.0  # seconds in which the events of one start-over are taken together
+
+
+class WatchError(Exception):
+    """The watches can't work; the message says what is missing."""
+
+
+class Watches:
+    """The watches of one operator.
+
+    `observe(event, object)` takes in every event, `gone(key)` what a listing shows to be gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        login: Login,
+        client: Client,
+        kinds: Kinds,
+        namespaces: Sequence[str],
+        cache: Cache,
+        observe: Callable[[str | None, Manifest], None],
+        gone: Callable[[Key], None],
+        metrics: Metrics,
+    ) -> None:
+        self._login = login
+        self._client = client
+        self._kinds = kinds
+        self._namespaces: tuple[str | None, ...] = tuple(sorted(set(namespaces))) or (None,)
+        self._cache = cache
+        self._observe = observe
+        self._gone = gone
+        self._metrics = metrics
+        self._complete: set[str] = set()
+        self._resyncs: dict[str, asyncio.Task[None]] = {}
+        for kind in kinds:
+            metrics.synced(kind.name, False)
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything that there was at the start is in the cache."""
+        return all(kind.name in self._complete for kind in self._kinds)
+
+    async def run(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
+        """Watches until `stop` is set. `ready` is set once kopf has taken over the signals."""
+        named = [n for n in self._namespaces if n is not None]
+        await kopf.operator(
+            registry=self._registry(),
+            settings=self._settings(),
+            clusterwide=not named,
+            namespaces=named,
+            standalone=True,
+            ready_flag=ready,
+            stop_flag=stop,
+        )
+
+    async def wait_synced(self) -> None:
+        """Returns once the cache is full. Raises WatchError where a kind can't be listed."""
+        await asyncio.gather(*(self._wait_for(kind) for kind in self._kinds))
+
+    async def _wait_for(self, kind: Kind) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            missing = {uid for uids, _, _ in await self._list(kind) for uid in uids} - self._cache.uids(
+                kind.name
+            )
+            until = loop.time() + RELIST_AFTER
+            while missing and loop.time() < until:
+                await asyncio.sleep(LOOK_EVERY)
+                missing -= self._cache.uids(kind.name)
+            if not missing:
+                self._complete.add(kind.name)
+                self._metrics.synced(kind.name, True)
+                return
+
+    async def _list(self, kind: Kind) -> list[tuple[set[str], int, str | None]]:
+        """Per namespace the uids and the listing's version."""
+        selector = None if kind.owner_label else MANAGED_SELECTOR
+        found = []
+        for namespace in self._namespaces:
+            uids: set[str] = set()
+            version = 0
+            try:
+                async for page, page_version in self._client.list_metadata(kind, namespace, selector):
+                    # A later page may be of a later version; only the first is surely covered by all of them.
+                    version = version or page_version
+                    uids |= {str(item["metadata"]["uid"]) for item in page}
+            except NotFound as error:
+                raise WatchError(
+                    f"the API server does not know {kind.plural}.{kind.group or 'core'}/{kind.version}: install the "
+                    "CustomResourceDefinitions (kubectl apply --server-side -f crds/, or the chart) and start again"
+                ) from error
+            except Refused as error:
+                raise WatchError(
+                    f"may not list {kind.plural}: {error}. Grant list and watch on it."
+                ) from error
+            found.append((uids, version, namespace))
+        return found
+
+    def _taken(self, kind: Kind, event: str | None, obj: Manifest) -> None:
+        obj.setdefault("kind", kind.name)
+        obj.setdefault("apiVersion", kind.api_version)
+        self._observe(event, prune(obj))
+        if event is None and kind.name in self._complete and kind.name not in self._resyncs:
+            task = asyncio.create_task(self._resync(kind), name=f"resync-{kind.plural}")
+            self._resyncs[kind.name] = task
+            task.add_done_callback(lambda _: self._resyncs.pop(kind.name, None))
+
+    async def _resync(self, kind: Kind) -> None:
+        """A watch has started over: what was deleted in between is gone without a word."""
+        await asyncio.sleep(RESYNC_DELAY)
+        try:
+            for uids, version, namespace in await self._list(kind):
+                for key in self._cache.missing_from(kind.name, uids, version, namespace):
+                    self._metrics.missed(kind.name)
+                    self._gone(key)
+        except (ClusterError, WatchError) as error:
+            log.warning("listing after a lost watch failed", extra={"kind": kind.name, "detail": str(error)})
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        for kind in self._kinds:
+            self._register(registry, kind)
+
+        # A registry of one's own has no login handlers unless one is given.
+        @kopf.on.login(registry=registry)
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            return await self._login.for_kopf()
+
+        return registry
+
+    def _register(self, registry: kopf.OperatorRegistry, kind: Kind) -> None:
+        @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")
+        async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+            # What a handler raises is logged and lost: nothing in here may fail.
+            self._taken(kind, event["type"], dict(event["object"]))
+
+    def _settings(self) -> kopf.OperatorSettings:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.scanning.disabled = (
+            True  # the CRDs come with the chart; no rights on CRDs and namespaces needed
+        )
+        settings.peering.standalone = True
+        settings.queueing.idle_timeout = 0.2  # a listing of N objects holds 2 N tasks for so long
+        settings.watching.chunk_size = 500
+        settings.networking.request_timeout = 30
+        settings.networking.connect_timeout = 5
+        settings.execution.max_workers = 1  # all handlers are coroutines
+        settings.process.ultimate_exiting_timeout = None  # the process ends by our own clock
+        for kind in self._kinds:
+            if not kind.owner_label:
+                # On the server's side, so that an object that loses the label arrives as deleted.
+                settings.watching.label_selectors[kind.group, kind.version, kind.plural] = MANAGED_SELECTOR
+        return settings

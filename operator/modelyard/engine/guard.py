@@ -1,0 +1,116 @@
+"""Read your writes: what the operator wrote is true for it at once, not when the watch comes round to it.
+
+The answer of a write goes into the cache; older events that the watch still holds are ignored. So a pass
+never decides on what it has already changed, and the watch's echo of an own write is no news. If the echo
+stays away for 5 seconds the watch is believed again: the object may have been deleted meanwhile, or a watch
+may have been lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelyard.engine.cache import Cache
+from modelyard.engine.kinds import key_of, version_of
+from modelyard.engine.plan import Key, Manifest
+from modelyard.engine.ports import Clock
+
+PATIENCE = 5.0
+
+
+@dataclass(slots=True)
+class _Expectation:
+    """`seen` is what the watch last said of the object; `version` None expects its removal."""
+
+    uid: str
+    version: int | None
+    seen: Manifest | None
+    deadline: float
+
+
+class Guard:
+    """Stands between the watches and the cache."""
+
+    def __init__(
+        self, cache: Cache, clock: Clock, changed: Callable[[Key], object], patience: float = PATIENCE
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._changed = changed
+        self._patience = patience
+        self._expected: dict[Key, _Expectation] = {}
+        self._sweeping = False
+
+    def wrote(self, answer: Manifest) -> None:
+        """Takes in the answer of an own write."""
+        key = key_of(answer)
+        before = self._expected.get(key)
+        seen = before.seen if before is not None else self._cache.get(key)
+        if self._cache.put(answer, self._clock.monotonic()):
+            self._expect(key, answer["metadata"].get("uid", ""), version_of(answer), seen)
+
+    def deleted(self, key: Key, uid: str) -> None:
+        """An own delete took effect."""
+        before = self._expected.get(key)
+        seen = before.seen if before is not None else self._cache.get(key)
+        self._cache.remove(key)
+        self._expect(key, uid, None, seen)
+
+    def observe(self, event: str | None, obj: Manifest, *, at_rest: bool = False) -> bool:
+        """Takes in what a watch says. Returns whether that is news."""
+        key = key_of(obj)
+        expected = self._expected.get(key)
+        if expected is not None:
+            echo = self._is_echo(expected, event, obj)
+            if not echo:
+                expected.seen = None if event == "DELETED" else obj
+                return False
+            del self._expected[key]
+        if event == "DELETED":
+            entry = self._cache.entry(key)
+            # The event may be of an earlier object of that name, already replaced in the cache by an own
+            # write.
+            if entry is not None and entry.uid == obj["metadata"].get("uid", ""):
+                self._cache.remove(key)
+            return True
+        return self._cache.put(obj, self._clock.monotonic(), at_rest=at_rest)
+
+    def _is_echo(self, expected: _Expectation, event: str | None, obj: Manifest) -> bool:
+        """Whether the watch has come as far as the own write."""
+        if obj["metadata"].get("uid", "") != expected.uid:
+            # Of a removed object anything of another uid is later; of a written one it is what was there
+            # before, unless its version says otherwise.
+            return expected.version is None or version_of(obj) > expected.version
+        if event == "DELETED":
+            return True
+        return expected.version is not None and version_of(obj) >= expected.version
+
+    def _expect(self, key: Key, uid: str, version: int | None, seen: Manifest | None) -> None:
+        self._expected.pop(key, None)  # so that the order of insertion is the order of deadlines
+        self._expected[key] = _Expectation(uid, version, seen, self._clock.monotonic() + self._patience)
+        if not self._sweeping:
+            self._sweeping = True
+            self._clock.call_later(self._patience, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        self._sweeping = False
+        while self._expected:
+            key, expected = next(iter(self._expected.items()))
+            if expected.deadline > now:
+                self._sweeping = True
+                self._clock.call_later(expected.deadline - now, self._sweep)
+                return
+            del self._expected[key]
+            self._believe_watch(key, expected.seen)
+
+    def _believe_watch(self, key: Key, seen: Manifest | None) -> None:
+        gone = self._cache.get(key)
+        self._cache.remove(key)
+        if seen is not None:
+            self._cache.put(seen, self._clock.monotonic())
+        for obj in (gone, seen):
+            if obj is not None:
+                for owner in self._cache.affected(obj):
+                    self._changed(owner)

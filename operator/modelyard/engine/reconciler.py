@@ -1,0 +1,247 @@
+"""One pass over one custom resource: from the cache through its plan to the API server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from modelyard.engine.apply import Applier, Decision
+from modelyard.engine.cache import Cache
+from modelyard.engine.errors import AlreadyExists, Conflict, NotFound, Refused
+from modelyard.engine.events import build_event
+from modelyard.engine.guard import Guard
+from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds
+from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
+from modelyard.engine.ports import CHILD_MANAGER, MUTABLE_MANAGER, Clock, Cluster, Facts, Observer
+from modelyard.engine.status import StatusWriter
+
+log = logging.getLogger(__name__)
+
+# A plan that wants more after it has seen its children goes on at once, but not for ever: what it still wants
+# then is done in later passes, between which others get their turn.
+ROUNDS = 4
+
+Outcome = Literal["gone", "settled", "waiting", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a pass ended. `again` asks for another at once, `requeue_after` for one in so many seconds."""
+
+    outcome: Outcome
+    again: bool = False
+    requeue_after: float | None = None
+
+
+class Reconciler:
+    """Brings one resource at a time to what its plan says. Keeps nothing that can't be found out again."""
+
+    def __init__(
+        self,
+        *,
+        kinds: Kinds,
+        planners: Mapping[str, Planner],
+        cache: Cache,
+        guard: Guard,
+        cluster: Cluster,
+        facts: Facts,
+        clock: Clock,
+        observer: Observer,
+    ) -> None:
+        self._kinds = kinds
+        self._planners = planners
+        self._cache = cache
+        self._guard = guard
+        self._cluster = cluster
+        self._facts = facts
+        self._clock = clock
+        self._observer = observer
+        self._applier = Applier()
+        self._statuses = StatusWriter()
+        self._rejections: dict[Key, dict[str, Rejection]] = {}
+
+    async def reconcile(self, key: Key) -> Result:
+        """One pass. Raises ClusterError when a call failed in a way that calls for a repetition."""
+        resource = self._cache.get(key)
+        if resource is None:
+            self._forget(key)
+            return Result("gone")
+        if "deletionTimestamp" in resource["metadata"]:
+            self._facts.watch(key, ())
+            return Result("settled")  # what it owns goes with it
+        plan = self._plan(key, resource)
+        changed = waits = False
+        refused: set[str] = set()
+        for _ in range(ROUNDS):
+            if plan.delete:
+                await self._delete(key, str(resource["metadata"]["uid"]))
+                return Result("settled")
+            changed, waits = await self._converge(key, resource, plan, refused)
+            if not changed:
+                break
+            plan = self._plan(key, resource)
+        else:
+            waits = True
+        wrote, wait = await self._report(key, resource, plan)
+        self._facts.watch(key, plan.probes)
+        self._observer.holds(key, self._cache.get(key))
+        delays = [d for d in (plan.requeue_after, wait) if d is not None]
+        return Result(
+            outcome="refused" if self._rejections.get(key) else "waiting" if waits else "settled",
+            again=wrote or (waits and changed),
+            requeue_after=min(delays) if delays else None,
+        )
+
+    def _plan(self, key: Key, resource: Manifest) -> Plan:
+        seen = Seen(
+            children=self._cache.children(key, resource["metadata"]["uid"]),
+            facts=self._facts.of(key),
+            rejections=dict(self._rejections.get(key, {})),
+        )
+        plan = self._planners[key.kind](resource, seen, self._clock.now())
+        named = {child.id for child in plan.children}
+        rejections = self._rejections.get(key, {})
+        for child_id in [c for c in rejections if c not in named]:
+            del rejections[child_id]
+        return plan
+
+    async def _converge(
+        self, key: Key, resource: Manifest, plan: Plan, refused: set[str]
+    ) -> tuple[bool, bool]:
+        """Applies and prunes. Returns whether anything changed, and whether something has to be waited for.
+
+        `refused` are the children that the server has said no to in this pass; they are not sent again.
+        """
+        changed = waits = False
+        for child in plan.children:
+            if child.id in plan.keep:
+                continue
+            if child.id in refused:
+                waits = True
+                break
+            outcome = await self._settle(key, resource, child)
+            changed |= outcome in ("changed", "refused")
+            if outcome in ("refused", "still refused"):
+                refused.add(child.id)
+            if outcome in ("refused", "still refused", "ending"):
+                waits = True
+                break
+        changed |= await self._prune(key, resource, plan)
+        return changed, waits
+
+    async def _settle(self, key: Key, resource: Manifest, child: Child) -> str:
+        decision = self._decide(key, resource, child)
+        if decision.verdict == "equal":
+            self._accept(key, child)
+            return "equal"
+        if decision.verdict == "ending":
+            return "ending"
+        if decision.verdict == "taken":
+            message = f"{child.id} exists and belongs to something else: delete or rename it."
+            return self._reject(key, child, Rejection("NameTaken", message))
+        try:
+            await self._write(decision)
+        except Refused as error:
+            return self._reject(key, child, Rejection(error.reason, str(error)))
+        except Conflict as error:
+            if decision.verdict == "create":
+                message = f"{child.id} exists and was not made by Modelyard: delete or rename it. {error}"
+                return self._reject(key, child, Rejection("NameTaken", message))
+            raise
+        self._accept(key, child)
+        return "changed"
+
+    def _decide(self, key: Key, resource: Manifest, child: Child) -> Decision:
+        target = Key(child.manifest["kind"], key.namespace, child.manifest["metadata"]["name"])
+        return self._applier.decide(child, self._cache.entry(target), resource, self._kinds[key.kind])
+
+    async def _write(self, decision: Decision) -> None:
+        if decision.verdict == "mutate":
+            answer = await self._cluster.apply(decision.manifest, manager=MUTABLE_MANAGER)
+            self._observer.wrote(decision.key.kind, "mutate")
+        else:
+            # An object that should not be there yet and is somebody else's is not to be taken over by force.
+            force = decision.verdict == "apply"
+            answer = await self._cluster.apply(decision.manifest, manager=CHILD_MANAGER, force=force)
+            self._observer.wrote(decision.key.kind, "apply")
+            self._applier.applied(answer, decision.manifest)
+        self._guard.wrote(answer)
+
+    def _reject(self, key: Key, child: Child, rejection: Rejection) -> str:
+        known = self._rejections.setdefault(key, {})
+        if known.get(child.id) == rejection:
+            return "still refused"
+        known[child.id] = rejection
+        log.warning("child refused", extra={"key": str(key), "child": child.id, "reason": rejection.reason,
+                                            "detail": str(rejection.message)})  # fmt: skip
+        return "refused"
+
+    def _accept(self, key: Key, child: Child) -> None:
+        rejections = self._rejections.get(key)
+        if rejections:
+            rejections.pop(child.id, None)
+
+    async def _prune(self, key: Key, resource: Manifest, plan: Plan) -> bool:
+        wanted = {child.id for child in plan.children} | plan.keep
+        uid = resource["metadata"]["uid"]
+        changed = False
+        for child_key, entry in self._cache.below(key, uid):
+            if f"{child_key.kind}/{child_key.name}" in wanted or entry.controller != uid or entry.ending:
+                continue
+            if (entry.body["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
+                continue
+            await self._delete(child_key, entry.uid)
+            self._applier.forget(entry.uid)
+            changed = True
+        return changed
+
+    async def _delete(self, key: Key, uid: str) -> None:
+        remains = await self._cluster.delete(key, uid)
+        self._observer.wrote(key.kind, "delete")
+        if remains is None:
+            self._guard.deleted(key, uid)
+        else:
+            self._guard.wrote(remains)
+
+    async def _report(self, key: Key, resource: Manifest, plan: Plan) -> tuple[bool, float | None]:
+        """Writes the status if it is time to.
+
+        Returns whether it did, and else how long to wait, if at all.
+        """
+        # Others may have changed the resource while children were written; its version names the Events.
+        resource = self._cache.get(key) or resource
+        now = self._clock.monotonic()
+        decision = self._statuses.decide(key, resource, plan, now)
+        if decision.status is None:
+            return False, decision.wait
+        kind = self._kinds[key.kind]
+        for event in plan.events:
+            try:
+                await self._cluster.create_event(build_event(event, resource, kind, self._clock.now()))
+                self._observer.wrote("Event", "event")
+            except AlreadyExists:
+                pass
+            except (NotFound, Refused) as error:  # no Event is worth holding up the status
+                log.warning(
+                    "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
+                )
+        manifest = {
+            "apiVersion": kind.api_version,
+            "kind": kind.name,
+            # The uid keeps the status of a deleted resource from going to a new one of the same name.
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]},
+            "status": decision.status,
+        }
+        answer = await self._cluster.apply_status(manifest)
+        self._observer.wrote(key.kind, "status")
+        self._statuses.written(key, decision.status, answer.get("status") or {}, now)
+        self._guard.wrote(answer)
+        return True, None
+
+    def _forget(self, key: Key) -> None:
+        self._facts.watch(key, ())
+        self._statuses.forget(key)
+        self._rejections.pop(key, None)
+        self._observer.holds(key, None)

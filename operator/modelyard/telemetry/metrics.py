@@ -1,0 +1,175 @@
+"""Every metric of the operator.
+
+Names, labels and meaning, in one place. Counters of work are named as client-go's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+QUEUE = "reconcile"
+PROJECT_LABEL = "modelyard.dev/project"
+TEAM_LABEL = "modelyard.dev/team"
+# Users choose the values of those two labels; beyond so many pairs the rest is counted as "other".
+MAX_OWNERS = 200
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The metrics of one operator, in a registry of its own, so that one process can hold several operators."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, registry=self.registry, buckets=_SECONDS)
+
+        self._depth = gauge("workqueue_depth", "Keys that wait for a worker.", "name").labels(QUEUE)
+        self._adds = counter("workqueue_adds_total", "Keys put into the queue.", "name").labels(QUEUE)
+        self._retries = counter("workqueue_retries_total", "Keys put back after a failure.", "name").labels(
+            QUEUE
+        )
+        self._waited = histogram("workqueue_queue_duration_seconds", "Time a key waited.", "name").labels(
+            QUEUE
+        )
+        self._worked = histogram("workqueue_work_duration_seconds", "Time a pass took.", "name").labels(QUEUE)
+        self.unfinished = gauge(
+            "workqueue_unfinished_work_seconds", "Time that running passes have taken so far, summed.", "name"
+        ).labels(QUEUE)
+        self.longest = gauge(
+            "workqueue_longest_running_processor_seconds",
+            "Time that the slowest running pass has taken so far.",
+            "name",
+        ).labels(QUEUE)
+
+        self._passes = counter("modelyard_reconciles_total", "Passes, by how they ended.", "kind", "outcome")
+        self._pass_seconds = histogram("modelyard_reconcile_seconds", "Time a pass took.", "kind")
+        self._writes = counter("modelyard_writes_total", "Writes of the engine.", "kind", "operation")
+        self._calls = counter(
+            "modelyard_api_requests_total", "Calls of the API server.", "method", "resource", "code"
+        )
+        self._call_seconds = histogram("modelyard_api_request_seconds", "Time a call took.", "method")
+        self._throttled = counter("modelyard_api_throttled_total", "Answers that asked to slow down.")
+        self._probes = counter("modelyard_probes_total", "Agents asked for progress, by result.", "result")
+        self._probed = gauge("modelyard_probes_active", "Agents that are asked for progress.")
+        self._probe_interval = gauge(
+            "modelyard_probe_interval_seconds", "Time between two questions to one agent."
+        )
+        self._leader = gauge("modelyard_leader", "1 while this process holds the Lease.")
+        self._synced = gauge(
+            "modelyard_cache_synced", "1 once everything of the kind is in the cache.", "kind"
+        )
+        self._cached = gauge("modelyard_cache_objects", "Objects in the cache.", "kind")
+        self._missed = counter("modelyard_watch_missed_total", "Deletions that a watch had missed.", "kind")
+        self._resources = gauge(
+            "modelyard_resources", "Custom resources, by phase and owner.", "kind", "phase", "project", "team"
+        )
+        self._census: dict[Any, tuple[str, str, str, str]] = {}
+        self._owners: set[tuple[str, str]] = set()
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)
+
+    # The queue (engine.queue.QueueMetrics)
+
+    def added(self) -> None:
+        """A key came in that was not waiting already."""
+        self._adds.inc()
+
+    def depth(self, waiting: int) -> None:
+        """So many keys wait."""
+        self._depth.set(waiting)
+
+    def started(self, waited: float) -> None:
+        """A worker took a key."""
+        self._waited.observe(waited)
+
+    def finished(self, worked: float) -> None:
+        """The worker is done with it."""
+        self._worked.observe(worked)
+
+    def retried(self) -> None:
+        """A key was put back after a failure."""
+        self._retries.inc()
+
+    # The engine (engine.ports.Observer)
+
+    def reconciled(self, key: Any, seconds: float, outcome: str) -> None:
+        """A pass ended."""
+        self._passes.labels(key.kind, outcome).inc()
+        self._pass_seconds.labels(key.kind).observe(seconds)
+
+    def wrote(self, kind: str, operation: str) -> None:
+        """The engine made a call."""
+        self._writes.labels(kind, operation).inc()
+
+    def holds(self, key: Any, resource: Mapping[str, Any] | None) -> None:
+        """The present state of a custom resource; None once it is gone."""
+        old = self._census.pop(key, None)
+        new = self._classify(key.kind, resource) if resource is not None else None
+        if new is not None:
+            self._census[key] = new
+        if old == new:
+            return
+        if old is not None:
+            self._resources.labels(*old).dec()
+        if new is not None:
+            self._resources.labels(*new).inc()
+
+    def _classify(self, kind: str, resource: Mapping[str, Any]) -> tuple[str, str, str, str]:
+        labels = resource["metadata"].get("labels") or {}
+        owner = (labels.get(PROJECT_LABEL, ""), labels.get(TEAM_LABEL, ""))
+        if owner not in self._owners:
+            if len(self._owners) < MAX_OWNERS:
+                self._owners.add(owner)
+            else:
+                owner = ("other", "other")
+        return (kind, (resource.get("status") or {}).get("phase") or "Pending", *owner)
+
+    # The edge
+
+    def called(self, method: str, resource: str, code: int, seconds: float) -> None:
+        """The API server answered; code 0 stands for no answer."""
+        self._calls.labels(method, resource, str(code)).inc()
+        self._call_seconds.labels(method).observe(seconds)
+        if code == 429:
+            self._throttled.inc()
+
+    def probed(self, result: str) -> None:
+        """An agent was asked: `changed`, `same`, `failed`."""
+        self._probes.labels(result).inc()
+
+    def probing(self, probes: int, interval: float) -> None:
+        """So many agents are asked, each every `interval` seconds."""
+        self._probed.set(probes)
+        self._probe_interval.set(interval)
+
+    def leads(self, held: bool) -> None:
+        """Whether the Lease is held."""
+        self._leader.set(held)
+
+    def synced(self, kind: str, complete: bool) -> None:
+        """Whether everything of the kind is in the cache."""
+        self._synced.labels(kind).set(complete)
+
+    def cached(self, kind: str, objects: int) -> None:
+        """So many objects of the kind are in the cache."""
+        self._cached.labels(kind).set(objects)
+
+    def missed(self, kind: str) -> None:
+        """A watch had missed a deletion."""
+        self._missed.labels(kind).inc()
