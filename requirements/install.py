@@ -86,14 +86,32 @@ def build(folder: Path) -> None:
 def pip_of(folder: Path) -> list[str]:
     """Return the command of the locked pip: straight from its wheel, so that the environment needs none."""
     [version] = [pin.version for pin in read_lock(LOCKS[0]) if pin.name == "pip"]
-    return [str(folder / "bin" / "python"), str(cache_root() / "wheels" / f"pip-{version}-py3-none-any.whl" / "pip")]
+    return [
+        str(folder / "bin" / "python"),
+        str(cache_root() / "wheels" / f"pip-{version}-py3-none-any.whl" / "pip"),
+    ]
 
 
 def install_lock(folder: Path, lock: Path) -> None:
     """Install a lock's files from the cache; a file damaged on disk is fetched once more."""
     wheels = cache_root() / "wheels"
-    command = [*pip_of(folder), "install", "--quiet", "--disable-pip-version-check", "--no-index", "--find-links"]
-    command += [str(wheels), "--no-deps", "--no-build-isolation", "--no-compile", "--require-hashes", "-r", str(lock)]
+    command = [
+        *pip_of(folder),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--find-links",
+    ]
+    command += [
+        str(wheels),
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-compile",
+        "--require-hashes",
+        "-r",
+        str(lock),
+    ]
     if subprocess.run(command, check=False).returncode:
         pins: list[Pin] = read_lock(lock)
         damaged = remove_damaged(pins, wheels)
@@ -110,7 +128,14 @@ def install_checkout(folder: Path) -> None:
     if stamp.exists() and stamp.read_text() == hash_checkout():
         return
     stamp.unlink(missing_ok=True)
-    command = [*pip_of(folder), "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    command = [
+        *pip_of(folder),
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+    ]
     subprocess.run([*command, "--no-build-isolation", "--editable", str(ROOT)], check=True)
     stamp.write_text(hash_checkout())
 
@@ -139,7 +164,9 @@ def provide(link: Path) -> None:
             build(folder)
             if faults := find_faults(folder):
                 sys.exit("the new environment is not what the lock files say:\n  " + "\n  ".join(faults))
-            subprocess.run([folder / "bin" / "python", "-W", "ignore", "-c", LOAD], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [folder / "bin" / "python", "-W", "ignore", "-c", LOAD], check=True, stdout=subprocess.DEVNULL
+            )
             took = round(time.monotonic() - started)
             (folder / STAMP).write_text(json.dumps({"seconds": took}) + "\n")
             print(f"environment made in {took} s: {link}", file=sys.stderr)
@@ -162,7 +189,9 @@ def point(link: Path, folder: Path) -> None:
 
 def discard_old(store: Path, keep: Path) -> None:
     """Remove environments of older lock files, all but the one before (programs may still run from it)."""
-    others = sorted((entry for entry in store.iterdir() if entry != keep), key=lambda entry: entry.stat().st_mtime)
+    others = sorted(
+        (entry for entry in store.iterdir() if entry != keep), key=lambda entry: entry.stat().st_mtime
+    )
     for entry in others[:-1]:
         shutil.rmtree(entry, ignore_errors=True)
 
@@ -170,10 +199,14 @@ def discard_old(store: Path, keep: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments and provide the environment."""
     parser = argparse.ArgumentParser(description="Make the development environment from the lock files.")
-    parser.add_argument("folder", nargs="?", type=Path, default=cache_root() / "venv", help="the link to make")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=cache_root() / "venv", help="the link to make"
+    )
     link: Path = parser.parse_args(arguments).folder
     if sys.version_info[:2] != (3, 11):
-        sys.exit(f"the lock files are for Python 3.11, this is {sys.version.split()[0]}: call me with python3.11")
+        sys.exit(
+            f"the lock files are for Python 3.11, this is {sys.version.split()[0]}: call me with python3.11"
+        )
     try:
         provide(link.absolute())
     except subprocess.CalledProcessError as error:

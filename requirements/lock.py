@@ -71,7 +71,9 @@ def lock_one(uv: str, source: str, name: str, together: Path, *left_out: str) ->
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "lock.txt"
         dropped = [f"--no-emit-package={package}" for package in left_out]
-        compile_set(uv, [HERE / f"{source}.in"], output, "--generate-hashes", f"--constraint={together}", *dropped)
+        compile_set(
+            uv, [HERE / f"{source}.in"], output, "--generate-hashes", f"--constraint={together}", *dropped
+        )
         note = f"# Written by requirements/lock.py from {source}.in; do not edit.\n"
         if left_out:
             note += "# Not a closed set (see lock.py): install it with --no-deps.\n"
@@ -81,7 +83,9 @@ def lock_one(uv: str, source: str, name: str, together: Path, *left_out: str) ->
 def main() -> None:
     """Parse the arguments and write the locks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--upgrade", action="store_true", help="take the newest versions that the .in files allow")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take the newest versions that the .in files allow"
+    )
     write_locks(parser.parse_args().upgrade)
 
 

@@ -59,7 +59,9 @@ def read_lock(lock: Path) -> list[Pin]:
 def identify(file: str) -> tuple[str, str]:
     """Return the normalised name and the version that a wheel's or a source archive's file name states."""
     stem = file.removesuffix(".tar.gz").removesuffix(".zip")
-    name, version = file.split("-")[:2] if file.endswith(".whl") else (stem.rpartition("-")[0], stem.rpartition("-")[2])
+    name, version = (
+        file.split("-")[:2] if file.endswith(".whl") else (stem.rpartition("-")[0], stem.rpartition("-")[2])
+    )
     return normalise(name), version
 
 
@@ -96,7 +98,14 @@ def download(pins: Sequence[Pin], folder: Path, pip: Sequence[str]) -> None:
         # Source archives are asked for their metadata at download; without isolation that pulls in nothing unpinned.
         subprocess.run(
             [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-            + ["--require-hashes", "--no-build-isolation", "--dest", str(files), "--requirement", str(wanted)],
+            + [
+                "--require-hashes",
+                "--no-build-isolation",
+                "--dest",
+                str(files),
+                "--requirement",
+                str(wanted),
+            ],
             check=True,
         )
         for file in files.iterdir():
@@ -105,7 +114,12 @@ def download(pins: Sequence[Pin], folder: Path, pip: Sequence[str]) -> None:
 
 def format_pin(pin: Pin) -> str:
     """Return the pin as a line of a lock file."""
-    return " ".join([f"{pin.name}=={pin.version}", *(f"--hash=sha256:{digest}" for digest in sorted(pin.digests))]) + "\n"
+    return (
+        " ".join(
+            [f"{pin.name}=={pin.version}", *(f"--hash=sha256:{digest}" for digest in sorted(pin.digests))]
+        )
+        + "\n"
+    )
 
 
 def own_pip() -> list[str]:
@@ -116,7 +130,9 @@ def own_pip() -> list[str]:
     bundled = sorted(Path(spec.origin).parent.rglob("pip-*.whl")) if spec is not None and spec.origin else []
     if bundled:
         return [sys.executable, str(bundled[-1] / "pip")]
-    sys.exit(f"{sys.executable} has neither pip nor ensurepip: install python3-pip (Debian) or another Python 3.11")
+    sys.exit(
+        f"{sys.executable} has neither pip nor ensurepip: install python3-pip (Debian) or another Python 3.11"
+    )
 
 
 def ensure_wheels(locks: Sequence[Path], pip: Sequence[str] | None = None) -> Path:
