@@ -1,0 +1,70 @@
+"""Failures that the user or the operator can act on."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+from modelyard.contract.codes import EXIT_TEMPORARY, EXIT_USER_ERROR
+from modelyard.contract.report import FailureReport
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MESSAGE_LIMIT = 1000  # characters: a condition's message holds 1,024
+
+
+class Failure(Exception):  # noqa: N818 - the domain's word
+    """Ends the process with a reason (PascalCase) and a message that says what to do.
+
+    `temporary` failures may pass by themselves: the operator retries them.
+    """
+
+    def __init__(self, reason: str, message: str, *, temporary: bool = False) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
+        self.temporary = temporary
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the contract: 75 for temporary failures, else 2."""
+        return EXIT_TEMPORARY if self.temporary else EXIT_USER_ERROR
+
+    def report(self, rank: int | None = None) -> FailureReport:
+        """The failure as the contract has it."""
+        return FailureReport(reason=self.reason, message=self.message, rank=rank, exit_code=self.exit_code)
+
+
+def storage_failure(error: OSError, what: str) -> Failure:
+    """The failure for an error of the file system while `what` (as "writing the dataset") was going on."""
+    if error.errno in _NO_SPACE:
+        return Failure(
+            "StorageFull",
+            f"no space left in the job's storage while {what}; enlarge the claim (spec.storage.claim.size) "
+            "or "
+            "delete what is no longer needed",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Failure(
+            "StorageUnwritable",
+            f"the job's storage refused access while {what} ({error.strerror}: {error.filename}); make the "
+            "volume "
+            "writable for the pod's user (fsGroup)",
+        )
+    return Failure(
+        "StorageError", f"{error.strerror or error} ({error.filename}) while {what}", temporary=True
+    )
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name most like `name`, or None if nothing is near."""
+    by_lower = {n.lower(): n for n in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
+
+
+def shorten(names: Iterable[str], limit: int = 12) -> str:
+    """Names for a message: at most `limit` of them, quoted."""
+    listed = [repr(n) for n in names]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more if listed else "nothing"

@@ -1,0 +1,1 @@
+"""Fetches the base model and the data into content-addressed storage, cleans, splits and tokenises them."""

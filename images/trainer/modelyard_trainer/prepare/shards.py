@@ -1,0 +1,129 @@
+"""Tokenised splits as Arrow IPC files, which training maps into memory.
+
+text-classification: one row per text, `input_ids` cut at maxLength and `labels`.
+text-generation: the documents of a split in its order, each followed by the EOS token, laid end to end and
+cut into blocks of maxLength tokens. Blocks run over the documents' borders. The last block of a split is
+shorter; it is kept if it has at least two tokens, since one predicts nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.prepare.spool import Spool
+from modelyard_trainer.prepare.tokenizer import Tokenizer
+
+_BATCH = 2048  # rows tokenised and written at once
+_SHARD_ROWS = 65_536
+
+
+@dataclass
+class ShardWriter:
+    """Writes examples of one split into shard-00000.arrow, shard-00001.arrow …"""
+
+    folder: Path
+    labelled: bool
+    files: list[dict[str, Any]] = field(default_factory=list)
+    lengths: list[Any] = field(default_factory=list)
+    _writer: Any = None
+    _rows: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = [("input_ids", pa.list_(pa.int32()))]
+        self._schema = pa.schema([*columns, ("labels", pa.int32())] if self.labelled else columns)
+
+    def write(self, examples: list[Any], labels: list[int] | None) -> None:
+        """Appends examples (token ids each)."""
+        if not examples:
+            return
+        if self._writer is None:
+            name = f"shard-{len(self.files):05d}.arrow"
+            self._writer = pa.ipc.new_file(str(self.folder / name), self._schema)
+            self._rows = 0
+        arrays = [pa.array(examples, pa.list_(pa.int32()))]
+        if self.labelled:
+            arrays.append(pa.array(labels, pa.int32()))
+        self._writer.write_batch(pa.record_batch(arrays, self._schema))
+        self.lengths.append(np.fromiter((len(e) for e in examples), np.int32, len(examples)))
+        self._rows += len(examples)
+        if self._rows >= _SHARD_ROWS:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the current shard."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        path = self.folder / f"shard-{len(self.files):05d}.arrow"
+        self.files.append({"path": path.name, "bytes": path.stat().st_size, "rows": self._rows})
+
+    def describe(self) -> dict[str, Any]:
+        """Counts for the report. Lengths are in tokens."""
+        lengths = np.concatenate(self.lengths) if self.lengths else np.zeros(0, np.int32)
+        about: dict[str, Any] = {"examples": len(lengths), "tokens": int(lengths.sum()), "files": self.files}
+        if len(lengths):
+            p50, p95 = np.percentile(lengths, [50, 95])
+            about["length"] = {
+                "min": int(lengths.min()),
+                "mean": round(float(lengths.mean()), 2),
+                "p50": int(p50),
+                "p95": int(p95),
+                "max": int(lengths.max()),
+            }
+        return about
+
+
+def write_classification(
+    folder: Path, spool: Spool, rows: Any, tokenizer: Tokenizer, max_length: int, ids: dict[str, int]
+) -> dict[str, Any]:
+    """Writes a split of labelled texts; returns its part of the report."""
+    writer, cut, counts = ShardWriter(folder, labelled=True), 0, Counter[str]()
+    for part in _parts(rows):
+        examples, more = tokenizer.encode(spool.texts(part), max_length)
+        labels = spool.labels_of(part)
+        writer.write(examples, [ids[label] for label in labels])
+        cut += more
+        counts.update(labels)
+    writer.close()
+    return {"rows": len(rows), "truncated": cut, "labels": {k: counts[k] for k in ids}, **writer.describe()}
+
+
+def write_generation(
+    folder: Path, spool: Spool, rows: Any, tokenizer: Tokenizer, max_length: int
+) -> dict[str, Any]:
+    """Writes a split of documents as blocks; returns its part of the report."""
+    eos = tokenizer.eos_id
+    if eos is None:
+        raise Failure(
+            "ModelInvalid",
+            "the model's tokenizer has no EOS token, which text-generation needs; choose another",
+        )
+    writer = ShardWriter(folder, labelled=False)
+    left: Any = np.zeros(0, np.int32)
+    for part in _parts(rows):
+        encoded, _ = tokenizer.encode(spool.texts(part), None)
+        pieces = [left]
+        pieces += [np.asarray(ids if ids[-1:] == [eos] else [*ids, eos], np.int32) for ids in encoded]
+        stream = np.concatenate(pieces)
+        whole = len(stream) // max_length * max_length
+        writer.write(list(stream[:whole].reshape(-1, max_length)), None)
+        left = stream[whole:]
+    if len(left) > 1:
+        writer.write([left], None)
+    writer.close()
+    return {"rows": len(rows), **writer.describe()}
+
+
+def _parts(rows: Any) -> Iterator[Any]:
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]

@@ -1,0 +1,143 @@
+"""Tokenizers: the base model's own, or a byte-level BPE trained on the training split."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.files import digest_of, read_json
+
+DEFAULT_VOCABULARY = 8000
+BPE_VERSION = 1  # raise it whenever training gives other tokens for the same text
+_PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
+_BYTES = 256
+
+
+@dataclass
+class Tokenizer:
+    """Text to token ids, as the model wants them."""
+
+    backend: Any  # a fast transformers tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Loads a model folder's tokenizer. Raises Failure (ModelInvalid)."""
+        os.environ.setdefault(
+            "TRANSFORMERS_VERBOSITY", "error"
+        )  # it warns that there is no torch, on purpose here
+        from transformers import AutoTokenizer
+
+        try:
+            backend = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # whatever a foreign file makes it raise, it is the model's fault
+            raise Failure(
+                "ModelInvalid",
+                f"the model's tokenizer can't be loaded: {error}; the folder must hold tokenizer.json",
+            ) from error
+        if not backend.is_fast:
+            raise Failure(
+                "ModelInvalid", "the model has no fast tokenizer; save one with it (tokenizer.json)"
+            )
+        backend.model_max_length = 1 << 30  # lengths are ours to bound; it would warn about longer texts
+        return cls(backend)
+
+    @property
+    def eos_id(self) -> int | None:
+        """Id of the end-of-text token."""
+        return self.backend.eos_token_id  # type: ignore[no-any-return]
+
+    def encode(self, texts: list[str], max_length: int | None) -> tuple[list[list[int]], int]:
+        """Token ids with special tokens, cut at `max_length`, and how many texts were cut."""
+        encoded = self.backend(
+            texts,
+            truncation=max_length is not None,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return encoded["input_ids"], sum(1 for e in encoded.encodings if e.overflowing)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, without special tokens and uncut."""
+        encoded = self.backend(
+            texts,
+            add_special_tokens=False,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+
+def vocabulary_of(config: dict[str, Any]) -> int:
+    """Tokens of a new tokenizer. Raises Failure (ModelInvalid)."""
+    size = config.get("vocab_size", DEFAULT_VOCABULARY)
+    if not isinstance(size, int) or size < _BYTES + 8:
+        raise Failure(
+            "ModelInvalid",
+            f"model.config.vocab_size is {size!r}; give a whole number of at least {_BYTES + 8}",
+        )
+    return size
+
+
+def new_tokenizer_key(config: dict[str, Any]) -> str:
+    """Stands for a tokenizer that is yet to be trained: what decides it, but for the text."""
+    return digest_of({"bpe": BPE_VERSION, "vocabulary": vocabulary_of(config)})
+
+
+def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, folder: Path) -> None:
+    """Trains a byte-level BPE and writes it with the completed config.json into `folder`.
+
+    text-classification frames each text by <s> and </s>; text-generation adds nothing (packing adds </s>).
+    """
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    size = vocabulary_of(config)
+    fast = Fast(models.BPE())
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    fast.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[_PAD, _BOS, _EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    fast.train_from_iterator(texts, trainer)
+    if task == "text-classification":
+        fast.post_processor = processors.TemplateProcessing(
+            single=f"{_BOS} $A {_EOS}",
+            special_tokens=[(_BOS, fast.token_to_id(_BOS)), (_EOS, fast.token_to_id(_EOS))],
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    fast.save(str(folder / "tokenizer.json"))
+    special = {"pad_token": _PAD, "bos_token": _BOS, "eos_token": _EOS}
+    # The generic class: a model's own would put its own normalizer around these tokens.
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=1))
+    ids = {f"{k}_id": fast.token_to_id(v) for k, v in special.items()}
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": size, **ids}, indent=1))
+
+
+def check_length(folder: Path, max_length: int) -> None:
+    """Refuses a maxLength that the model's position table can't hold. Raises Failure (InvalidArgument)."""
+    config = read_json(folder / "config.json") or {}
+    if any(key.startswith("rope") for key in config) or config.get("position_biased_input") is False:
+        return  # rotary and relative positions have no table
+    limit = config.get("max_position_embeddings") or config.get("n_positions")
+    if not isinstance(limit, int):
+        return
+    if "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert":
+        limit -= int(config.get("pad_token_id") or 1) + 1  # its table begins after the padding's position
+    if max_length > limit:
+        raise Failure(
+            "InvalidArgument",
+            f"training.maxLength is {max_length}, but the model has {limit} positions; set maxLength to "
+            f"{limit} or less",
+        )

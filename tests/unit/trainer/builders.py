@@ -1,0 +1,146 @@
+"""Run configs, contexts and small models for the trainer's tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract.run import RunConfig
+from modelyard_trainer.context import Context
+from modelyard_trainer.files import write_atomic
+from modelyard_trainer.prepare.tokenizer import train_tokenizer
+
+UID = "0a1b2c3d-0000-4000-8000-000000000000"
+RUN_PATH = "runs/team/job-0a1b2c3d"
+# The smallest file that is a valid safetensors file: a header of two bytes that holds no tensors.
+EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "a",
+    "lazy",
+    "dog",
+    "while",
+    "many",
+    "good",
+    "bad",
+    "words",
+    "are",
+    "said",
+    "about",
+    "it",
+]
+
+
+def make_run(**changes: Any) -> RunConfig:
+    """A run config with small values; nested changes are given as training__seed=1."""
+    run: dict[str, Any] = {
+        "identity": {
+            "namespace": "team",
+            "name": "job",
+            "uid": UID,
+            "labels": {"modelyard.dev/team": "care"},
+        },
+        "task": "text-classification",
+        "model": {"uri": "pvc://models/base"},
+        "data": {"sources": [{"name": "rows", "uri": "pvc://data/rows.csv"}]},
+        "training": {
+            "num_train_epochs": None,
+            "max_steps": 6,
+            "global_batch_size": 8,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "max_length": 32,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "linear",
+            "warmup_steps": 0,
+            "optim": "adamw_torch",
+            "weight_decay": 0.0,
+            "seed": 42,
+            "eval_steps": None,
+            "args": {},
+        },
+        "deepspeed": {"zero_optimization": {"stage": 1}},
+        "checkpoint": {
+            "every_steps": None,
+            "max_lost_seconds": 600,
+            "keep_last": 2,
+            "keep_best": 1,
+            "on_signal": True,
+            "resume": "Auto",
+        },
+        "gate": None,
+        "output_name": "job",
+        "num_nodes": 1,
+        "num_proc_per_node": 1,
+    }
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        node = run
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return RunConfig.model_validate(run)
+
+
+def make_context(root: Path, run: RunConfig, **changes: Any) -> Context:
+    """A context below `root`; makes the folders of the sources."""
+    (root / "sources" / "pvc" / "data").mkdir(parents=True, exist_ok=True)
+    fields: dict[str, Any] = {
+        "run": run,
+        "storage": root / "storage",
+        "run_dir": root / "storage" / RUN_PATH,
+        "run_path": RUN_PATH,
+        "runtime": root / "runtime",
+        "sources": root / "sources",
+    }
+    return Context(**fields | changes)
+
+
+def make_environment(ctx: Context, **more: str) -> dict[str, str]:
+    """The environment of a process that shall find itself in `ctx`."""
+    path = ctx.runtime / "run.json"
+    write_atomic(path, ctx.run.model_dump_json(by_alias=True))
+    env = {
+        "MODELYARD_RUN_CONFIG": str(path),
+        "MODELYARD_STORAGE": str(ctx.storage),
+        "MODELYARD_RUN_DIR": ctx.run_path,
+        "MODELYARD_RUNTIME_DIR": str(ctx.runtime),
+        "MODELYARD_SOURCES": str(ctx.sources),
+        "MODELYARD_ATTEMPT": str(ctx.attempt),
+        "MODELYARD_AGENT_PORT": str(ctx.agent_port),
+        **({"MODELYARD_DATASET": ctx.dataset} if ctx.dataset else {}),
+        **({"MODELYARD_MODEL": ctx.model} if ctx.model else {}),
+    }
+    return env | more
+
+
+def make_model_folder(folder: Path, **config: Any) -> Path:
+    """A model folder with a trained tokenizer and weights that hold nothing."""
+    base = {"model_type": "bert", "vocab_size": 320, "max_position_embeddings": 64} | config
+    train_tokenizer([" ".join(WORDS)] * 20, base, "text-classification", folder)
+    (folder / "model.safetensors").write_bytes(EMPTY_SAFETENSORS)
+    return folder
+
+
+def write_rows(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """A CSV file with the columns text and label."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["text,label", *(f"{json.dumps(t, ensure_ascii=False)},{label}" for t, label in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def make_rows(count: int) -> list[tuple[str, str]]:
+    """Different texts of two classes; the class shows in the text."""
+    rows = []
+    for i in range(count):
+        mood = "good" if i % 2 else "bad"
+        words = " ".join(WORDS[(i * 7 + k) % len(WORDS)] for k in range(3 + i % 5))
+        rows.append((f"{mood} {mood} {words} number {i}", "positive" if i % 2 else "negative"))
+    return rows

@@ -1,0 +1,237 @@
+"""Models and data from servers, and archives from strangers."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.prepare import download as downloads
+from modelyard_trainer.prepare.archive import unpack
+from modelyard_trainer.prepare.download import download
+from modelyard_trainer.prepare.main import prepare
+
+from tests.unit.trainer.builders import make_context, make_rows, make_run, write_rows
+from tests.unit.trainer.web import WebServer
+
+COMMIT = "c0ffee" * 6 + "beef"
+
+
+def quick(url: str, target: Path) -> downloads.Remote:
+    return download(url, target, "Source", "source rows", sleep=lambda _: None)
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(web: WebServer, tmp_path: Path) -> None:
+    web.files["/big"] = bytes(range(256)) * 20_000
+    web.faults["/big"] = [("cut", 3_000_000), 503]
+    remote = quick(f"{web.url}/big", tmp_path / "big")
+    assert (tmp_path / "big").read_bytes() == web.files["/big"] and remote.bytes == 5_120_000
+    ranges = [r for _, _, r in web.requests]
+    assert ranges[0] is None and ranges[-1] is not None and int(ranges[-1][6:-1]) > 0
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(web: WebServer, tmp_path: Path) -> None:
+    web.files["/file"] = b"old" * 1000
+    web.faults["/file"] = [("cut", 300), *[503] * 9]
+    with pytest.raises(Failure):
+        quick(f"{web.url}/file", tmp_path / "file")
+    web.files["/file"], web.faults["/file"] = b"new" * 900, []
+    quick(f"{web.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new" * 900
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "code"),
+    [
+        (404, "SourceNotFound", 2),
+        (410, "SourceNotFound", 2),
+        (403, "SourceForbidden", 2),
+        (503, "SourceUnreachable", 75),
+    ],
+)
+def test_a_refusal_is_told_apart_from_a_fault(
+    web: WebServer, tmp_path: Path, status: int, reason: str, code: int
+) -> None:
+    web.files["/file"], web.faults["/file"] = b"x", [status] * 9
+    with pytest.raises(Failure) as caught:
+        quick(f"{web.url}/file", tmp_path / "file")
+    assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+    assert str(status) in caught.value.message and f"{web.url}/file" in caught.value.message
+
+
+def test_nobody_listening_is_temporary(tmp_path: Path) -> None:
+    with WebServer() as gone:
+        url = gone.url
+    with pytest.raises(Failure) as caught:
+        quick(f"{url}/file", tmp_path / "file")
+    assert (caught.value.reason, caught.value.exit_code) == ("SourceUnreachable", 75)
+
+
+def test_a_source_on_a_server_is_downloaded_once_and_recognised_after(
+    web: WebServer, tmp_path: Path, model_folder: Path
+) -> None:
+    web.files["/rows.csv"] = write_rows(tmp_path / "rows.csv", make_rows(40)).read_bytes()
+    (tmp_path / "sources/pvc/models").mkdir(parents=True)
+    (tmp_path / "sources/pvc/models/base").symlink_to(model_folder)
+    data = {"sources": [{"name": "rows", "uri": f"{web.url}/rows.csv"}]}
+    ctx = make_context(tmp_path, make_run(data=data))
+    first, second = prepare(ctx), prepare(ctx)
+    assert second.cache_hit and second.digest == first.digest
+    assert [m for m, _, _ in web.requests] == ["GET", "HEAD"]
+    # Other steps need the rows again.
+    other = prepare(make_context(tmp_path, make_run(data=data | {"split": {"seed": 3}})))
+    assert not other.cache_hit and other.rows_in == 40
+    web.files["/rows.csv"] += b'"one more row",positive\n'
+    assert prepare(ctx).rows_in == 41
+
+
+def archive_of(folder: Path, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+            for path in folder.iterdir():
+                file.write(path, f"model/{path.name}")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz" if kind == "tar.gz" else "w") as file:
+            file.add(folder, "model")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_a_model_archive_is_fetched_unpacked_and_reused(
+    web: WebServer, tmp_path: Path, model_folder: Path, kind: str
+) -> None:
+    web.files[f"/model.{kind}"] = archive_of(model_folder, kind)
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": f"{web.url}/model.{kind}"}))
+    first, second = prepare(ctx), prepare(ctx)
+    assert first.model_digest == second.model_digest and first.model_revision == second.model_revision
+    assert str(first.model_revision).startswith("sha256:")
+    assert [m for m, _, _ in web.requests] == ["GET", "HEAD"]
+    hub = ctx.storage / "hub" / str(first.model_digest)
+    assert (hub / "tokenizer.json").read_bytes() == (model_folder / "tokenizer.json").read_bytes()
+    assert sorted(p.name for p in (ctx.storage / "hub").iterdir()) == sorted(
+        [".aliases", str(first.model_digest)]
+    )
+
+
+def hub_files(model_folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in model_folder.iterdir()}
+
+
+def test_a_hub_model_is_resolved_to_a_commit_fetched_and_reused(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (
+        COMMIT,
+        hub_files(model_folder) | {"pytorch_model.bin": b"pickle", "code.py": b"evil"},
+    )
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": "hf://org/base", "revision": "main"}))
+    first = prepare(ctx)
+    assert first.model_revision == COMMIT
+    hub = ctx.storage / "hub" / str(first.model_digest)
+    assert not (hub / "pytorch_model.bin").exists() and not (hub / "code.py").exists()
+    before = len(web.requests)
+    assert prepare(ctx).model_digest == first.model_digest
+    assert [p for _, p, _ in web.requests[before:]] == ["/api/models/org/base/revision/main"]
+
+
+def use_hub(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", web.url)
+
+
+HUB_CASES: list[tuple[str, dict[str, Any], str, int]] = [
+    ("unknown repository", {"uri": "hf://org/none"}, "ModelNotFound", 2),
+    ("unknown revision", {"uri": "hf://org/base", "revision": "v9"}, "ModelNotFound", 2),
+    ("pickles only", {"uri": "hf://org/pickle"}, "UnsafeModel", 2),
+    ("no weights", {"uri": "hf://org/bare"}, "ModelInvalid", 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason", "code"), [c[1:] for c in HUB_CASES], ids=[c[0] for c in HUB_CASES]
+)
+def test_hub_models_are_refused_with_a_reason(
+    web: WebServer,
+    tmp_path: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: dict[str, Any],
+    reason: str,
+    code: int,
+) -> None:
+    use_hub(web, monkeypatch)
+    files = hub_files(model_folder)
+    bare = {k: v for k, v in files.items() if not k.endswith(".safetensors")}
+    web.models = {
+        "org/base": (COMMIT, files),
+        "org/pickle": (COMMIT, bare | {"pytorch_model.bin": b"x"}),
+        "org/bare": (COMMIT, bare),
+    }
+    with pytest.raises(Failure) as caught:
+        prepare(make_context(tmp_path, make_run(model=model)))
+    assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+    assert not any(p.endswith(".bin") for _, p, _ in web.requests)
+
+
+def test_an_unreachable_hub_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with WebServer() as gone:
+        use_hub(gone, monkeypatch)
+    with pytest.raises(Failure) as caught:
+        prepare(make_context(tmp_path, make_run(model={"uri": "hf://org/base"})))
+    assert (caught.value.reason, caught.value.exit_code) == ("ModelUnreachable", 75)
+    assert "HF_ENDPOINT" in caught.value.message
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes, bytes]]) -> Path:
+    with tarfile.open(path, "w") as file:
+        for name, kind, content in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.size, info.linkname = kind, len(content), "/etc/passwd"
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+TAR_CASES = [
+    ("up", [("../out", tarfile.REGTYPE, b"x")]),
+    ("absolute", [("/out", tarfile.REGTYPE, b"x")]),
+    ("symlink", [("link", tarfile.SYMTYPE, b"")]),
+    ("hardlink", [("link", tarfile.LNKTYPE, b"")]),
+    ("device", [("dev", tarfile.CHRTYPE, b"")]),
+]
+
+
+@pytest.mark.parametrize("members", [c[1] for c in TAR_CASES], ids=[c[0] for c in TAR_CASES])
+def test_a_hostile_tar_is_refused(tmp_path: Path, members: list[tuple[str, bytes, bytes]]) -> None:
+    archive = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(Failure, match="UnsafeModel"):
+        unpack(archive, tmp_path / "out", "a.tar")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_hostile_zip_is_refused(tmp_path: Path) -> None:
+    for name in ("../out", "/out", "a\\..\\..\\out"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+            file.writestr(name, "x")
+        with pytest.raises(Failure, match="UnsafeModel"):
+            unpack(tmp_path / "a.zip", tmp_path / "out", "a.zip")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("model.safetensors", bytes(1 << 25))
+    with pytest.raises(Failure, match="UnsafeModel"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", "a.zip")
+
+
+def test_what_is_no_archive_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"<html>login</html>")
+    with pytest.raises(Failure, match="ModelInvalid"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", "a.zip")
