@@ -99,7 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. Run the demo again to go on, or `make demo-down` to remove it.", file=sys.stderr)
+        print(
+            "\nInterrupted. Run the demo again to go on, or `make demo-down` to remove it.", file=sys.stderr
+        )
         return 130
     return 0
 

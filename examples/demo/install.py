@@ -31,14 +31,16 @@ def find_cluster(name: str) -> Kubectl:
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     programs = [shutil.which(program, path=settings.get("PATH")) for program in ("kubectl", "helm")]
     if not all(programs) or not Path(settings.get("KUBECONFIG", "")).is_file():
-        raise DemoError("there is no running cluster with kubectl and helm; run `make cluster-up`, then the demo again")
+        raise DemoError(
+            "there is no running cluster with kubectl and helm; run `make cluster-up`, then the demo again"
+        )
     return Kubectl(str(programs[0]), str(programs[1]), settings["KUBECONFIG"], NAMESPACE)
 
 
 def load_images(name: str) -> dict[str, str]:
     """Builds what changed, loads it into the cluster; returns whole references by image name."""
-    run([*BUILD, "all", "--load", name], "building and loading the images")
-    return read_tags()
+    tags: dict[str, str] = json.loads(read([*BUILD, "all", "--load", name], "building the images", live=True))
+    return tags
 
 
 def read_tags() -> dict[str, str]:
@@ -57,9 +59,10 @@ def image_values(key: str, reference: str) -> dict[str, str]:
 
 def install_chart(kube: Kubectl, images: Mapping[str, str]) -> None:
     """helm upgrade --install, and nothing else."""
-    values = {**image_values("image", images["operator"]), **image_values("trainerImage", images["trainer"])}
+    values = image_values("image", images["operator"]) | image_values("trainerImage", images["trainer"])
     command = [kube.helm, "upgrade", "--install", RELEASE, str(ROOT / "charts" / "modelyard"),
-               "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]  # fmt: skip
+               "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait",
+               "--timeout", "120s"]  # fmt: skip
     for key, value in values.items():
         command += ["--set-string", f"{key}={value}"]
     run(command, "installing the chart", kube.env)

@@ -27,7 +27,8 @@ def _pod(image: str, claim: str, folder: str, texts: Sequence[str]) -> dict[str,
                 {"name": "OMP_NUM_THREADS", "value": "1"}],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
                             "readOnlyRootFilesystem": True},
-        "resources": {"limits": {"cpu": "1", "memory": "2Gi"}, "requests": {"cpu": "100m", "memory": "512Mi"}},
+        "resources": {"limits": {"cpu": "1", "memory": "2Gi"},
+                      "requests": {"cpu": "100m", "memory": "512Mi"}},
         "volumeMounts": [{"name": "storage", "mountPath": "/storage", "readOnly": True},
                          {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }  # fmt: skip

@@ -19,7 +19,10 @@ def format_metrics(status: Status) -> str:
     """The trained model's metrics on both held-out splits beside those of the untrained one."""
     model = status.get("model") or {}
     before, after = model.get("baseline") or {}, model.get("evaluation") or {}
-    lines = [f"{'':12}{'validation':>22}{'test':>24}", f"{'':12}{'untrained':>12}{'trained':>10}{'untrained':>14}{'trained':>10}"]
+    lines = [
+        f"{'':12}{'validation':>22}{'test':>24}",
+        f"{'':12}{'untrained':>12}{'trained':>10}{'untrained':>14}{'trained':>10}",
+    ]
     for key, label in METRICS:
         cells = [part.get(split, {}).get(key) for split in ("validation", "test") for part in (before, after)]
         if any(cell is not None for cell in cells):
@@ -70,7 +73,9 @@ def format_failure(name: str, namespace: str, status: Status, kubeconfig: str) -
     attempts = status.get("attempts") or []
     failure = attempts[-1].get("failure") if attempts else None
     if failure:
-        lines.append(f"\n  attempt {attempts[-1]['index']}: {failure['reason']}: {failure.get('message', '')}")
+        lines.append(
+            f"\n  attempt {attempts[-1]['index']}: {failure['reason']}: {failure.get('message', '')}"
+        )
         lines.extend(f"    {line}" for line in str(failure.get("excerpt") or "").splitlines())
     lines.append(f"""
 What to do:

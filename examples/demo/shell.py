@@ -34,16 +34,26 @@ def run(command: Sequence[str], what: str, env: Mapping[str, str] | None = None)
     try:
         code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
     except FileNotFoundError as error:
-        raise DemoError(f"{what}: the program {command[0]} is missing; install it and run the demo again") from error
+        raise DemoError(
+            f"{what}: the program {command[0]} is missing; install it and run the demo again"
+        ) from error
     if code:
         raise DemoError(f"{what} failed ({' '.join(command)}: exit code {code}); its own message is above")
 
 
-def read(command: Sequence[str], what: str, env: Mapping[str, str] | None = None) -> str:
-    """Runs a program and returns what it printed."""
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+def read(command: Sequence[str], what: str, live: bool = False) -> str:
+    """Runs a program and returns what it printed. `live`: its messages (standard error) go to the reader."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=None if live else subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise DemoError(f"{what} failed ({' '.join(command)}):\n{(done.stderr or done.stdout).strip()}")
+        said = "its own message is above" if live else (done.stderr or done.stdout).strip()
+        raise DemoError(f"{what} failed ({' '.join(command)}): {said}")
     return done.stdout
 
 
@@ -62,7 +72,7 @@ class Kubectl:
         return {**os.environ, "KUBECONFIG": self.kubeconfig}
 
     def __call__(self, *args: str, stdin: str | None = None, stream: IO[bytes] | None = None) -> str:
-        """Runs kubectl; `stdin` is text, `stream` an open file. Returns its output; raises DemoError with stderr."""
+        """Runs kubectl and returns its output; `stdin` is text, `stream` an open file. Raises DemoError."""
         done = subprocess.run(
             [self.kubectl, "-n", self.namespace, *args],
             env=self.env,
@@ -72,7 +82,9 @@ class Kubectl:
             check=False,
         )
         if done.returncode:
-            raise DemoError(f"kubectl {' '.join(args[:3])} failed: {done.stderr.decode(errors='replace').strip()}")
+            raise DemoError(
+                f"kubectl {' '.join(args[:3])} failed: {done.stderr.decode(errors='replace').strip()}"
+            )
         return done.stdout.decode()
 
     def apply(self, *objects: Mapping[str, Any]) -> None:

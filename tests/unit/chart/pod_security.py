@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
-ALLOWED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+ALLOWED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 
 
 def find_violations(spec: dict[str, Any]) -> list[str]:
@@ -30,7 +39,10 @@ def _container_violations(container: dict[str, Any], pod: dict[str, Any]) -> lis
         found.append("may run as root")
     if own.get("runAsUser", pod.get("runAsUser")) == 0:
         found.append("runs as user 0")
-    if own.get("seccompProfile", pod.get("seccompProfile", {})).get("type") not in ("RuntimeDefault", "Localhost"):
+    if own.get("seccompProfile", pod.get("seccompProfile", {})).get("type") not in (
+        "RuntimeDefault",
+        "Localhost",
+    ):
         found.append("has no seccomp profile")
     capabilities = own.get("capabilities", {})
     if "ALL" not in capabilities.get("drop", []) or set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:

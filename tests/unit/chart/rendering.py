@@ -35,7 +35,9 @@ def find_helm() -> str:
 def run_helm(*args: str, values: Values | None = None) -> str:
     """Runs helm; values go in as JSON on standard input. Raises ChartError with what it said."""
     command = [find_helm(), *args, "--values", "-"] if values is not None else [find_helm(), *args]
-    done = subprocess.run(command, input=json.dumps(values or {}), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(values or {}), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ChartError(done.stderr + done.stdout)
     return done.stdout
@@ -43,7 +45,9 @@ def run_helm(*args: str, values: Values | None = None) -> str:
 
 def render(values: Values | None = None, *args: str) -> Manifests:
     """The manifests of the chart for some values."""
-    text = run_helm("template", "modelyard", str(CHART), "--namespace", "modelyard-system", *args, values=values or {})
+    text = run_helm(
+        "template", "modelyard", str(CHART), "--namespace", "modelyard-system", *args, values=values or {}
+    )
     return [document for document in yaml.safe_load_all(text) if document]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import Any
 
 import pytest
 import yaml
-
+from modelyard.__main__ import build_parser
 from modelyard.api.profile import Settings
+
 from tests.unit.chart.pod_security import find_violations
 from tests.unit.chart.rendering import CHART, ChartError, of_kind, only, render, run_helm
 
@@ -17,12 +19,15 @@ MATRIX: dict[str, dict[str, Any]] = {
     "two replicas": {"replicas": 2, "podDisruptionBudget": {"maxUnavailable": 1}},
     "some namespaces": {"watchNamespaces": ["team-a", "team-b"]},
     "everything optional": {
-        "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "sre"}}}]},
+        "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]},
         "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
         "commonLabels": {"cost-center": "ml"}, "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
         "imagePullSecrets": [{"name": "registry"}], "nodeSelector": {"kubernetes.io/os": "linux"},
-        "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}, "priorityClassName": "high",
-        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+        "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
+        ],
         "serviceAccount": {"annotations": {"e": "f"}},
     },
     "own account, no roles": {
@@ -41,7 +46,8 @@ MATRIX: dict[str, dict[str, Any]] = {
                 "imagePullSecrets": ["registry"], "nodeSelector": {"accelerator": "a100"},
                 "resources": {"limits": {"nvidia.com/gpu": 8, "cpu": "64", "memory": "400Gi"}},
                 "prepareResources": {"limits": {"cpu": 4, "memory": "16Gi"}, "requests": {"cpu": "500m"}},
-                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "priorityClassName": "training",
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "priorityClassName": "training",
                 "env": [
                     {"name": "HF_ENDPOINT", "value": "https://hub.example"},
                     {"name": "HF_TOKEN", "secretKeyRef": {"name": "hub", "key": "token"}},
@@ -86,7 +92,9 @@ def test_every_object_is_labelled_and_namespaced_objects_say_where_they_are(valu
         if manifest["kind"] == "CustomResourceDefinition":
             continue
         assert manifest["metadata"]["labels"]["app.kubernetes.io/name"] == "modelyard", manifest["kind"]
-        assert manifest["kind"].startswith("Cluster") != ("namespace" in manifest["metadata"]), manifest["kind"]
+        assert manifest["kind"].startswith("Cluster") != ("namespace" in manifest["metadata"]), manifest[
+            "kind"
+        ]
 
 
 def test_selectors_find_the_operators_pod() -> None:
@@ -104,10 +112,21 @@ def test_selectors_find_the_operators_pod() -> None:
 
 
 def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:
-    profiles = _settings(render(MATRIX["several profiles"] | {"image": {"repository": "r/op", "tag": "7"}})).profiles
-    assert (profiles["default"].trainer_image, profiles["default"].agent_image) == ("modelyard/trainer:0.1.0", "r/op:7")
-    assert (profiles["gpu"].trainer_image, profiles["gpu"].agent_image) == ("registry.example/trainer:cuda", "r/op:7")
-    assert (profiles["default"].image_pull_policy, profiles["gpu"].image_pull_policy) == ("IfNotPresent", "Always")
+    profiles = _settings(
+        render(MATRIX["several profiles"] | {"image": {"repository": "r/op", "tag": "7"}})
+    ).profiles
+    assert (profiles["default"].trainer_image, profiles["default"].agent_image) == (
+        "modelyard/trainer:0.1.0",
+        "r/op:7",
+    )
+    assert (profiles["gpu"].trainer_image, profiles["gpu"].agent_image) == (
+        "registry.example/trainer:cuda",
+        "r/op:7",
+    )
+    assert (profiles["default"].image_pull_policy, profiles["gpu"].image_pull_policy) == (
+        "IfNotPresent",
+        "Always",
+    )
     assert profiles["gpu"].resources.limits["nvidia.com/gpu"] == 8
     assert profiles["gpu"].max_process_restarts == 0
 
@@ -119,22 +138,29 @@ def test_images_are_named_by_registry_tag_and_digest() -> None:
     assert _settings(manifests).profiles["default"].trainer_image == f"localhost/trainer:1@{DIGEST}"
 
 
-def test_a_change_of_a_profile_restarts_the_operator_and_nothing_else_does() -> None:
+def test_a_change_of_a_profile_does_not_restart_the_operator() -> None:
     def pod(values: dict[str, Any]) -> Any:
         return only(render(values), "Deployment")["spec"]["template"]
 
-    assert pod({}) == pod({"metrics": {"serviceMonitor": {"enabled": True}}})
-    assert pod({}) != pod({"profiles": {"default": {"maxProcessRestarts": 1}}})
+    assert pod({}) == pod({"profiles": {"default": {"maxProcessRestarts": 1}}})
+    assert pod({}) != pod({"logLevel": "debug"})
 
 
-def test_the_operator_is_told_its_namespaces() -> None:
-    def args(values: dict[str, Any]) -> list[str]:
+def test_the_operator_understands_what_it_is_told() -> None:
+    def parse(values: dict[str, Any]) -> Namespace:
         (container,) = only(render(values), "Deployment")["spec"]["template"]["spec"]["containers"]
-        return [*container["command"], *container["args"]]
+        assert container["command"] == ["python", "-m", "modelyard"]
+        (profiles,) = [m for m in container["volumeMounts"] if m["name"] == "profiles"]
+        options = build_parser().parse_args(container["args"])
+        assert str(options.profiles) == f"{profiles['mountPath']}/profiles.yaml"
+        (port,) = container["ports"]
+        assert options.metrics_port == port["containerPort"]
+        return options
 
-    common = ["python", "-m", "modelyard", "run", "--profiles", "/etc/modelyard/profiles.yaml", "--metrics-port", "8080"]
-    assert args({}) == common
-    assert args({"watchNamespaces": ["a", "b"]}) == [*common, "--namespace", "a", "--namespace", "b"]
+    assert parse({}).command == "run"
+    assert not parse({}).namespaces
+    assert parse({"watchNamespaces": ["a", "b"]}).namespaces == ["a", "b"]
+    assert parse({"logLevel": "debug"}).log_level == "debug"
 
 
 def test_a_disruption_budget_exists_only_where_it_can_not_block_a_drain() -> None:

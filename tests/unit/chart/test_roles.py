@@ -52,7 +52,9 @@ def test_with_watch_namespaces_it_may_do_so_only_there() -> None:
     assert [binding["metadata"]["namespace"] for binding in bindings] == ["team-a", "team-b"]
 
 
-@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"])
+@pytest.mark.parametrize(
+    "values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"]
+)
 def test_no_role_has_a_wildcard_or_reads_secrets(values: dict[str, Any]) -> None:
     manifests = render(values)
     for role in of_kind(manifests, "ClusterRole") + of_kind(manifests, "Role"):
@@ -63,7 +65,9 @@ def test_no_role_has_a_wildcard_or_reads_secrets(values: dict[str, Any]) -> None
             assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
 
 
-@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"])
+@pytest.mark.parametrize(
+    "values", [{}, {"watchNamespaces": ["team-a"]}], ids=["all namespaces", "one namespace"]
+)
 def test_every_binding_leads_from_the_operators_account_to_a_role_that_exists(values: dict[str, Any]) -> None:
     manifests = render(values)
     account = only(manifests, "ServiceAccount")["metadata"]
@@ -71,20 +75,28 @@ def test_every_binding_leads_from_the_operators_account_to_a_role_that_exists(va
     assert pod["serviceAccountName"] == account["name"]
     for binding in of_kind(manifests, "ClusterRoleBinding") + of_kind(manifests, "RoleBinding"):
         (subject,) = binding["subjects"]
-        assert subject == {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+        assert subject == {
+            "kind": "ServiceAccount",
+            "name": account["name"],
+            "namespace": account["namespace"],
+        }
         place = binding["metadata"].get("namespace")
         roles = of_kind(manifests, binding["roleRef"]["kind"])
         assert any(
-            (role["metadata"]["name"], role["metadata"].get("namespace")) == (binding["roleRef"]["name"], place)
+            (role["metadata"]["name"], role["metadata"].get("namespace"))
+            == (binding["roleRef"]["name"], place)
             for role in roles
         ), binding["metadata"]["name"]
 
 
 def test_the_lease_is_the_only_one_it_may_change_and_only_beside_itself() -> None:
-    role = only(render(), "Role")
+    manifests = render()
+    role = only(manifests, "Role")
+    args = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--lease") + 1] == "modelyard"
     assert role["metadata"]["namespace"] == "modelyard-system"
     named, unnamed = role["rules"]
-    assert named["resourceNames"] == ["modelyard-operator"]
+    assert named["resourceNames"] == ["modelyard"]
     assert set(named["verbs"]) == {"get", "update"}
     assert (unnamed["resources"], unnamed["verbs"]) == (["leases"], ["create"])
 
@@ -94,9 +106,15 @@ def test_users_of_the_built_in_roles_see_and_edit_training_jobs() -> None:
     (view,) = _named(manifests, "ClusterRole", "view")
     (edit,) = _named(manifests, "ClusterRole", "edit")
     to = "rbac.authorization.k8s.io/aggregate-to-"
-    assert {key for key in view["metadata"]["labels"] if key.startswith(to)} == {to + "view", to + "edit", to + "admin"}
+    assert {key for key in view["metadata"]["labels"] if key.startswith(to)} == {
+        to + "view",
+        to + "edit",
+        to + "admin",
+    }
     assert {key for key in edit["metadata"]["labels"] if key.startswith(to)} == {to + "edit", to + "admin"}
     assert all(verbs == {"get", "list", "watch"} for verbs in _verbs(view).values())
     # A user never writes what the operator says.
     assert ("modelyard.dev", "trainingjobs/status") not in _verbs(edit)
-    assert of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole") == _named(manifests, "ClusterRole", "operator")
+    assert of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole") == _named(
+        manifests, "ClusterRole", "operator"
+    )
