@@ -1,7 +1,7 @@
 """Build the images whose inputs changed: `python3 images/build.py [operator|trainer|all] [--load CLUSTER]`.
 
-`python3 images/build.py tags` prints the images' names as JSON and builds nothing. An image's tag is a digest of
-what it is made of, so an unchanged checkout finds its images there. Standard library only.
+`python3 images/build.py tags` prints the images' names as JSON and builds nothing. An image's tag is a digest
+of what it is made of, so an unchanged checkout finds its images there. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from images.building.builders import Builder, choose_builder  # noqa: E402
 from images.building.loading import find_target  # noqa: E402
-from images.building.recipe import BUILD_LOCK, RECIPES, Recipe, reference  # noqa: E402
+from images.building.recipe import BUILD_LOCK, RECIPES, Recipe, reference, stage  # noqa: E402
 from requirements.wheels import ensure_wheels, identify, read_lock  # noqa: E402
 from tests.cluster import cache  # noqa: E402
 from tests.cluster.shell import ClusterError, say  # noqa: E402
@@ -43,14 +43,23 @@ def collect_wheels(locks: Sequence[Path]) -> Iterator[Path]:
         yield folder
 
 
-def ensure_image(builder: Builder, recipe: Recipe, image: str) -> None:
-    """Build the image unless the builder's store has it."""
-    if builder.has(image):
-        return
+def ensure_image(builder: Builder, recipe: Recipe) -> str:
+    """Build the image unless the builder's store has it; return its name."""
+    with tempfile.TemporaryDirectory(dir=cache.root(), prefix=".context") as scratch:
+        context = Path(scratch)
+        stage(ROOT, recipe, context)
+        image = reference(context, recipe, builder.base())
+        if not builder.has(image):
+            build(builder, recipe, image, context)
+    return image
+
+
+def build(builder: Builder, recipe: Recipe, image: str, context: Path) -> None:
+    """Build the image from its staged files, then forget its oldest builds."""
     say(f"building {image}")
     started = time.monotonic()
     with collect_wheels([ROOT / recipe.lock]) as wheels:
-        builder.build(ROOT, recipe, image, wheels)
+        builder.build(context, recipe, image, wheels)
     builder.discard_old(recipe)
     say(f"built {image} in {time.monotonic() - started:.1f} s")
 
@@ -83,12 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         builder = choose_builder()
         chosen = [RECIPES[options.what]] if options.what in RECIPES else list(RECIPES.values())
-        base = builder.base()
-        images = {recipe.name: reference(ROOT, recipe, base) for recipe in chosen}
-        if options.what != "tags":
+        if options.what == "tags":
+            images = {recipe.name: reference(ROOT, recipe, builder.base()) for recipe in chosen}
+        else:
             with cache.locked(cache.root() / "images.lock", "building images"):
-                for recipe in chosen:
-                    ensure_image(builder, recipe, images[recipe.name])
+                images = {recipe.name: ensure_image(builder, recipe) for recipe in chosen}
                 if options.load:
                     load_images(builder, list(images.values()), options.load)
     except (ClusterError, FileNotFoundError, subprocess.CalledProcessError) as error:

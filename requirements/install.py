@@ -26,15 +26,14 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))
 
-from requirements.wheels import Pin, cache_root, ensure_wheels, read_lock, remove_damaged  # noqa: E402
+from requirements.wheels import Pin, cache_root, ensure_wheels, normalise, read_lock, remove_damaged  # noqa: E402
 
 LOCKS = tuple(HERE / name for name in ("build.txt", "dev.txt", "trainer-cpu.txt"))
 STAMP = "modelyard-complete.json"
 
-# Run by the environment's own interpreter: what it has installed, and that the parts which need native libraries load.
+# Run by the environment's own interpreter: what it has installed, and whether native libraries load.
 LIST_INSTALLED = (
-    "import importlib.metadata as m, json;"
-    "print(json.dumps({d.name.lower().replace('_', '-').replace('.', '-'): d.version for d in m.distributions()}))"
+    "import importlib.metadata as m, json;print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
 LOAD = "import deepspeed, kopf, kubernetes, pyarrow, pydantic, pytest, sklearn, torch, transformers"
 
@@ -61,7 +60,7 @@ def find_faults(folder: Path) -> list[str]:
     answer = subprocess.run([python, "-c", LIST_INSTALLED], capture_output=True, text=True, check=False)
     if answer.returncode:
         return [f"{python} does not run: {answer.stderr.strip()[-200:]}"]
-    installed: dict[str, str] = json.loads(answer.stdout)
+    installed = {normalise(name): version for name, version in json.loads(answer.stdout).items()}
     pins = {pin.name: pin.version for lock in LOCKS for pin in read_lock(lock)}
     return [
         f"{name} is {installed.get(name, 'missing')}, the lock says {version}"
@@ -79,7 +78,7 @@ def build(folder: Path) -> None:
         ensure_wheels([lock], pip_of(folder))
         install_lock(folder, lock)
     packages = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    # Compiled here by all cores instead of by pip, which takes one. Some packages ship files for other Pythons.
+    # Compiled here by all cores; pip takes one. Some packages ship files for other Pythons, which fail.
     subprocess.run([folder / "bin" / "python", "-m", "compileall", "-qq", "-j", "0", packages], check=False)
 
 

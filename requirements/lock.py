@@ -1,4 +1,4 @@
-"""Regenerate the lock files: `python requirements/lock.py [--upgrade]`, with uv on the PATH or beside this interpreter.
+"""Regenerate the lock files: `python requirements/lock.py [--upgrade]`.
 
 All sets are resolved together first, so that a package that several of them hold has one version everywhere.
 Every requirement is pinned with the hashes of its files; no file names an index or a path of the machine.
@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SETS = ("build", "operator", "dev", "trainer")
 
-# `import torch` opens the libraries of thirteen nvidia packages on a CPU too; these it does not open (0.9 GB).
+# `import torch` opens libraries of thirteen nvidia packages on a CPU too; these it does not open (0.9 GB).
 # trainer-cpu.txt is therefore no closed set and is installed with --no-deps.
 NOT_OPENED_ON_CPU = (
     "cuda-bindings",
@@ -41,7 +41,7 @@ def compile_set(uv: str, sources: list[Path], output: Path, *options: str) -> No
     """Resolve `sources` for Python 3.11 on Linux x86-64 into `output`, kept to its pins unless upgraded."""
     command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--no-header"]
-    # uv writes the command and the sources' paths into a header and annotations of its own unless told not to.
+    # uv's own header and annotations would hold the paths of this machine.
     command += ["--no-annotate", *options, "--output-file", str(output), *map(str, sources)]
     subprocess.run(command, check=True, cwd=HERE)
 
@@ -67,7 +67,7 @@ def write_locks(upgrade: bool) -> None:
 
 
 def lock_one(uv: str, source: str, name: str, together: Path, *left_out: str) -> None:
-    """Write `<name>.txt` from `<source>.in` at the versions that `together` holds, without the packages left out."""
+    """Write `<name>.txt` from `<source>.in` at the versions of `together`, without the packages left out."""
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "lock.txt"
         dropped = [f"--no-emit-package={package}" for package in left_out]

@@ -1,8 +1,8 @@
-"""The wheel cache: every file that a lock names, downloaded once and used by the environment and the image builds.
+"""The wheel cache: every file that a lock names, downloaded once, for the environment and the image builds.
 
-`python3 requirements/wheels.py build.txt operator.txt` makes sure of the files and prints the folder. Standard
-library only. A file enters the cache by rename, after pip has checked its hash against the lock; it is checked
-again by pip at each installation, because installations run with --require-hashes.
+`python3 requirements/wheels.py build.txt operator.txt` makes sure of the files and prints the folder.
+Standard library only. A file enters the cache by rename, after pip has checked its hash against the lock; pip
+checks it again at each installation, because installations run with --require-hashes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class Pin:
-    """One locked requirement: its normalised name, its version and the sha256 digests that its files may have."""
+    """One locked requirement: normalised name, version, and the sha256 digests that its files may have."""
 
     name: str
     version: str
@@ -90,24 +90,22 @@ def hash_file(path: Path) -> str:
 
 
 def download(pins: Sequence[Pin], folder: Path, pip: Sequence[str]) -> None:
-    """Fetch the pins' files into the folder with `pip` (a command); a partial download is never seen there."""
+    """Fetch the pins' files into the folder with the command `pip`; no partial file is ever seen there."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part") as scratch:
         wanted = Path(scratch) / "wanted.in"
         wanted.write_text("".join(format_pin(pin) for pin in pins))
         files = Path(scratch) / "files"
-        # Source archives are asked for their metadata at download; without isolation that pulls in nothing unpinned.
-        subprocess.run(
-            [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-            + [
-                "--require-hashes",
-                "--no-build-isolation",
-                "--dest",
-                str(files),
-                "--requirement",
-                str(wanted),
-            ],
-            check=True,
-        )
+        # Source archives are built for their metadata; without isolation nothing unpinned comes in.
+        command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
+        command += [
+            "--require-hashes",
+            "--no-build-isolation",
+            "--dest",
+            str(files),
+            "--requirement",
+            str(wanted),
+        ]
+        subprocess.run(command, check=True)
         for file in files.iterdir():
             file.replace(folder / file.name)
 

@@ -1,1 +1,1 @@
-"""Builds the project's images and brings them into a cluster; used through images/build.py. Standard library only."""
+"""Builds the images and brings them into a cluster; used through images/build.py. Standard library only."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Builder(ABC):
         """Tell whether the store holds the image."""
 
     @abstractmethod
-    def build(self, root: Path, recipe: Recipe, image: str, wheels: Path) -> None:
-        """Build the image from the checkout at `root`, with packages from the folder `wheels`."""
+    def build(self, context: Path, recipe: Recipe, image: str, wheels: Path) -> None:
+        """Build the image from the folder `context`, with packages from the folder `wheels`."""
 
     @abstractmethod
     def list_tags(self, repository: str) -> list[str]:
@@ -43,6 +43,13 @@ class Builder(ABC):
     @abstractmethod
     def remove(self, image: str) -> None:
         """Remove an image from the store, if nothing uses it."""
+
+    @abstractmethod
+    def export(self, image: str, folder: Path, held: Collection[str]) -> Path:
+        """Write the image as an archive or a layout into the folder and return its path.
+
+        The content of layers whose digests are in `held` may be left out: its reader has them.
+        """
 
     def discard_old(self, recipe: Recipe) -> None:
         """Remove the image's oldest builds; what cannot be removed is in use and stays."""
@@ -60,7 +67,7 @@ class Docker(Builder):
     def has(self, image: str) -> bool:
         return attempt(["docker", "image", "inspect", "--format", "{{.Id}}", image]) is not None
 
-    def build(self, root: Path, recipe: Recipe, image: str, wheels: Path) -> None:
+    def build(self, context: Path, recipe: Recipe, image: str, wheels: Path) -> None:
         command = [
             "docker",
             "buildx",
@@ -71,7 +78,7 @@ class Docker(Builder):
             "--build-context",
             f"wheels={wheels}",
         ]
-        follow([*command, *common_options(recipe, PUBLIC_BASE), "."], root)
+        follow([*command, *common_options(recipe, PUBLIC_BASE), "."], context)
 
     def list_tags(self, repository: str) -> list[str]:
         return run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", repository]).split()
@@ -79,9 +86,14 @@ class Docker(Builder):
     def remove(self, image: str) -> None:
         run(["docker", "image", "rm", image])
 
+    def export(self, image: str, folder: Path, held: Collection[str]) -> Path:
+        archive = folder / "image.tar"
+        run(["docker", "save", "--output", str(archive), image])
+        return archive
+
 
 class Buildah(Builder):
-    """buildah with chroot isolation and a store in Modelyard's cache; starts from the local cluster's base image."""
+    """buildah with chroot isolation and a store in the cache; starts from the local cluster's base image."""
 
     def __init__(self) -> None:
         self.folder = cache.root() / "buildah"
@@ -100,11 +112,11 @@ class Buildah(Builder):
             is not None
         )
 
-    def build(self, root: Path, recipe: Recipe, image: str, wheels: Path) -> None:
+    def build(self, context: Path, recipe: Recipe, image: str, wheels: Path) -> None:
         self._provide_base()
         command = [*self.command, "bud", "--isolation", "chroot", "--layers", "--pull-never", "--tag", image]
         command += ["--build-context", f"wheels={wheels}", *common_options(recipe, LOCAL_BASE), "."]
-        follow(command, root, self.environment)
+        follow(command, context, self.environment)
 
     def _provide_base(self) -> None:
         """Put the present base image into the store under its name."""
@@ -128,16 +140,24 @@ class Buildah(Builder):
     def remove(self, image: str) -> None:
         run([*self.command, "rmi", image])
 
-    def list_layers(self, image: str) -> list[dict[str, Any]]:
-        """Return the descriptors (digest, size in bytes) of the image's uncompressed layers."""
+    def export(self, image: str, folder: Path, held: Collection[str]) -> Path:
+        layout = folder / "layout"
+        blobs = layout / "blobs" / "sha256"
+        blobs.mkdir(parents=True)
+        for layer in self._list_layers(image):
+            if layer["digest"] in held:
+                # buildah writes no blob that is there; a file of holes with the right size stands for it.
+                with (blobs / layer["digest"].partition(":")[2]).open("wb") as placeholder:
+                    placeholder.truncate(layer["size"])
+        command = [*self.command, "push", "--quiet", "--disable-compression", "--format", "oci", image]
+        run([*command, f"oci:{layout.name}:image"], cwd=folder, env=self.environment)
+        return layout
+
+    def _list_layers(self, image: str) -> list[dict[str, Any]]:
+        """Return the descriptors (digest, size in bytes) of the image's layers, which are not compressed."""
         manifest = run([*self.command, "inspect", "--type", "image", "--format", "{{.Manifest}}", image])
         layers: list[dict[str, Any]] = json.loads(manifest)["layers"]
         return layers
-
-    def export(self, image: str, layout: Path) -> None:
-        """Write the image as an OCI layout with uncompressed layers; blobs that lie there already are not written."""
-        command = [*self.command, "push", "--quiet", "--disable-compression", "--format", "oci", image]
-        run([*command, f"oci:{layout.name}:image"], cwd=layout.parent, env=self.environment)
 
 
 def common_options(recipe: Recipe, base: str) -> list[str]:
@@ -146,13 +166,13 @@ def common_options(recipe: Recipe, base: str) -> list[str]:
     return ["--file", recipe.dockerfile, *(f"--build-arg={name}={value}" for name, value in arguments)]
 
 
-def follow(command: Sequence[str], root: Path, environment: dict[str, str] | None = None) -> None:
+def follow(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> None:
     """Run a build with its output kept in a log file; ClusterError shows the end of it."""
     log = cache.root() / "logs" / "image-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         done = subprocess.run(
-            command, cwd=root, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
+            command, cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
     if done.returncode:

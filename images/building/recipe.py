@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +67,31 @@ def list_files(root: Path, sources: Iterable[str]) -> Iterator[Path]:
             raise FileNotFoundError(f"{source} is missing, which {REPOSITORY} images are made of")
 
 
+def list_inputs(root: Path, recipe: Recipe) -> list[Path]:
+    """Return the files that the image is made of, in a fixed order."""
+    return list(list_files(root, (recipe.dockerfile, ".dockerignore", recipe.lock, *recipe.sources)))
+
+
+def stage(root: Path, recipe: Recipe, context: Path) -> None:
+    """Copy the image's files from the checkout into an empty folder, to be hashed and built from there.
+
+    What is edited during a build then goes into no image under a name that was computed before, and
+    permissions do not depend on the checkout's umask.
+    """
+    for file in list_inputs(root, recipe):
+        target = context / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+        target.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+
+
 def reference(root: Path, recipe: Recipe, base: str) -> str:
     """Return the image's full name; its tag is a digest of everything that the image is made of.
 
-    `base` identifies the image that it starts from. File times and permissions beyond the executable bit do not count.
+    `base` identifies the image it starts from. Of permissions only the executable bit counts, times do not.
     """
     digest = hashlib.sha256(f"{base}\0{recipe.arguments}".encode())
-    for file in list_files(root, (recipe.dockerfile, ".dockerignore", recipe.lock, *recipe.sources)):
+    for file in list_inputs(root, recipe):
         executable = file.stat().st_mode & 0o100
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"\0{file.relative_to(root)}\0{executable}\0{content}".encode())
