@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--namespace", dest="namespaces", action="append", metavar="NS", default=None,
-        help="watch this namespace only; may be repeated; default: all ($MODELYARD_NAMESPACES, comma-separated)",
+        help="watch this namespace only; may be repeated; default: all ($MODELYARD_NAMESPACES, by commas)",
     )  # fmt: skip
     run.add_argument(
         "--profiles", type=Path, metavar="FILE", default=Path(env("MODELYARD_PROFILES", DEFAULT_PROFILES)),
@@ -56,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="port of /healthz, /readyz and /metrics; 0 takes a free one ($MODELYARD_METRICS_PORT)",
     )  # fmt: skip
     run.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default=env("MODELYARD_LOG_LEVEL", "info"),
+        "--log-level", choices=("debug", "info", "warning", "error"),
+        default=env("MODELYARD_LOG_LEVEL", "info"),
         help="least level that is logged ($MODELYARD_LOG_LEVEL)",
     )  # fmt: skip
     return parser

@@ -9,7 +9,6 @@ import os
 import ssl
 import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
@@ -89,7 +88,7 @@ async def log_in(kubeconfig: str | None = None) -> Login:
         if not path and in_pod:
             load_incluster_config(configuration)
             return Login(configuration, in_cluster=True)
-        path = path or str(Path("~/.kube/config").expanduser())
+        path = path or os.path.expanduser("~/.kube/config")  # noqa: PTH111, ASYNC240 - once, at the start
         folder = tempfile.TemporaryDirectory(prefix="modelyard-login-")
         await load_kube_config(
             config_file=path,

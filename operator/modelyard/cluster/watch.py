@@ -118,8 +118,8 @@ class Watches:
                     uids |= {str(item["metadata"]["uid"]) for item in page}
             except NotFound as error:
                 raise WatchError(
-                    f"the API server does not know {kind.plural}.{kind.group or 'core'}/{kind.version}: install the "
-                    "CustomResourceDefinitions (kubectl apply --server-side -f crds/, or the chart) and start again"
+                    f"the API server does not know {kind.plural} of {kind.api_version}: install "
+                    "the CustomResourceDefinitions (kubectl apply --server-side -f crds/, or the chart)"
                 ) from error
             except Refused as error:
                 raise WatchError(

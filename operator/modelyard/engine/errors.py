@@ -1,5 +1,7 @@
 """What an API server can answer, as far as it changes what the engine does next."""
 
+# ruff: noqa: N818 - they are named as the API server names its answers
+
 from __future__ import annotations
 
 

@@ -30,10 +30,12 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name, value in record.__dict__.items():
-            # kopf attaches whole objects to its records.
-            if name not in _STANDARD and isinstance(value, (str, int, float, bool)) and not _is_secret(name):
-                line[name] = value
+        # Values only: kopf attaches whole objects to its records.
+        line |= {
+            name: value
+            for name, value in record.__dict__.items()
+            if name not in _STANDARD and isinstance(value, (str, int, float, bool)) and not _is_secret(name)
+        }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)

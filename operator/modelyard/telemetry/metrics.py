@@ -21,7 +21,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 3
 
 
 class Metrics:
-    """The metrics of one operator, in a registry of its own, so that one process can hold several operators."""
+    """The metrics of one operator, in a registry of its own, so that one process can hold several."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
