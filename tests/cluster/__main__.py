@@ -1,0 +1,130 @@
+"""`python3 -m tests.cluster`: bring the local cluster up and down, look at it, put images into it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from . import base_image, binaries, cache, images, kind, native, plan
+from .plan import DEFAULT_NAME
+from .shell import ClusterError, say
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one command; return the exit code: 0, or 1 with one sentence about what is wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        name = plan.check_name(options.name)
+        return int(options.command(name, options) or 0)
+    except ClusterError as error:
+        say(f"error: {error}")
+        return 1
+
+
+def _up(name: str, options: argparse.Namespace) -> None:
+    if not options.control_plane_only and kind.is_available():
+        kind.up(name)
+    else:
+        native.up(name, options.control_plane_only)
+
+
+def _down(name: str, options: argparse.Namespace) -> None:
+    if _is_kind(name):
+        kind.down(name, options.wipe)
+    else:
+        native.down(name, options.wipe)
+    if options.all:
+        for folder in (binaries.folder(), base_image.folder()):
+            shutil.rmtree(folder, ignore_errors=True)
+        say("programs and base images are gone too")
+
+
+def _status(name: str, _: argparse.Namespace) -> int:
+    if _is_kind(name):
+        print(f"cluster '{name}' runs in kind: {' '.join(kind.nodes(name))}")
+        return 0
+    cluster = plan.load(name)
+    if not cluster:
+        print(f"there is no cluster '{name}'")
+        return 1
+    up = native.is_up(cluster)
+    mode = "control plane only" if cluster.control_plane_only else "control plane and node"
+    print(f"cluster '{name}' is {'up' if up else 'not up'} ({mode}, {cluster.server})")
+    print("\n".join(native.status(cluster)))
+    print(f"kubeconfig  {cluster.kubeconfig}\nlogs        {cluster.logs}")
+    return 0 if up else 1
+
+
+def _load(name: str, options: argparse.Namespace) -> None:
+    if _is_kind(name):
+        kind.load(name, options.path, options.image)
+    else:
+        cluster = _existing(name)
+        if cluster.control_plane_only:
+            raise ClusterError(f"cluster '{name}' has no node that could hold images")
+        images.load(cluster, options.path, options.image)
+
+
+def _kubeconfig(name: str, _: argparse.Namespace) -> None:
+    print(kind.kubeconfig(name) if _is_kind(name) else _existing(name).kubeconfig)
+
+
+def _env(name: str, _: argparse.Namespace) -> None:
+    path = kind.kubeconfig(name) if _is_kind(name) else _existing(name).kubeconfig
+    print(f"export KUBECONFIG={path}\nexport PATH={binaries.folder()}:$PATH")
+
+
+def _base(_: str, __: argparse.Namespace) -> None:
+    print(base_image.ensure_base())
+
+
+def _existing(name: str) -> plan.Cluster:
+    cluster = plan.load(name)
+    if not cluster:
+        raise ClusterError(f"there is no cluster '{name}'; `python3 -m tests.cluster up --name {name}` makes it")
+    return cluster
+
+
+def _is_kind(name: str) -> bool:
+    return plan.load(name) is None and kind.is_available() and kind.exists(name)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.cluster",
+        description=f"{__doc__} Docker and kind are used where both are there; else the real components run as "
+        f"processes. Everything is kept under {cache.root()} (set MODELYARD_CACHE to move it).",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
+
+    up = commands.add_parser("up", parents=[common], help="start the cluster, or finish an interrupted start")
+    up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, but no node")
+    up.set_defaults(command=_up)
+
+    down = commands.add_parser("down", parents=[common], help="stop it and put the machine back as it was")
+    down.add_argument("--wipe", action="store_true", help="also remove its objects, images and volumes")
+    down.add_argument("--all", action="store_true", help="also remove the built programs and the base images")
+    down.set_defaults(command=_down)
+
+    load = commands.add_parser("load", parents=[common], help="put an image into the node")
+    load.add_argument("path", type=Path, help="an OCI layout folder, an OCI archive or a docker archive")
+    load.add_argument("--image", metavar="NAME:TAG", help="the image's name, if the file does not carry it")
+    load.set_defaults(command=_load)
+
+    for name, command, text in (
+        ("status", _status, "show what runs; the exit code is 0 when everything does"),
+        ("kubeconfig", _kubeconfig, "print the path of the kubeconfig"),
+        ("env", _env, 'print shell exports; use as: eval "$(python3 -m tests.cluster env)"'),
+        ("base", _base, "make the base image without a cluster and print its layout folder"),
+    ):
+        commands.add_parser(name, parents=[common], help=text).set_defaults(command=command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

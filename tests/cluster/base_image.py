@@ -1,0 +1,107 @@
+"""The two images that exist without a registry: localhost/base:1 (Debian with Python) and localhost/pause:1."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from . import cache, oci, versions
+from .shell import ClusterError, find, run, say
+
+UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
+
+
+def folder() -> Path:
+    """Return where the layouts are."""
+    return cache.root() / "images"
+
+
+def base_layout() -> Path:
+    """Return the layout of localhost/base:1, from which the project's images are built."""
+    return folder() / "base.oci"
+
+
+def pause_layout() -> Path:
+    """Return the layout of localhost/pause:1, the container that holds a pod's namespaces."""
+    return folder() / "pause.oci"
+
+
+def ensure_base() -> Path:
+    """Make the base image unless it is there and whole; return its layout."""
+    target = base_layout()
+    recipe = [versions.BASE_IMAGE, versions.DEBIAN_SUITE, *versions.BASE_PACKAGES]
+    key = cache.key_of([Path(__file__), Path(oci.__file__)], recipe)
+    with cache.locked(folder() / "base.lock", "building the base image"):
+        if cache.is_current(folder() / "base.stamp", key) and not oci.damage(target):
+            return target
+        if not find("debootstrap"):
+            raise ClusterError("debootstrap is missing, which makes the base image: apt-get install debootstrap")
+        say(f"making {versions.BASE_IMAGE} from Debian {versions.DEBIAN_SUITE} (about 40 s)")
+        rootfs = folder() / "base.rootfs"
+        shutil.rmtree(rootfs, ignore_errors=True)
+        _install_debian(rootfs)
+        config = {
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED=1"],
+            "Cmd": ["python3"],
+        }
+        hidden = ["./dev/*", "./proc/*", "./sys/*"]
+        oci.write_layout(target, oci.Recipe(versions.BASE_IMAGE, rootfs, config, hidden), versions.architecture())
+        shutil.rmtree(rootfs)
+        cache.write_stamp(folder() / "base.stamp", key, [target / "index.json"])
+    return target
+
+
+def ensure_pause(program: Path) -> Path:
+    """Make the pause image from the built `program` unless it is there and whole; return its layout."""
+    target = pause_layout()
+    key = cache.key_of([Path(__file__), Path(oci.__file__), program], [versions.PAUSE_IMAGE])
+    with cache.locked(folder() / "pause.lock", "building the pause image"):
+        if cache.is_current(folder() / "pause.stamp", key) and not oci.damage(target):
+            return target
+        rootfs = folder() / "pause.rootfs"
+        shutil.rmtree(rootfs, ignore_errors=True)
+        rootfs.mkdir(parents=True)
+        shutil.copy(program, rootfs / "pause")
+        config = {"Entrypoint": ["/pause"], "User": "65535:65535"}
+        oci.write_layout(target, oci.Recipe(versions.PAUSE_IMAGE, rootfs, config), versions.architecture())
+        shutil.rmtree(rootfs)
+        cache.write_stamp(folder() / "pause.stamp", key, [target / "index.json"])
+    return target
+
+
+def _install_debian(rootfs: Path) -> None:
+    packages = ",".join(versions.BASE_PACKAGES)
+    run(
+        ["debootstrap", "--variant=minbase", f"--include={packages}", versions.DEBIAN_SUITE, rootfs, debian_mirror()],
+        env={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
+    )
+    for name in UNNEEDED:
+        shutil.rmtree(rootfs / name, ignore_errors=True)
+        (rootfs / name).mkdir(parents=True)
+    # apt's own folder for half-downloaded files; without it the first `apt-get` in a Dockerfile fails.
+    (rootfs / "var/lib/apt/lists/partial").mkdir()
+    with (rootfs / "etc/passwd").open("a") as passwd:
+        passwd.write("app:x:10001:10001::/home/app:/usr/sbin/nologin\n")
+    with (rootfs / "etc/group").open("a") as group:
+        group.write("app:x:10001:\n")
+    home = rootfs / "home/app"
+    home.mkdir(parents=True)
+    shutil.chown(home, 10001, 10001)
+
+
+def debian_mirror() -> str | None:
+    """Return the mirror that this machine's apt uses, else Debian's own."""
+    sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list")]
+    for source in sources:
+        if source.is_file():
+            address = mirror_in(source.read_text())
+            if address:
+                return address
+    return None
+
+
+def mirror_in(text: str) -> str:
+    """Return the first archive address whose path ends in /debian in an apt source file, or an empty string."""
+    found = re.search(r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+/debian)/?(?:\s|$)", text, re.MULTILINE)
+    return found.group(1) if found else ""

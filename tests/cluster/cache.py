@@ -1,0 +1,82 @@
+"""Where this tool keeps what it makes, and how it tells whether a cached file is still what it was."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Dict, Iterable, Iterator
+
+from .shell import say
+
+
+def root() -> Path:
+    """Return the cache folder: $MODELYARD_CACHE or ~/.cache/modelyard."""
+    return Path(os.environ.get("MODELYARD_CACHE") or Path.home() / ".cache" / "modelyard").absolute()
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content, read once in a process as long as the file stays untouched."""
+    status = path.stat()
+    return _hash(path, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@functools.lru_cache(maxsize=None)
+def _hash(path: Path, modified: int, size: int, inode: int) -> str:
+    checksum = hashlib.sha256()
+    with path.open("rb") as source:
+        for chunk in iter(lambda: source.read(1 << 20), b""):
+            checksum.update(chunk)
+    return checksum.hexdigest()
+
+
+def key_of(files: Iterable[Path], settings: Iterable[str]) -> str:
+    """Return a key for everything a build depends on: the files' names and content, and its settings."""
+    checksum = hashlib.sha256()
+    for path in sorted(files):
+        checksum.update(f"{path.name}\0{file_hash(path)}\0".encode())
+    for setting in settings:
+        checksum.update(setting.encode() + b"\0")
+    return checksum.hexdigest()
+
+
+def is_current(stamp: Path, key: str) -> bool:
+    """Tell whether a stamp was written for `key` and every output it lists still has the content it had.
+
+    A cache is never believed: files are read again, since a full disk or a killed build truncates them.
+    """
+    try:
+        recorded = json.loads(stamp.read_text())
+        outputs: Dict[str, str] = recorded["outputs"]
+        return (
+            bool(outputs)
+            and recorded["key"] == key
+            and all(file_hash(stamp.parent / name) == digest for name, digest in outputs.items())
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def write_stamp(stamp: Path, key: str, outputs: Iterable[Path]) -> None:
+    """Record, as the last step of a build, what was built for `key`; outputs lie beside or below the stamp."""
+    listed = {str(path.relative_to(stamp.parent)): file_hash(path) for path in outputs}
+    partial = stamp.with_name(stamp.name + ".new")
+    partial.write_text(json.dumps({"key": key, "outputs": listed}, indent=1, sort_keys=True))
+    partial.replace(stamp)
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the kernel releases it however the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process: {what}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,196 @@
+"""The addresses and folders of a cluster, all derived from its name and its slot."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping
+
+from . import cache
+from .shell import ClusterError
+
+SLOTS = 16
+DEFAULT_NAME = "default"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster. Slots keep clusters apart: every address and link name contains the slot.
+
+    Nothing listens outside this machine: the node's address is on a bridge without ports, and what only the
+    node itself talks to (etcd has no TLS) is on a loopback address of the cluster's own.
+    """
+
+    name: str
+    slot: int
+    control_plane_only: bool
+
+    @property
+    def folder(self) -> Path:
+        """Everything the cluster keeps on disk."""
+        return clusters_folder() / self.name
+
+    @property
+    def state(self) -> Path:
+        """What survives `down` without --wipe: etcd, images, volumes."""
+        return self.folder / "state"
+
+    @property
+    def run(self) -> Path:
+        """Pid files, sockets and rendered configuration of the running cluster."""
+        return self.folder / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a component."""
+        return self.folder / "logs"
+
+    @property
+    def pki(self) -> Path:
+        """Keys, certificates and the components' kubeconfigs."""
+        return self.folder / "pki"
+
+    @property
+    def volumes(self) -> Path:
+        """The folders behind dynamically provisioned volumes."""
+        return self.state / "volumes"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def socket(self) -> Path:
+        """containerd's socket."""
+        return self.run / "containerd.sock"
+
+    @property
+    def node_name(self) -> str:
+        """The node's name in the cluster."""
+        return f"{self.name}-node"
+
+    @property
+    def node_link(self) -> str:
+        """The bridge that carries the node's address; link names have at most 15 characters."""
+        return f"myard-node{self.slot}"
+
+    @property
+    def pod_link(self) -> str:
+        """The bridge that pods are plugged into."""
+        return f"myard-pods{self.slot}"
+
+    @property
+    def node_address(self) -> str:
+        """The node's address, also the API server's."""
+        return f"10.201.{self.slot}.1"
+
+    @property
+    def loopback(self) -> str:
+        """The address for what only the node itself may reach."""
+        return f"127.201.{self.slot}.1"
+
+    @property
+    def pod_range(self) -> str:
+        """The pods' addresses."""
+        return f"10.200.{self.slot}.0/24"
+
+    @property
+    def service_range(self) -> str:
+        """The Services' addresses."""
+        return f"10.202.{self.slot * 16}.0/20"
+
+    @property
+    def api_service_address(self) -> str:
+        """The address of the Service kubernetes.default: the first of the range."""
+        return f"10.202.{self.slot * 16}.1"
+
+    @property
+    def dns_address(self) -> str:
+        """The address of the cluster's DNS Service."""
+        return f"10.202.{self.slot * 16}.10"
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return f"https://{self.node_address}:6443"
+
+    @property
+    def etcd_url(self) -> str:
+        """etcd's client URL."""
+        return f"http://{self.loopback}:2379"
+
+    @property
+    def cgroup(self) -> str:
+        """The control group that pods live under, so that clean-up touches nobody else's pods."""
+        return f"modelyard-{self.name}"
+
+
+def clusters_folder() -> Path:
+    """Return the folder that holds one folder a cluster."""
+    return cache.root() / "clusters"
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can be a cluster's name; raise ClusterError with the rule if not."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", name):
+        raise ClusterError(f"'{name}' can not be a cluster's name: at most 30 of a-z, 0-9 and '-', a letter first")
+    return name
+
+
+def choose_slot(name: str, taken: Mapping[str, int]) -> int:
+    """Return the slot for `name`: the one it has, 0 for the default cluster, else the lowest free one."""
+    if name in taken:
+        return taken[name]
+    if name == DEFAULT_NAME:
+        return 0
+    free = sorted(set(range(1, SLOTS)) - set(taken.values()))
+    if not free:
+        raise ClusterError(f"all {SLOTS} address ranges are taken by clusters: {', '.join(sorted(taken))}; wipe one")
+    return free[0]
+
+
+def load(name: str) -> Cluster | None:
+    """Return the cluster recorded under `name`, or None when there is none."""
+    try:
+        recorded = json.loads((clusters_folder() / name / "cluster.json").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise ClusterError(f"{clusters_folder() / name / 'cluster.json'} is damaged; remove it") from error
+    return Cluster(name, int(recorded["slot"]), bool(recorded["control_plane_only"]))
+
+
+def known() -> list[Cluster]:
+    """Return every recorded cluster."""
+    found = (load(path.parent.name) for path in sorted(clusters_folder().glob("*/cluster.json")))
+    return [cluster for cluster in found if cluster]
+
+
+def create(name: str, control_plane_only: bool) -> Cluster:
+    """Return the recorded cluster `name`, recording it first if it is new.
+
+    Raises ClusterError when it exists in the other mode, or when it would be a second node on this machine.
+    """
+    with cache.locked(clusters_folder() / "lock", "choosing addresses"):
+        others = [cluster for cluster in known() if cluster.name != name]
+        existing = load(name)
+        if existing and existing.control_plane_only != control_plane_only:
+            mode = "without" if existing.control_plane_only else "with"
+            raise ClusterError(f"cluster '{name}' exists {mode} a node; `down --wipe --name {name}` it first")
+        if existing:
+            return existing
+        nodes = [cluster.name for cluster in others if not cluster.control_plane_only]
+        if nodes and not control_plane_only:
+            raise ClusterError(
+                f"cluster '{nodes[0]}' has this machine's one node (kube-proxy's rules are machine-wide); "
+                f"use it, `down --wipe --name {nodes[0]}` it, or add --control-plane-only"
+            )
+        cluster = Cluster(name, choose_slot(name, {c.name: c.slot for c in others}), control_plane_only)
+        cluster.folder.mkdir(parents=True, exist_ok=True)
+        partial = cluster.folder / "cluster.json.new"
+        partial.write_text(json.dumps({"slot": cluster.slot, "control_plane_only": control_plane_only}))
+        partial.replace(cluster.folder / "cluster.json")
+        return cluster

@@ -1,0 +1,48 @@
+"""The programs that the cluster needs from the system, installed when that is possible, else named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Iterable, List
+
+from . import versions
+from .shell import ClusterError, attempt, find, run, say
+
+
+def missing_packages(programs: Iterable[str]) -> List[str]:
+    """Return the Debian packages of those `programs` that are not there."""
+    absent = [name for name in programs if not (Path(name).exists() if name.startswith("/") else find(name))]
+    return sorted({versions.PACKAGES[name] for name in absent})
+
+
+def ensure_system(control_plane_only: bool) -> None:
+    """Install what is missing with apt-get; raise ClusterError naming it when that can not be done."""
+    ensure_root()
+    packages = missing_packages(versions.CONTROL_PLANE_PROGRAMS if control_plane_only else versions.PACKAGES)
+    if not packages:
+        return
+    listed = " ".join(packages)
+    if not find("apt-get"):
+        raise ClusterError(f"install these first (Debian's names): {listed}")
+    say(f"installing {listed}")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    attempt(["apt-get", "update", "-qq"])
+    run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
+
+
+def ensure_root() -> None:
+    """Raise ClusterError unless this user may make bridges, mounts and control groups."""
+    if os.geteuid() != 0:
+        raise ClusterError(
+            "the cluster without Docker needs root (bridges, mounts, control groups): use sudo, "
+            "or install Docker and kind, which this tool uses where both are there"
+        )
+
+
+def ensure_go() -> str:
+    """Return the Go toolchain's path."""
+    program = find("go") or ("/usr/local/go/bin/go" if Path("/usr/local/go/bin/go").exists() else None)
+    if not program:
+        raise ClusterError("Go is missing, which builds the cluster's components: install Go 1.24 or later")
+    return program

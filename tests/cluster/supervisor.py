@@ -1,0 +1,159 @@
+"""Start and stop a cluster's processes: pid files, log files, and a mark by which a lost process is found.
+
+A pid file alone is not enough: a start killed between fork and write leaves a process nobody knows, and after a
+reboot the number belongs to somebody else. So every process carries in its environment which component of which
+cluster it is, and how it was started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence
+
+from .cache import file_hash
+from .shell import ClusterError
+
+MARK = "MODELYARD_CLUSTER_COMPONENT"
+FINGERPRINT = "MODELYARD_CLUSTER_FINGERPRINT"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A long-running process. It is started again when its command, binary or `files` have changed."""
+
+    name: str
+    command: List[str]
+    files: Sequence[Path] = ()
+    env: Dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """Return a hash of everything that decides how the process behaves."""
+        parts = [*self.command, *(f"{key}={value}" for key, value in sorted(self.env.items()))]
+        parts += [file_hash(path) for path in (Path(self.command[0]), *self.files)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def environment_of(pid: int) -> Dict[str, str]:
+    """Return a process's environment, empty for one that is gone, a zombie, or not ours to read.
+
+    A zombie has no environment, which is right here: PID 1 of a container may collect it seconds later.
+    """
+    try:
+        pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)  # type: ignore[misc]
+
+
+class Supervisor:
+    """The processes of one cluster; `folder` identifies it."""
+
+    def __init__(self, folder: Path, run: Path, logs: Path) -> None:
+        self._folder, self._run, self._logs = folder, run, logs
+
+    def pid(self, name: str) -> Optional[int]:
+        """Return the pid of a running component, also of one whose pid file was never written."""
+        recorded = self._recorded(name)
+        if recorded and self._is(recorded, name):
+            return recorded
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is(int(entry.name), name):
+                self._record(name, int(entry.name))
+                return int(entry.name)
+        return None
+
+    def ensure(self, component: Component) -> bool:
+        """Start the component unless it runs as described; tell whether it was started."""
+        pid, fingerprint = self.pid(component.name), component.fingerprint()
+        if pid and environment_of(pid).get(FINGERPRINT) == fingerprint:
+            return False
+        if pid:
+            self.stop([component.name])
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        mark = {MARK: self._mark(component.name), FINGERPRINT: fingerprint}
+        with self.log(component.name).open("wb") as log:
+            process = subprocess.Popen(
+                component.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **component.env, **mark},
+                start_new_session=True,
+                cwd="/",
+            )
+        self._record(component.name, process.pid)
+        # It outlives this program on purpose; without this Python warns about it at exit.
+        process.returncode = 0
+        return True
+
+    def stop(self, names: Iterable[str], seconds: float = 10.0) -> None:
+        """Stop components together: SIGTERM, then SIGKILL to what is left after `seconds`."""
+        running = {name: pid for name in names for pid in [self.pid(name)] if pid}
+        for pid in running.values():
+            _send(pid, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        for name, pid in running.items():
+            while self._is(pid, name):
+                if time.monotonic() > deadline:
+                    _send(pid, signal.SIGKILL)
+                time.sleep(0.02)
+        for name in names:
+            (self._run / f"{name}.pid").unlink(missing_ok=True)
+
+    def log(self, name: str) -> Path:
+        """Return where the component's output goes; it is emptied at each start."""
+        return self._logs / f"{name}.log"
+
+    def complain(self, name: str) -> str:
+        """Return where to look when a component does not become ready, with its last words."""
+        try:
+            words = self.log(name).read_text(errors="replace").splitlines()[-5:]
+        except OSError:
+            words = []
+        return "\n".join([f"its log is {self.log(name)} and ends:", *(word[:400] for word in words)])
+
+    def must_run(self, name: str) -> None:
+        """Raise ClusterError with the end of its log when a component has died."""
+        if not self.pid(name):
+            raise ClusterError(f"{name} has stopped; {self.complain(name)}")
+
+    def _mark(self, name: str) -> str:
+        return f"{self._folder}:{name}"
+
+    def _is(self, pid: int, name: str) -> bool:
+        # containerd's shims inherit its environment, but not its program.
+        environment = environment_of(pid)
+        return environment.get(MARK) == self._mark(name) and not is_shim(pid)
+
+    def _recorded(self, name: str) -> Optional[int]:
+        try:
+            return int((self._run / f"{name}.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _record(self, name: str, pid: int) -> None:
+        partial = self._run / f"{name}.pid.new"
+        partial.write_text(str(pid))
+        partial.replace(self._run / f"{name}.pid")
+
+
+def is_shim(pid: int) -> bool:
+    """Tell whether a process is a container's shim rather than containerd, whose environment it inherits."""
+    try:
+        return b"containerd-shim" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0", 1)[0]
+    except OSError:
+        return True
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
