@@ -25,7 +25,8 @@ def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | Non
     pods = podstate.of_job(draft.view.seen.of_kind("Pod"), job)
     for pod in pods:
         result = read_result(pod, TrainResult)
-        if result is not None and result.outcome in (codes.SUCCEEDED, codes.GATE_FAILED):
+        # An earlier attempt's result may lie there, if this one's was never written.
+        if result and result.attempt == attempt and result.outcome in (codes.SUCCEEDED, codes.GATE_FAILED):
             return result
     if jobstate.is_complete(job) or jobstate.is_failed(job):
         draft.wake_in(1.0)

@@ -25,7 +25,7 @@ _CUDA_OOM = re.compile(
 )
 # What a rank says when another one is gone: a consequence, not a cause.
 _PEER_LOST = re.compile(
-    r"Connection reset by peer|Connection closed by peer|Broken pipe|RendezvousConnectionError|RendezvousTimeoutError|"
+    r"PeerFailed|Connection reset by peer|Connection closed by peer|Broken pipe|RendezvousConnectionError|RendezvousTimeoutError|"
     r"NCCL.*remote error|ncclRemoteError|ncclSystemError|Socket Timeout|DistNetworkError|DistStoreError"
 )
 _DISRUPTED = frozenset({
@@ -75,6 +75,10 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
             "Infrastructure", Failure(reason="PodsVanished", message="The pods are gone without a result.")
         )
     first = failed[0]
+    if first not in stopped and _PEER_LOST.search(_text(first)):
+        first = next(
+            (pod for pod in failed if pod not in stopped and not _PEER_LOST.search(_text(pod))), first
+        )
     if first in stopped:
         return Ending("Preempted", _describe(first, "Preempted"))
     exit_code = podstate.terminated(first).get("exitCode")
@@ -159,7 +163,7 @@ def _text(pod: Manifest) -> str:
     report = _report(pod)
     if report is None:
         return str(podstate.terminated(pod).get("message") or "")
-    return f"{report.message}\n{report.excerpt or ''}"
+    return f"{report.reason}\n{report.message}\n{report.excerpt or ''}"
 
 
 def _has_failed(pod: Manifest) -> bool:
@@ -189,6 +193,7 @@ def _is_disrupted(pod: Manifest) -> bool:
     return _disruption(pod) not in ("TemporaryFailure", "PodFailed")
 
 
-def _end_of(pod: Manifest) -> tuple[str, int]:
-    # A pod without a container that ended (evicted before it ran) failed before the others noticed.
-    return str(podstate.terminated(pod).get("finishedAt") or ""), podstate.index_of(pod)
+def _end_of(pod: Manifest) -> tuple[str, bool, int]:
+    # A pod without a container that ended (evicted before it ran) failed before the others noticed. Within one
+    # second a failure comes before a stop: when a pod fails, its Job stops the others.
+    return str(podstate.terminated(pod).get("finishedAt") or ""), _is_stopped(pod), podstate.index_of(pod)

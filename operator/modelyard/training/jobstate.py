@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from modelyard.engine.plan import Manifest
 
+END_CONDITIONS = ("Complete", "SuccessCriteriaMet", "Failed")
+
 
 def has_condition(job: Manifest, *types: str) -> bool:
     """Whether one of these conditions is true."""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from modelyard.api.conditions import format_time
 from modelyard.api.status import Checkpoints, CheckpointStatus, Evaluation, GateStatus, ModelStatus, Progress
+from modelyard.api.trainingjob import Gate
 from modelyard.contract import codes
 from modelyard.contract.report import Checkpoint, ProgressReport, TrainResult
 from modelyard.engine.plan import Manifest, Probe, Seen
@@ -113,14 +114,19 @@ def build_model(place: Place, result: TrainResult) -> ModelStatus | None:
     )
 
 
-def build_gate(result: TrainResult) -> GateStatus | None:
-    """What the gate saw."""
-    if result.gate is None:
+def build_gate(result: TrainResult, gate: Gate | None) -> GateStatus | None:
+    """What the gate saw. A user's own program knows no gate; its metrics are judged here."""
+    if result.gate is not None:
+        seen = result.gate
+        return GateStatus(
+            metric=seen.metric, value=_finite(seen.value), threshold=seen.threshold, passed=seen.passed
+        )
+    if gate is None:
         return None
-    gate = result.gate
-    return GateStatus(
-        metric=gate.metric, value=_finite(gate.value), threshold=gate.threshold, passed=gate.passed
-    )
+    value = _finite(result.metrics.get(gate.metric))
+    threshold = gate.max if gate.max is not None else (gate.min or 0.0)
+    passed = value is not None and (value <= threshold if gate.max is not None else value >= threshold)
+    return GateStatus(metric=gate.metric, value=value, threshold=threshold, passed=passed)
 
 
 def place_of(job: Manifest) -> Place:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
 from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import collect, jobs, jobstate, podstate, progress, restarts
+from modelyard.training import collect, deadline, jobs, jobstate, podstate, progress, restarts, telling
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify, read_results
 from modelyard.training.names import QUEUE_LABEL
 from modelyard.training.prepare import CACHE_LAG
 from modelyard.training.problem import Problem
-from modelyard.training.view import parse_time, seconds_since
+from modelyard.training.view import seconds_since
 
-_END_CONDITIONS = ("Complete", "SuccessCriteriaMet", "Failed")
 _FINISHED = (codes.SUCCEEDED, codes.GATE_FAILED)
 
 
@@ -28,13 +25,13 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     pods = podstate.of_job(view.seen.of_kind("Pod"), job)
     results = read_results(pods)
     draft.keep_object(job)
-    _fold(draft, job, results)
+    telling.fold(draft, job, results)
     attempt = draft.status.attempts[-1]
     lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
     if jobstate.is_complete(job) or jobstate.is_failed(job) or lost:
         _end(draft, settings, job, pods, results)
         return
-    overdue = _check_deadline(draft, job, pods)
+    overdue = deadline.check(draft, job, pods)
     queued = QUEUE_LABEL in (job["metadata"].get("labels") or {})
     held = jobstate.is_suspended(job)
     if view.spec.suspend or overdue or (held and not queued):
@@ -63,13 +60,13 @@ def record(
 ) -> None:
     """Writes down why the attempt ended, and decides whether another one follows."""
     view = draft.view
-    start, end = _active_span(job, pods or [], view.now)
+    start, end = deadline.active_span(job, pods or [], view.now)
     active = max(0, int((end - start).total_seconds())) if start else 0
     results = list(read_results(pods or []).values())
     ended = attempt.model_copy(
         update={
             "cause": ending.cause, "end_time": format_time(end), "active_seconds": active, "failure": ending.failure,
-            "lost_steps": attempt.lost_steps if attempt.lost_steps is not None else _estimate_loss(draft, attempt),
+            "lost_steps": attempt.lost_steps if attempt.lost_steps is not None else telling.estimate_loss(draft, attempt),
         }
     )  # fmt: skip
     attempts = [*draft.status.attempts[:-1], ended]
@@ -112,14 +109,14 @@ def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest
         progress=progress.finish_progress(draft.status.progress, result),
         checkpoints=progress.build_checkpoints(place, last, result.best_checkpoint, draft.status.checkpoints),
         model=progress.build_model(place, result),
-        gate=progress.build_gate(result),
+        gate=progress.build_gate(result, draft.view.spec.gate),
     )
     steps = {"to_step": result.step, "lost_steps": 0}
     record(draft, draft.status.attempts[-1].model_copy(update=steps), Ending("Finished"), job, pods)
-    if result.outcome == codes.SUCCEEDED:
-        draft.succeed(
-            "The model is trained." if result.gate is None else "The model is trained and passed its gate."
-        )
+    gate = draft.status.gate
+    if result.outcome == codes.SUCCEEDED and (gate is None or gate.passed):
+        passed = " and passed its gate" if gate else ""
+        draft.succeed(f"The model is trained{passed}.")
         return
     draft.fail(_explain_gate(draft))
 
@@ -148,7 +145,7 @@ def _end(
     if result is not None and result.outcome in _FINISHED:
         finish(draft, result, job, pods)
         return
-    since = seconds_since(jobstate.condition_time(job, *_END_CONDITIONS), view.now)
+    since = seconds_since(jobstate.condition_time(job, *jobstate.END_CONDITIONS), view.now)
     unfinished = [pod for pod in pods if not podstate.is_over(pod) and not podstate.is_lost(pod, view.now)]
     if unfinished and since <= CACHE_LAG:
         # The pods' last words are on their way.
@@ -181,7 +178,7 @@ def _end(
         return
     ending = classify(pods, view.spec.trainer.num_nodes)
     if jobstate.is_suspended(job) and not ending.fatal and ending.cause != "UserError":
-        ending = Ending("DeadlineExceeded" if _is_overdue(draft, job, pods) else "Suspended")
+        ending = Ending("DeadlineExceeded" if deadline.is_overdue(draft, job, pods) else "Suspended")
     record(draft, attempt, ending, job, pods)
 
 
@@ -233,84 +230,6 @@ def _explain_gap(job: Manifest, pods: list[Manifest], running: list[Manifest], a
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",
         )
     return None
-
-
-def _fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
-    """Takes over what pods have reported, at once: a deleted pod's words are soon gone."""
-    attempt = draft.status.attempts[-1]
-    report = progress.read_report(draft.view.seen, attempt.index)
-    place = progress.place_of(job)
-    if report is not None and report.step >= (attempt.to_step or 0) and not results:
-        if report.state != "starting":
-            draft.update(progress=progress.build_progress(report))
-        draft.update(
-            checkpoints=progress.build_checkpoints(
-                place, report.last_checkpoint, report.best_checkpoint, draft.status.checkpoints
-            )
-        )
-        if report.resumed_from is not None and attempt.from_step != report.resumed_from:
-            attempt = attempt.model_copy(update={"from_step": report.resumed_from})
-            draft.update(attempts=[*draft.status.attempts[:-1], attempt])
-    if not results:
-        return
-    result = max(results.values(), key=lambda r: (r.node == 0, r.step))
-    update = {
-        "to_step": max(r.step for r in results.values()),
-        "lost_steps": result.lost_steps,
-        "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
-    }
-    draft.update(
-        attempts=[*draft.status.attempts[:-1], attempt.model_copy(update=update)],
-        checkpoints=progress.build_checkpoints(
-            place, result.last_checkpoint, result.best_checkpoint, draft.status.checkpoints
-        ),
-    )
-
-
-def _estimate_loss(draft: Draft, attempt: Attempt) -> int | None:
-    """Steps that were reported but are in no checkpoint; for attempts whose pods left no word."""
-    done = draft.status.progress
-    if done is None or done.step <= (attempt.from_step or 0):
-        return None
-    saved = draft.status.checkpoints.last if draft.status.checkpoints else None
-    return max(0, done.step - (saved.step if saved else 0))
-
-
-def _check_deadline(draft: Draft, job: Manifest, pods: list[Manifest]) -> bool:
-    limit = draft.view.spec.active_deadline_seconds
-    if limit is None:
-        return False
-    if _is_overdue(draft, job, pods):
-        return True
-    start, end = _active_span(job, pods, draft.view.now)
-    if start is not None:
-        draft.wake_in(limit - draft.status.active_seconds - (end - start).total_seconds() + 1)
-    return False
-
-
-def _is_overdue(draft: Draft, job: Manifest, pods: list[Manifest]) -> bool:
-    limit = draft.view.spec.active_deadline_seconds
-    start, end = _active_span(job, pods, draft.view.now)
-    current = (end - start).total_seconds() if start else 0.0
-    return limit is not None and draft.status.active_seconds + current > limit
-
-
-def _active_span(
-    job: Manifest | None, pods: list[Manifest], now: datetime
-) -> tuple[datetime | None, datetime]:
-    """From the first container's start to the last one's end (or now)."""
-    starts = [start for pod in pods if (start := podstate.start_of(pod))]
-    ends = [podstate.terminated(pod).get("finishedAt") for pod in pods]
-    finished = [parse_time(end) for end in ends if end]
-    over = bool(pods) and len(finished) == len(pods)
-    end = min(now, max(finished)) if over else now
-    if starts:
-        return min(starts), max(end, min(starts))
-    started = ((job or {}).get("status") or {}).get("startTime")
-    if pods or not started:
-        return None, end  # no container ever ran
-    failed = jobstate.condition_time(job, *_END_CONDITIONS) if job else None
-    return parse_time(started), parse_time(failed) if failed else end
 
 
 def _plan_looks(draft: Draft, pods: list[Manifest]) -> None:

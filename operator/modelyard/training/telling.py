@@ -1,0 +1,50 @@
+"""What the pods of an attempt tell, taken over into the status as soon as it is seen."""
+
+from __future__ import annotations
+
+from modelyard.api.status import Attempt
+from modelyard.contract.report import TrainResult
+from modelyard.engine.plan import Manifest
+from modelyard.training import progress
+from modelyard.training.draft import Draft
+
+
+def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
+    """Takes over what pods have reported, at once: a deleted pod's words are soon gone."""
+    attempt = draft.status.attempts[-1]
+    report = progress.read_report(draft.view.seen, attempt.index)
+    place = progress.place_of(job)
+    if report is not None and report.step >= (attempt.to_step or 0) and not results:
+        if report.state != "starting":
+            draft.update(progress=progress.build_progress(report))
+        draft.update(
+            checkpoints=progress.build_checkpoints(
+                place, report.last_checkpoint, report.best_checkpoint, draft.status.checkpoints
+            )
+        )
+        if report.resumed_from is not None and attempt.from_step != report.resumed_from:
+            attempt = attempt.model_copy(update={"from_step": report.resumed_from})
+            draft.update(attempts=[*draft.status.attempts[:-1], attempt])
+    if not results:
+        return
+    result = max(results.values(), key=lambda r: (r.node == 0, r.step))
+    update = {
+        "to_step": max(r.step for r in results.values()),
+        "lost_steps": result.lost_steps,
+        "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
+    }
+    draft.update(
+        attempts=[*draft.status.attempts[:-1], attempt.model_copy(update=update)],
+        checkpoints=progress.build_checkpoints(
+            place, result.last_checkpoint, result.best_checkpoint, draft.status.checkpoints
+        ),
+    )
+
+
+def estimate_loss(draft: Draft, attempt: Attempt) -> int | None:
+    """Steps that were reported but are in no checkpoint; for attempts whose pods left no word."""
+    done = draft.status.progress
+    if done is None or done.step <= (attempt.from_step or 0):
+        return None
+    saved = draft.status.checkpoints.last if draft.status.checkpoints else None
+    return max(0, done.step - (saved.step if saved else 0))
