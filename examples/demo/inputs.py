@@ -21,6 +21,7 @@ from examples.demo.shell import CACHE, DemoError, Kubectl
 PINS = Path(__file__).with_name("inputs.txt")
 CLAIM = "inputs"
 LOADER = "inputs-loader"
+MOUNT = "/inputs"
 MODEL = "all-MiniLM-L6-v2"
 TWEETS = "tweets.csv"
 # Two cores train on so many rows in some minutes.
@@ -32,7 +33,7 @@ MIN_CONFIDENCE = 0.7
 # is written last, so an interrupted copy is repeated.
 UNPACK = """
 import os, shutil, sys, tarfile
-root, digest = "/inputs", sys.argv[1]
+root, digest = sys.argv[1:]
 new = root + "/.incoming"
 shutil.rmtree(new, ignore_errors=True)
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
@@ -46,7 +47,11 @@ os.rmdir(new)
 with open(root + "/.digest", "w") as file:
     file.write(digest)
 """
-SEEN = "import os; p = '/inputs/.digest'; print(open(p).read() if os.path.exists(p) else '')"
+SEEN = """
+import os, sys
+path = sys.argv[1] + "/.digest"
+print(open(path).read() if os.path.exists(path) else "")
+"""
 
 
 def _download(target: Path) -> dict[str, Path]:
@@ -147,7 +152,7 @@ def _loader(image: str) -> dict[str, object]:
                             "readOnlyRootFilesystem": True},
         "resources": {"limits": {"cpu": "1", "memory": "256Mi"},
                       "requests": {"cpu": "50m", "memory": "64Mi"}},
-        "volumeMounts": [{"name": "inputs", "mountPath": "/inputs"}],
+        "volumeMounts": [{"name": "inputs", "mountPath": MOUNT}],
     }  # fmt: skip
     spec = {
         "restartPolicy": "Never", "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 0,
@@ -172,10 +177,10 @@ def load_inputs(kube: Kubectl, folder: Path, image: str) -> bool:
         kube.apply(_loader(image))
         try:
             kube("wait", f"pod/{LOADER}", "--for=condition=Ready", "--timeout=120s")
-            if kube("exec", LOADER, "--", "python3", "-c", SEEN).strip() == digest:
+            if kube("exec", LOADER, "--", "python3", "-c", SEEN, MOUNT).strip() == digest:
                 return False
             with tar_file.open("rb") as stream:
-                kube("exec", "-i", LOADER, "--", "python3", "-c", UNPACK, digest, stream=stream)
+                kube("exec", "-i", LOADER, "--", "python3", "-c", UNPACK, MOUNT, digest, stream=stream)
             return True
         finally:
             kube("delete", "pod", LOADER, "--ignore-not-found", "--grace-period=0", "--force")

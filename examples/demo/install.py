@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def start_cluster(name: str) -> Kubectl:
 def find_cluster(name: str) -> Kubectl:
     """kubectl, helm and kubeconfig of a cluster that was started before. Raises DemoError without them."""
     said = read([*CLUSTER, "env", "--name", name], "asking for the cluster's settings")
-    words = [word for line in said.splitlines() for word in shlex.split(line.removeprefix("export "))]
-    settings = dict(word.split("=", 1) for word in words if "=" in word)
+    lines = (line.removeprefix("export ") for line in said.splitlines())
+    settings = {name: os.path.expandvars(value) for name, _, value in (line.partition("=") for line in lines)}
     programs = [shutil.which(program, path=settings.get("PATH")) for program in ("kubectl", "helm")]
     if not all(programs) or not Path(settings.get("KUBECONFIG", "")).is_file():
         raise DemoError(

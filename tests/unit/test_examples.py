@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-
 from modelyard.api.base import API_VERSION
+from modelyard.api.profile import Profile, Settings
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.api.values import parse_uri
+from modelyard.engine.plan import Seen
+from modelyard.training.plan import make_planner
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -21,7 +24,9 @@ EXAMPLES = ROOT / "examples"
 def _documents() -> list[tuple[str, dict[str, Any]]]:
     files = sorted(path for pattern in ("*.yaml", "*.yml") for path in EXAMPLES.rglob(pattern))
     return [
-        (str(path.relative_to(EXAMPLES)), document) for path in files for document in yaml.safe_load_all(path.read_text())
+        (str(path.relative_to(EXAMPLES)), document)
+        for path in files
+        for document in yaml.safe_load_all(path.read_text())
     ]
 
 
@@ -62,6 +67,17 @@ def test_the_published_schema_accepts_it(manifest: dict[str, Any]) -> None:
 
 
 @each_job
+def test_the_operator_would_start_it(manifest: dict[str, Any]) -> None:
+    settings = Settings(profiles={"default": Profile(trainer_image="trainer:1", agent_image="operator:1")})
+    metadata = {**manifest["metadata"], "namespace": "demo", "uid": "1234567890", "generation": 1}
+    resource = {**manifest, "metadata": metadata, "spec": _as_kubectl(manifest["spec"])}
+    plan = make_planner(lambda: settings)(resource, Seen(), datetime(2026, 1, 1, tzinfo=UTC))
+    stalled = [c["message"] for c in plan.status["conditions"] if c["type"] == "Stalled"]
+    assert stalled == []
+    assert "Job" in {child.manifest["kind"] for child in plan.children}
+
+
+@each_job
 def test_a_field_that_does_not_exist_is_found(manifest: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="learningrate"):
         TrainingJobSpec.model_validate({**_as_kubectl(manifest["spec"]), "learningrate": 1})
@@ -93,13 +109,17 @@ def test_the_users_script_is_python() -> None:
     compile(document["data"]["train.py"], "train.py", "exec")
 
 
-@pytest.mark.parametrize("page", ["README.md", "examples/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", "examples/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_links_and_paths_of_the_documents_exist(page: str) -> None:
     path = ROOT / page
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
         if "://" not in link:
             assert (path.parent / link).exists(), link
-    for named in re.findall(r"`((?:examples|charts|docs|tests|images|operator|crds)/[\w./-]+)`", path.read_text()):
+    for named in re.findall(
+        r"`((?:examples|charts|docs|tests|images|operator|crds)/[\w./-]+)`", path.read_text()
+    ):
         assert (ROOT / named).exists(), named
 
 
