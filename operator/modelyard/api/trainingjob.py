@@ -86,6 +86,11 @@ class TrainingJobSpec(ApiModel):
             for field in ("task", "model", "data")
         ),
         Rule(
+            rule=f"!{_OWN_COMMAND} || "
+            "(has(self.task) == has(self.model) && has(self.model) == has(self.data))",
+            message="with trainer.command, set all of task, model and data, or none of them",
+        ),
+        Rule(
             rule="!has(self.data) || !has(self.data.split) || !has(self.data.split.stratifyBy) || "
             "(has(self.task) && self.task == 'text-classification')",
             message="data.split.stratifyBy is for task text-classification only, as other data has no "

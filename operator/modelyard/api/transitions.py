@@ -29,10 +29,11 @@ NAME_RULES = (
         rule=f"self.metadata.name.size() <= {NAME_LIMIT}",
         message=f"metadata.name must have at most {NAME_LIMIT} characters: pods are named after it",
     ),
+    # Stricter than object names are: it becomes part of a Service's name and of host names.
     Rule(
-        rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-        message="metadata.name must be a DNS label (lower-case letters, digits and '-'): pods find each "
-        "other by it",
+        rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        message="metadata.name must be a DNS label that begins with a letter (a-z, 0-9 and '-' only): "
+        "pods find each other by it",
     ),
 )
 
