@@ -12,7 +12,11 @@ from modelyard.engine.plan import Manifest
 
 def make_settings(**profile: Any) -> Settings:
     """Settings with one profile, `default`."""
-    values = {"trainer_image": "registry.example/trainer:1", "agent_image": "registry.example/operator:1", **profile}
+    values = {
+        "trainer_image": "registry.example/trainer:1",
+        "agent_image": "registry.example/operator:1",
+        **profile,
+    }
     return Settings(profiles={"default": Profile(**values)})
 
 
@@ -24,8 +28,8 @@ class TrainingJobBuilder:
             "apiVersion": "modelyard.dev/v1alpha1",
             "kind": "TrainingJob",
             "metadata": {
-                "name": name, "namespace": "team", "uid": "0c0ffee0-1111-2222-3333-444444444444", "generation": 1,
-                "labels": {},
+                "name": name, "namespace": "team", "generation": 1, "labels": {},
+                "uid": "0c0ffee0-1111-2222-3333-444444444444",
             },
             "spec": {
                 "task": "text-classification",
@@ -119,14 +123,21 @@ class PodBuilder:
         return self
 
     def ended(
-        self, code: int, message: Any = None, start: str | None = None, end: str | None = None, reason: str | None = None
+        self,
+        code: int,
+        message: Any = None,
+        start: str | None = None,
+        end: str | None = None,
+        reason: str | None = None,
     ) -> PodBuilder:
         """Its container has ended, with this termination message (JSON if it isn't a string)."""
         text = message if isinstance(message, str) or message is None else json.dumps(message)
-        state = {"exitCode": code, "reason": reason or ("Completed" if code == 0 else "Error")}
-        for key, value in (("message", text), ("startedAt", start), ("finishedAt", end)):
-            if value is not None:
-                state[key] = value
+        state: dict[str, Any] = {
+            "exitCode": code,
+            "reason": reason or ("Completed" if code == 0 else "Error"),
+        }
+        times = {"message": text, "startedAt": start, "finishedAt": end}
+        state |= {key: value for key, value in times.items() if value is not None}
         self._pod["status"] = {
             **self._pod["status"],
             "phase": "Succeeded" if code == 0 else "Failed",
@@ -158,7 +169,9 @@ class PodBuilder:
 
     def evicted(self, reason: str = "Evicted") -> PodBuilder:
         """The kubelet evicted it."""
-        self._pod["status"].update(phase="Failed", reason=reason, message="The node was low on resource: memory.")
+        self._pod["status"].update(
+            phase="Failed", reason=reason, message="The node was low on resource: memory."
+        )
         return self
 
     def build(self) -> Manifest:

@@ -37,14 +37,18 @@ def assert_kstatus(resource: dict[str, Any]) -> None:
     assert status["observedGeneration"] <= generation, "observedGeneration is never ahead"
     for condition in held.values():
         kind = condition["type"]
-        assert condition["observedGeneration"] == status["observedGeneration"], f"{kind}: observedGeneration differs"
+        assert condition["observedGeneration"] == status["observedGeneration"], (
+            f"{kind}: observedGeneration differs"
+        )
         assert TIME.match(condition["lastTransitionTime"]), f"{kind}: lastTransitionTime is no time"
         assert len(condition["message"]) <= MESSAGE_LIMIT, f"{kind}: message too long"
         assert condition["message"], f"{kind}: says nothing"
         assert not re.search(r"\d\s?%", condition["message"]), f"{kind}: a percentage in a condition"
     ready = held["Ready"]
     abnormal = [kind for kind in ("Reconciling", "Stalled") if kind in held]
-    assert all(held[kind]["status"] == "True" for kind in abnormal), "abnormal conditions are there only while true"
+    assert all(held[kind]["status"] == "True" for kind in abnormal), (
+        "abnormal conditions are there only while true"
+    )
     assert len(abnormal) <= 1, "never both Reconciling and Stalled"
     if status["observedGeneration"] < generation:
         assert ready["status"] != "True", "not Ready for a spec that was not looked at"
@@ -54,7 +58,10 @@ def assert_kstatus(resource: dict[str, Any]) -> None:
         assert abnormal == ["Reconciling"], "Ready is Unknown only while Reconciling"
     if abnormal:
         assert ready["status"] != "True", "abnormal is not Ready"
-        assert (ready["reason"], ready["message"]) == (held[abnormal[0]]["reason"], held[abnormal[0]]["message"])
+        assert (ready["reason"], ready["message"]) == (
+            held[abnormal[0]]["reason"],
+            held[abnormal[0]]["message"],
+        )
     suspended = held.get("Suspended", {}).get("status") == "True"
     if suspended:
         assert not abnormal, "a suspended job is settled"

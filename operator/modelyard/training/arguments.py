@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from modelyard.api.trainingjob import SCHEDULERS, Training
+from modelyard.api.trainingjob import Training
 from modelyard.training.problem import Refused
 
 # transformers 5 -> what to write instead.
@@ -42,25 +42,53 @@ _GATE = "set spec.gate instead"
 _HUB = "the model stays in spec.storage"
 _DATA_STATE = "a resumed run would not see the same rows"
 OWNED = {
-    "output_dir": _STORED, "run_name": "set spec.output.name instead", "resume_from_checkpoint": _CHECKPOINT,
-    "save_strategy": _CHECKPOINT, "save_steps": _CHECKPOINT, "save_total_limit": "set spec.checkpoint.keepLast instead",
-    "save_only_model": "a run could not be resumed", "save_on_each_node": _STORED, "enable_jit_checkpoint": _CHECKPOINT,
-    "restore_callback_states_from_checkpoint": _CHECKPOINT, "ignore_data_skip": _DATA_STATE,
-    "eval_strategy": "set spec.training.evalSteps instead", "load_best_model_at_end": _GATE,
-    "metric_for_best_model": _GATE, "greater_is_better": _GATE,
-    "deepspeed": "set spec.deepspeed instead", "fsdp": "set spec.deepspeed instead", "fsdp_config": "set spec.deepspeed instead",
+    "output_dir": _STORED,
+    "run_name": "set spec.output.name instead",
+    "resume_from_checkpoint": _CHECKPOINT,
+    "save_strategy": _CHECKPOINT,
+    "save_steps": _CHECKPOINT,
+    "save_total_limit": "set spec.checkpoint.keepLast instead",
+    "save_only_model": "a run could not be resumed",
+    "save_on_each_node": _STORED,
+    "enable_jit_checkpoint": _CHECKPOINT,
+    "restore_callback_states_from_checkpoint": _CHECKPOINT,
+    "ignore_data_skip": _DATA_STATE,
+    "eval_strategy": "set spec.training.evalSteps instead",
+    "load_best_model_at_end": _GATE,
+    "metric_for_best_model": _GATE,
+    "greater_is_better": _GATE,
+    "deepspeed": "set spec.deepspeed instead",
+    "fsdp": "set spec.deepspeed instead",
+    "fsdp_config": "set spec.deepspeed instead",
     "parallelism_config": "set spec.trainer and spec.deepspeed instead",
-    "local_rank": "torchrun sets it", "use_cpu": "set spec.trainer.resourcesPerNode instead",
-    "gradient_accumulation_steps": "it follows from spec.training.globalBatchSize and perDeviceTrainBatchSize",
+    "local_rank": "torchrun sets it",
+    "use_cpu": "set spec.trainer.resourcesPerNode instead",
+    "gradient_accumulation_steps": (
+        "it follows from spec.training.globalBatchSize and perDeviceTrainBatchSize"
+    ),
     "auto_find_batch_size": "it would change spec.training.globalBatchSize behind your back",
-    "report_to": "progress and metrics go to the agent", "logging_nan_inf_filter": "a loss that is not a number must be seen",
-    "disable_tqdm": "there is no terminal", "push_to_hub": _HUB, "hub_token": _HUB, "hub_private_repo": _HUB,
-    "hub_model_id": _HUB, "hub_strategy": _HUB, "hub_always_push": _HUB, "hub_revision": _HUB,
-    "do_train": "the job trains", "do_eval": "set spec.training.evalSteps instead", "do_predict": "set spec.data.split.test instead",
-}  # fmt: skip
+    "report_to": "progress and metrics go to the agent",
+    "logging_nan_inf_filter": "a loss that is not a number must be seen",
+    "disable_tqdm": "there is no terminal",
+    "push_to_hub": _HUB,
+    "hub_token": _HUB,
+    "hub_private_repo": _HUB,
+    "hub_model_id": _HUB,
+    "hub_strategy": _HUB,
+    "hub_always_push": _HUB,
+    "hub_revision": _HUB,
+    "do_train": "the job trains",
+    "do_eval": "set spec.training.evalSteps instead",
+    "do_predict": "set spec.data.split.test instead",
+}
 _KINDS: dict[str, tuple[type, ...]] = {
-    "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list,), "dict": (dict,)
-}  # fmt: skip
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "list": (list,),
+    "dict": (dict,),
+}
 
 
 @cache
@@ -80,7 +108,9 @@ def to_snake(name: str) -> str:
 
 
 def check_arguments(training: Training, on_cpu: bool) -> dict[str, Any]:
-    """The arguments in snake_case. Raises Refused with the nearest name, the replacement, or the reason why not."""
+    """The arguments in snake_case. Raises Refused with the nearest name, the replacement, or the reason why
+    not.
+    """
     checked: dict[str, Any] = {}
     for name, value in training.args.items():
         known = to_snake(name)
@@ -99,16 +129,12 @@ def check_arguments(training: Training, on_cpu: bool) -> dict[str, Any]:
     return checked
 
 
-def check_choices(training: Training) -> None:
-    """Optimizer and scheduler by name. Raises Refused."""
-    for field, value, choices in (
-        ("optim", training.optim, known_arguments()["optim"]["choices"]),
-        ("lrSchedulerType", training.lr_scheduler_type, SCHEDULERS),
-    ):
-        if value not in choices:
-            raise Refused(
-                "InvalidSpec", f"spec.training.{field} {value!r} is unknown{_nearest(value, choices)}."
-            )
+def check_optimizer(training: Training) -> None:
+    """The optimizer by its name. Raises Refused."""
+    choices = known_arguments()["optim"]["choices"]
+    if training.optim not in choices:
+        near = _nearest(training.optim, choices)
+        raise Refused("InvalidSpec", f"spec.training.optim {training.optim!r} is unknown{near}.")
 
 
 def _check_name(known: str, where: str) -> None:

@@ -53,8 +53,8 @@ def divide(training: Training, num_nodes: int, num_proc: int) -> Batch:
         lower = [size for size in range(min(asked, share), 0, -1) if share % size == 0]
         raise Refused(
             "BatchSizeNotDivisible",
-            f"each of the {world} processes gets {share} rows of spec.training.globalBatchSize {total} per step, which "
-            f"is no multiple of perDeviceTrainBatchSize {asked}; use {lower[0]} for perDeviceTrainBatchSize, or a "
-            f"globalBatchSize that is a multiple of {world * asked}.",
+            f"each of the {world} processes gets {share} rows of spec.training.globalBatchSize {total} per"
+            f" step, which is no multiple of perDeviceTrainBatchSize {asked}; use {lower[0]} for"
+            f" perDeviceTrainBatchSize, or a globalBatchSize that is a multiple of {world * asked}.",
         )
     return Batch(world, asked, share // asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import ceil
 
 from modelyard.engine.plan import Manifest
 from modelyard.training import jobstate, podstate
@@ -27,8 +28,21 @@ def is_overdue(draft: Draft, job: Manifest, pods: list[Manifest]) -> bool:
     """Whether ended attempts and this one together were active for too long."""
     limit = draft.view.spec.active_deadline_seconds
     start, end = active_span(job, pods, draft.view.now)
-    current = (end - start).total_seconds() if start else 0.0
+    noted = draft.status.attempts[-1].active_seconds or 0
+    current = max(noted, (end - start).total_seconds() if start else 0.0)
     return limit is not None and draft.status.active_seconds + current > limit
+
+
+def note(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
+    """Writes down how long a stopping attempt was active: a suspended Job forgets when it began, and its
+    pods go.
+    """
+    attempt = draft.status.attempts[-1]
+    start, end = active_span(job, pods, draft.view.now)
+    if start is not None and attempt.active_seconds is None:
+        # Rounded up, so that what was over the deadline stays over it.
+        noted = attempt.model_copy(update={"active_seconds": ceil((end - start).total_seconds())})
+        draft.update(attempts=[*draft.status.attempts[:-1], noted])
 
 
 def active_span(

@@ -1,4 +1,4 @@
-"""The DeepSpeed configuration: built from a ZeRO stage, or the user's own after a check for removed blocks."""
+"""The DeepSpeed configuration: built from a ZeRO stage, or the user's own, checked for removed blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from modelyard.training.problem import Refused
 
 DEFAULT_STAGE = 1
 
-# What DeepSpeed 0.19 removed (`deepspeed/runtime/config.py`, `_REMOVED_TOP_LEVEL_CONFIG_KEYS`), and what to do instead.
+# What DeepSpeed 0.19 removed (`deepspeed/runtime/config.py`, `_REMOVED_TOP_LEVEL_CONFIG_KEYS`), and what to
+# do instead.
 # DeepSpeed itself says so only once the pods run.
 REMOVED_BLOCKS = {
     "elasticity": "remove it; Modelyard resumes from the newest checkpoint and keeps globalBatchSize",
@@ -41,7 +42,8 @@ def build_config(spec: TrainingJobSpec) -> dict[str, Any]:
     if spec.deepspeed.zero_stage is not None:
         raise Refused(
             "InvalidSpec",
-            "spec.deepspeed: set zeroStage or config, not both; in a config the stage is zero_optimization.stage.",
+            "spec.deepspeed: set zeroStage or config, not both; in a config the stage is"
+            " zero_optimization.stage.",
         )
     refuse_removed(spec.deepspeed.config)
     config = dict(spec.deepspeed.config)
@@ -49,8 +51,8 @@ def build_config(spec: TrainingJobSpec) -> dict[str, Any]:
         if config.setdefault(key, "auto") != "auto":
             raise Refused(
                 "InvalidSpec",
-                f"spec.deepspeed.config.{key} would contradict spec.training: remove it, and set globalBatchSize and "
-                "perDeviceTrainBatchSize there.",
+                f"spec.deepspeed.config.{key} would contradict spec.training: remove it, and set"
+                " globalBatchSize and perDeviceTrainBatchSize there.",
             )
     return config
 

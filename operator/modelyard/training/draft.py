@@ -69,7 +69,9 @@ class Draft:
         return left > 0
 
     def retry_in(self, seconds: float) -> None:
-        """Sets status.retryTime. It has whole seconds; the wait is never shorter than asked for by more than one."""
+        """Sets status.retryTime. It has whole seconds; the wait is never shorter than asked for by more than
+        one.
+        """
         self.update(retry_time=format_time(self.view.now + timedelta(seconds=seconds)))
         self.wake_in(seconds)
 

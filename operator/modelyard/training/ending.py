@@ -1,4 +1,4 @@
-"""Why an attempt ended, told from its pods. The operator decides on causes, never on counts of failed pods."""
+"""Why an attempt ended, told from its pods. Causes decide, never counts of failed pods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _CUDA_OOM = re.compile(
 )
 # What a rank says when another one is gone: a consequence, not a cause.
 _PEER_LOST = re.compile(
-    r"PeerFailed|Connection reset by peer|Connection closed by peer|Broken pipe|RendezvousConnectionError|RendezvousTimeoutError|"
+    r"PeerFailed|Connection reset by peer|Connection closed by peer|Broken"
+    r" pipe|RendezvousConnectionError|RendezvousTimeoutError|"
     r"NCCL.*remote error|ncclRemoteError|ncclSystemError|Socket Timeout|DistNetworkError|DistStoreError"
 )
 _DISRUPTED = frozenset({
@@ -116,10 +117,14 @@ def _classify_fatal(pod: Manifest) -> Ending | None:
 
 
 _ADVICE = {
-    "HostOutOfMemory": "Pod {pod} used more than its memory limit. Raise resourcesPerNode.limits.memory, or lower "
-    "perDeviceTrainBatchSize or maxLength.",
-    "CUDAOutOfMemory": "The GPU's memory was not enough. Lower perDeviceTrainBatchSize or maxLength, or raise "
-    "deepspeed.zeroStage.",
+    "HostOutOfMemory": (
+        "Pod {pod} used more than its memory limit. Raise resourcesPerNode.limits.memory, or lower "
+        "perDeviceTrainBatchSize or maxLength."
+    ),
+    "CUDAOutOfMemory": (
+        "The GPU's memory was not enough. Lower perDeviceTrainBatchSize or maxLength, or raise "
+        "deepspeed.zeroStage."
+    ),
     "UserCodeError": "Pod {pod} ended with exit code {code}: kubectl logs {pod}.",
     "DataInvalid": "Preparing the data failed with exit code {code}: kubectl logs {pod}.",
     "Preempted": "Pod {pod} was asked to stop.",
@@ -194,6 +199,7 @@ def _is_disrupted(pod: Manifest) -> bool:
 
 
 def _end_of(pod: Manifest) -> tuple[str, bool, int]:
-    # A pod without a container that ended (evicted before it ran) failed before the others noticed. Within one
+    # A pod without a container that ended (evicted before it ran) failed before the others noticed. Within
+    # one
     # second a failure comes before a stop: when a pod fails, its Job stops the others.
     return str(podstate.terminated(pod).get("finishedAt") or ""), _is_stopped(pod), podstate.index_of(pod)

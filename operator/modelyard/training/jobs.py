@@ -22,9 +22,14 @@ def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], ind
     """The Job that fetches the model and prepares the data."""
     profile = site.profile
     pod = pods.build_pod(
-        site, "prepare", profile.trainer_image, [PYTHON, codes.AGENT_PATH, "prepare"], profile.prepare_resources,
-        {codes.ENV_ATTEMPT: index}, [],
-    )  # fmt: skip
+        site,
+        "prepare",
+        profile.trainer_image,
+        [PYTHON, codes.AGENT_PATH, "prepare"],
+        profile.prepare_resources,
+        {codes.ENV_ATTEMPT: index},
+        [],
+    )
     _mount_sources(pod, site, spec)
     return Child(_build_job(site, "prepare", index, labels, pod, {"backoffLimit": 0}), immutable=True)
 
@@ -33,9 +38,14 @@ def build_collect(site: Site, labels: dict[str, str], index: int) -> Child:
     """The Job that reads the result of an attempt back from storage, where its pods are gone."""
     profile = site.profile
     pod = pods.build_pod(
-        site, "collect", profile.trainer_image, [PYTHON, codes.AGENT_PATH, "collect"], profile.prepare_resources,
-        {codes.ENV_ATTEMPT: index}, [],
-    )  # fmt: skip
+        site,
+        "collect",
+        profile.trainer_image,
+        [PYTHON, codes.AGENT_PATH, "collect"],
+        profile.prepare_resources,
+        {codes.ENV_ATTEMPT: index},
+        [],
+    )
     return Child(
         _build_job(site, "collect", index, labels, pod, {"backoffLimit": COLLECT_RETRIES}), immutable=True
     )
@@ -49,7 +59,9 @@ def build_train(
     dataset: str | None,
     model: str | None,
 ) -> Child:
-    """The Indexed Job of one attempt: one pod a node. `dataset` and `model` are digests of what was prepared."""
+    """The Indexed Job of one attempt: one pod a node. `dataset` and `model` are digests of what was
+    prepared.
+    """
     trainer = spec.trainer
     resources = pod_resources(spec, site.profile)
     name = names.stage_job(site.job, "train", index)
@@ -193,5 +205,6 @@ def _mount_sources(pod: dict[str, Any], site: Site, spec: TrainingJobSpec) -> No
 def _source_volume(scheme: str, name: str) -> dict[str, Any]:
     if scheme == "pvc":
         return {"persistentVolumeClaim": {"claimName": name}}
-    # A missing ConfigMap would keep the pod waiting without a word; this way preparation itself says what is missing.
+    # A missing ConfigMap would keep the pod waiting without a word; this way preparation itself says what is
+    # missing.
     return {"configMap": {"name": name, "optional": True}}

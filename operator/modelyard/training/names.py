@@ -1,4 +1,6 @@
-"""Names and labels of a TrainingJob's children. Deterministic, so that a restart of the operator doubles nothing."""
+"""Names and labels of a TrainingJob's children. Deterministic, so that a restart of the operator doubles
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,6 @@ ATTEMPT_LABEL = "modelyard.dev/attempt"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 INHERITED_LABELS = ("modelyard.dev/project", "modelyard.dev/team")
 
-# `<job>-train-<attempt>-<index>` is a host name of at most 63 characters.
-NAME_LIMIT = 45
 # A Service's name, `<job>-train`, begins with a letter and has no dots.
 NAME_RULE = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 

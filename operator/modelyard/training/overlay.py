@@ -19,7 +19,8 @@ RESERVED_KEYS = ("job-name", "controller-uid")
 VOLUME_KINDS = ("configMap", "secret", "emptyDir", "persistentVolumeClaim")
 # Ours, the system's, and where a file would change which program runs.
 RESERVED_PATHS = (
-    "/modelyard", "/opt", "/dev", "/proc", "/sys", "/etc", "/tmp", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/var/run", "/run",  # noqa: S108
+    "/modelyard", "/opt", "/dev", "/proc", "/sys", "/etc", "/tmp", "/usr", "/bin", "/sbin", "/lib",  # noqa: S108
+    "/lib64", "/var/run", "/run",
 )  # fmt: skip
 _KINDS: dict[str, type] = {
     "nodeSelector": dict, "tolerations": list, "affinity": dict, "topologySpreadConstraints": list,

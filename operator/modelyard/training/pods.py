@@ -17,7 +17,8 @@ from modelyard.training.storage import Place
 USER_ID = 10001
 HOME = "/modelyard/home"
 SHM_LIMIT = 64 * 2**30
-# A claim may be mounted in several places, but only by one volume: the kubelet waits for ever for a second one.
+# A claim may be mounted in several places, but only by one volume: the kubelet waits for ever for a second
+# one.
 STORAGE_VOLUME = "modelyard-storage"
 
 
@@ -84,7 +85,10 @@ def build_pod(
             {"name": "modelyard-runtime", "emptyDir": {}},
             {"name": "modelyard-home", "emptyDir": {}},
             {"name": "modelyard-tmp", "emptyDir": {}},
-            {"name": "modelyard-shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(_shm_size(resources))}},
+            {
+                "name": "modelyard-shm",
+                "emptyDir": {"medium": "Memory", "sizeLimit": str(_shm_size(resources))},
+            },
         ],
     }  # fmt: skip
     if profile.image_pull_secrets:

@@ -112,14 +112,15 @@ def _find_one(pod: Manifest, now: datetime) -> Problem | None:
             image = container.get("image", "")
             return Problem(
                 "ImagePullFailed",
-                f"Pod {name} can't pull image {image}. Check its name, and imagePullSecrets if its registry asks for a "
-                f"password. {_first_line(message)}",
+                f"Pod {name} can't pull image {image}. Check its name, and imagePullSecrets if its registry"
+                f" asks for a password. {_first_line(message)}",
                 name,
             )
         if reason in _CONFIG:
             return Problem(
                 "CreateContainerConfigError",
-                f"Pod {name} can't be started: {_first_line(message)}. Create what is missing; the pod then starts by itself.",
+                f"Pod {name} can't be started: {_first_line(message)}. Create what is missing; the pod then"
+                " starts by itself.",
                 name,
             )
     if (
@@ -140,8 +141,8 @@ def _explain_scheduler(pod: str, message: str) -> Problem | None:
         claim = missing[1]
         return Problem(
             "ClaimNotFound",
-            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the pvc:// URI; "
-            "the pod then starts by itself.",
+            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
+            " pvc:// URI; the pod then starts by itself.",
             pod,
         )
     if "unbound" in message or "volume node affinity" in message or "being bound" in message:
@@ -158,7 +159,8 @@ def _explain_scheduler(pod: str, message: str) -> Problem | None:
 
 
 def _is_pulling(status: dict[str, Any]) -> bool:
-    # PodReadyToStartContainers turns true once sandbox and volumes stand; a large image may be pulled for minutes.
+    # PodReadyToStartContainers turns true once sandbox and volumes stand; a large image may be pulled for
+    # minutes.
     return any(
         c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
         for c in status.get("conditions") or []

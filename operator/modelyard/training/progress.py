@@ -47,7 +47,9 @@ def read_report(seen: Seen, attempt: int) -> ProgressReport | None:
 
 
 def build_progress(report: ProgressReport) -> Progress:
-    """What users see. The end is reckoned from the report's own time, so that it holds still between two reports."""
+    """What users see. The end is reckoned from the report's own time, so that it holds still between two
+    reports.
+    """
     end = None
     if report.seconds_left is not None and report.updated and isfinite(report.seconds_left):
         end = unix_time(report.updated + report.seconds_left)

@@ -69,12 +69,13 @@ def find_end(
             )
         return Problem(
             "RestartLimit",
-            f"The training code failed more often than failurePolicy.maxRestarts allows. The last failure: {text}",
+            "The training code failed more often than failurePolicy.maxRestarts allows. The last failure:"
+            f" {text}",
         )
     if ending.cause == "Infrastructure" and counters.infra_failures > policy.max_infra_restarts:
         return Problem(
             "RestartLimit",
-            "The infrastructure failed more often than failurePolicy.maxInfraRestarts allows. Look at the nodes named in "
-            f"status.attempts. The last failure: {text}",
+            "The infrastructure failed more often than failurePolicy.maxInfraRestarts allows. Look at the"
+            f" nodes named in status.attempts. The last failure: {text}",
         )
     return None

@@ -68,7 +68,7 @@ def build_config_map(config: RunConfig, labels: dict[str, str]) -> Child:
 
 def _resolve_training(spec: TrainingJobSpec, num_proc: int, on_cpu: bool) -> TrainingInput:
     training = spec.training
-    arguments.check_choices(training)
+    arguments.check_optimizer(training)
     checked = arguments.check_arguments(training, on_cpu)
     sizes = batch.divide(training, spec.trainer.num_nodes, num_proc)
     epochs = training.num_train_epochs

@@ -40,6 +40,7 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
             record(draft, attempt, Ending(cause), job, pods)
             return
         draft.children.append(jobs.stop_job(job))
+        deadline.note(draft, job, pods)
         _plan_looks(draft, pods)
         draft.stand("Suspending", "The training pods save a checkpoint and stop.")
         return
@@ -61,14 +62,18 @@ def record(
     """Writes down why the attempt ended, and decides whether another one follows."""
     view = draft.view
     start, end = deadline.active_span(job, pods or [], view.now)
-    active = max(0, int((end - start).total_seconds())) if start else 0
+    active = max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
     results = list(read_results(pods or []).values())
+    lost = attempt.lost_steps if attempt.lost_steps is not None else telling.estimate_loss(draft, attempt)
     ended = attempt.model_copy(
         update={
-            "cause": ending.cause, "end_time": format_time(end), "active_seconds": active, "failure": ending.failure,
-            "lost_steps": attempt.lost_steps if attempt.lost_steps is not None else telling.estimate_loss(draft, attempt),
+            "cause": ending.cause,
+            "end_time": format_time(end),
+            "active_seconds": active,
+            "failure": ending.failure,
+            "lost_steps": lost,
         }
-    )  # fmt: skip
+    )
     attempts = [*draft.status.attempts[:-1], ended]
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
     in_place = sum(result.process_restarts for result in results)
@@ -91,8 +96,8 @@ def record(
         draft.fail(
             Problem(
                 "DeadlineExceeded",
-                "The pods were active for longer than spec.activeDeadlineSeconds. The newest checkpoint is kept in "
-                "storage; create the job anew with a later deadline.",
+                "The pods were active for longer than spec.activeDeadlineSeconds. The newest checkpoint is"
+                " kept in storage; create the job anew with a later deadline.",
             )
         )
     elif (problem := restarts.find_end(ending, attempts, counters, view.spec.failure_policy)) is not None:
@@ -131,8 +136,8 @@ def _explain_gate(draft: Draft) -> Problem:
     bound = "" if gate is None else f" (bound {gate.threshold:.6g})"
     return Problem(
         "GateFailed",
-        f"The trained model misses its gate: {seen}{bound}. The model is kept and marked as failed; train longer, change "
-        "the data or the bound, and create the job anew.",
+        f"The trained model misses its gate: {seen}{bound}. The model is kept and marked as failed; train"
+        " longer, change the data or the bound, and create the job anew.",
     )
 
 
@@ -145,9 +150,9 @@ def _end(
     if result is not None and result.outcome in _FINISHED:
         finish(draft, result, job, pods)
         return
-    since = seconds_since(jobstate.condition_time(job, *jobstate.END_CONDITIONS), view.now)
+    ended = jobstate.condition_time(job, *jobstate.END_CONDITIONS)
     unfinished = [pod for pod in pods if not podstate.is_over(pod) and not podstate.is_lost(pod, view.now)]
-    if unfinished and since <= CACHE_LAG:
+    if unfinished and ended and seconds_since(ended, view.now) <= CACHE_LAG:
         # The pods' last words are on their way.
         draft.stand(
             "Evaluating" if jobstate.is_complete(job) else "Recovering", "The training pods are stopping."

@@ -1,4 +1,6 @@
-"""The train stage: attempts, one after the other. Attempt n+1 begins only once the end of attempt n is recorded."""
+"""The train stage: attempts, one after the other. Attempt n+1 begins only once the end of attempt n is
+recorded.
+"""
 
 from __future__ import annotations
 

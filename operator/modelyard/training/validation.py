@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.api.profile import Profile, Settings
 from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.api.transitions import NAME_LIMIT
 from modelyard.training import names, overlay
 from modelyard.training.problem import Refused
 from modelyard.training.storage import find_place
@@ -11,11 +12,12 @@ from modelyard.training.storage import find_place
 
 def check_name(name: str) -> None:
     """The name must leave room for what is derived from it. Raises Refused."""
-    if not names.NAME_RULE.match(name) or len(name) > names.NAME_LIMIT:
+    if not names.NAME_RULE.match(name) or len(name) > NAME_LIMIT:
         raise Refused(
             "InvalidSpec",
-            f"metadata.name {name!r} can't be a host name of the training pods: begin with a letter, use a-z, 0-9 and "
-            f"'-' only, and at most {names.NAME_LIMIT} characters. Create the job again under another name.",
+            f"metadata.name {name!r} can't be a host name of the training pods: begin with a letter, use a-z,"
+            f" 0-9 and '-' only, and at most {NAME_LIMIT} characters. Create the job again under"
+            " another name.",
         )
 
 
@@ -26,7 +28,8 @@ def find_profile(spec: TrainingJobSpec, settings: Settings) -> Profile:
         known = ", ".join(sorted(settings.profiles)) or "none"
         raise Refused(
             "ProfileNotFound",
-            f"spec.profile {spec.profile!r} does not exist; known profiles: {known}. Profiles are values of the chart.",
+            f"spec.profile {spec.profile!r} does not exist; known profiles: {known}. Profiles are values of"
+            " the chart.",
         )
     return profile
 
@@ -67,8 +70,8 @@ def _check_overlay(spec: TrainingJobSpec, profile: Profile, job: str) -> None:
     for volume in template.get("spec", {}).get("volumes", []):
         if volume.get("persistentVolumeClaim", {}).get("claimName") == storage:
             _refuse(
-                f"spec.trainer.podTemplate mounts claim {storage!r} a second time; it is the job's storage and "
-                "already at /modelyard/storage"
+                f"spec.trainer.podTemplate mounts claim {storage!r} a second time; it is the job's storage"
+                " and already at /modelyard/storage"
             )
 
 

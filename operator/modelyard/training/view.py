@@ -45,7 +45,9 @@ class View:
 
 
 def read_status(raw: dict[str, Any]) -> TrainingJobStatus:
-    """The status as far as this release understands it: what another release or a hand wrote wrongly is left out."""
+    """The status as far as this release understands it: what another release or a hand wrote wrongly is left
+    out.
+    """
     known = dict(raw)
     while True:
         try:

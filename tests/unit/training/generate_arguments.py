@@ -18,7 +18,15 @@ from typing import Any
 
 TARGET = Path(__file__).parents[3] / "operator/modelyard/training/arguments.json"
 ENUMS = {"OptimizerNames", "IntervalStrategy", "SaveStrategy", "HubStrategy", "SchedulerType"}
-PLAIN = {"bool": "bool", "int": "int", "float": "float", "str": "str", "list": "list", "dict": "dict", "False": "bool"}
+PLAIN = {
+    "bool": "bool",
+    "int": "int",
+    "float": "float",
+    "str": "str",
+    "list": "list",
+    "dict": "dict",
+    "False": "bool",
+}
 
 
 def read_class(source: str, name: str) -> ast.ClassDef | None:
@@ -29,7 +37,9 @@ def read_class(source: str, name: str) -> ast.ClassDef | None:
 def read_choices(sources: list[str], enum: str) -> list[str]:
     """Values of a string enum."""
     found = next(c for c in (read_class(s, enum) for s in sources) if c is not None)
-    values = [s.value.value for s in found.body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)]
+    values = [
+        s.value.value for s in found.body if isinstance(s, ast.Assign) and isinstance(s.value, ast.Constant)
+    ]
     return [str(value) for value in values]
 
 

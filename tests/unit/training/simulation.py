@@ -1,4 +1,4 @@
-"""A small cluster in memory: it keeps what plans ask for, and tests play the kubelet and the Job controller."""
+"""A small cluster in memory: it keeps what plans ask for; tests play the kubelet and the Job controller."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
 from modelyard.engine.plan import Child, Manifest, Plan, Rejection, Seen
 from modelyard.training import plan_job
+
 from tests.builders import PodBuilder, TrainingJobBuilder, make_settings
 from tests.kstatus import assert_kstatus, conditions_of
 
@@ -155,12 +156,20 @@ class Simulation:
         name = f"{self.job['metadata']['name']}-prepare-1"
         self.run(name, 1).settle()
         self.advance(5)
-        message = {"stage": "prepare", "outcome": "succeeded", "digest": "sha256-d", "modelDigest": "sha256-m", **result}
+        message = {
+            "stage": "prepare",
+            "outcome": "succeeded",
+            "digest": "sha256-d",
+            "modelDigest": "sha256-m",
+            **result,
+        }
         self.put(self.pod(name).ended(0, message)).end(name, "Complete")
         self.settle()
         return self
 
-    def finish_attempt(self, job: str, code: int, condition: str, results: list[dict[str, Any]]) -> Simulation:
+    def finish_attempt(
+        self, job: str, code: int, condition: str, results: list[dict[str, Any]]
+    ) -> Simulation:
         """All pods of an attempt end with these results (by node); a pass has seen it."""
         start = self.time
         self.advance(60)
@@ -174,7 +183,8 @@ class Simulation:
     @property
     def status(self) -> dict[str, Any]:
         """The status."""
-        return self.job["status"]
+        status: dict[str, Any] = self.job["status"]
+        return status
 
     def condition(self, kind: str) -> tuple[str, str]:
         """(status, reason) of a condition; ("absent", "") where there is none."""

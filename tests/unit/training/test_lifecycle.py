@@ -1,10 +1,11 @@
-"""Whole lives of TrainingJobs, pass by pass. Every status on the way keeps kstatus' rules (Simulation.step)."""
+"""Whole lives of TrainingJobs, pass by pass. Each status on the way keeps kstatus' rules."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+
 from tests.builders import TrainingJobBuilder
 from tests.kstatus import compute_status
 from tests.unit.training.simulation import Simulation
@@ -57,7 +58,9 @@ def test_a_job_goes_from_data_to_model() -> None:
     assert simulation.status["nodes"] == {"desired": 2, "ready": 2}
     assert [p.name for p in simulation.plan.probes] == ["train-1"]
 
-    simulation.facts["train-1"] = report(30, secondsLeft=70.0, metrics={"loss": 0.5}, lastCheckpoint=checkpoint(20))
+    simulation.facts["train-1"] = report(
+        30, secondsLeft=70.0, metrics={"loss": 0.5}, lastCheckpoint=checkpoint(20)
+    )
     simulation.settle()
     assert simulation.status["phase"] == "Training"
     assert simulation.condition("CheckpointSafe") == ("True", "Verified")
@@ -68,7 +71,9 @@ def test_a_job_goes_from_data_to_model() -> None:
     simulation.settle()
     assert simulation.status["phase"] == "Evaluating"
 
-    simulation.finish_attempt("sentiment-train-1", 0, "Complete", [success(), train_result("succeeded", node=1)])
+    simulation.finish_attempt(
+        "sentiment-train-1", 0, "Complete", [success(), train_result("succeeded", node=1)]
+    )
     assert simulation.status["phase"] == "Succeeded"
     assert compute_status(simulation.job) == "Current"
     assert simulation.status["model"]["uri"] == "pvc://sentiment-storage/runs/x/model"
@@ -135,7 +140,9 @@ def test_the_gate_of_a_users_own_program_is_judged_by_its_metrics(loss: float | 
     simulation.step()
     simulation.run("sentiment-train-1", 1).settle()
     metrics = {} if loss is None else {"eval_loss": loss}
-    simulation.finish_attempt("sentiment-train-1", 0, "Complete", [train_result("succeeded", metrics=metrics)])
+    simulation.finish_attempt(
+        "sentiment-train-1", 0, "Complete", [train_result("succeeded", metrics=metrics)]
+    )
     assert simulation.condition("Ready")[0] == ready
 
 
@@ -144,7 +151,9 @@ def test_a_lost_result_is_read_back_from_storage() -> None:
     simulation.vanish("sentiment-train-1").end("sentiment-train-1", "Complete")
     simulation.settle()
     assert "sentiment-collect-1" in simulation.jobs()
-    simulation.put(simulation.pod("sentiment-collect-1").ended(0, success())).end("sentiment-collect-1", "Complete")
+    simulation.put(simulation.pod("sentiment-collect-1").ended(0, success())).end(
+        "sentiment-collect-1", "Complete"
+    )
     simulation.settle()
     assert simulation.status["phase"] == "Succeeded"
 
@@ -175,7 +184,9 @@ def test_a_deleted_pod_makes_the_attempt_preempted_and_the_next_one_goes_on_at_o
     simulation.settle()
     simulation.vanish("sentiment-train-1")
     stopped = train_result("preempted", 40, node=1, lastCheckpoint=checkpoint(40), lostSteps=0)
-    simulation.put(simulation.pod("sentiment-train-1", 1).ended(143, stopped)).end("sentiment-train-1", "Failed")
+    simulation.put(simulation.pod("sentiment-train-1", 1).ended(143, stopped)).end(
+        "sentiment-train-1", "Failed"
+    )
     simulation.step()
     assert simulation.jobs() == ["sentiment-prepare-1", "sentiment-train-1"], "not before the end is recorded"
     assert simulation.plan.requeue_after is not None
@@ -242,10 +253,17 @@ def test_the_infrastructures_failures_do_not_count_as_the_codes() -> None:
     [
         (137, "OOMKilled", None, "HostOutOfMemory"),
         (1, None, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "CUDAOutOfMemory"),
-        (2, None, train_result("failed", failure={"reason": "ImportFailed", "message": "no module x"}), "ImportFailed"),
+        (
+            2,
+            None,
+            train_result("failed", failure={"reason": "ImportFailed", "message": "no module x"}),
+            "ImportFailed",
+        ),
     ],
 )
-def test_failures_that_no_retry_cures_end_the_job(code: int, reason: str | None, message: Any, expected: str) -> None:
+def test_failures_that_no_retry_cures_end_the_job(
+    code: int, reason: str | None, message: Any, expected: str
+) -> None:
     simulation = train(nodes=1)
     pod = simulation.pod("sentiment-train-1").ended(code, message, reason=reason)
     simulation.put(pod).end("sentiment-train-1", "Failed").step()
@@ -256,7 +274,9 @@ def test_failures_that_no_retry_cures_end_the_job(code: int, reason: str | None,
 
 def test_a_node_that_no_longer_answers_is_given_up() -> None:
     simulation = train()
-    simulation.put(simulation.pod("sentiment-train-1", 1).running(simulation.time).deleted(simulation.time)).step()
+    simulation.put(
+        simulation.pod("sentiment-train-1", 1).running(simulation.time).deleted(simulation.time)
+    ).step()
     assert simulation.plan.requeue_after is not None
     assert simulation.plan.requeue_after <= 31
     simulation.advance(31).step()
@@ -330,7 +350,10 @@ def test_the_deadline_counts_active_time_and_saves_before_it_ends_the_job() -> N
     assert simulation.named("sentiment-train-1")["spec"]["suspend"] is True
     assert simulation.status["phase"] != "Failed"
     stopped = [train_result("preempted", 40, lastCheckpoint=checkpoint(40))] * 2
-    pods = [simulation.pod("sentiment-train-1", i).ended(143, r, end=simulation.time) for i, r in enumerate(stopped)]
+    pods = [
+        simulation.pod("sentiment-train-1", i).ended(143, r, end=simulation.time)
+        for i, r in enumerate(stopped)
+    ]
     simulation.put(*pods).named("sentiment-train-1")["status"] = {"active": 0}
     simulation.settle()
     assert simulation.condition("Stalled") == ("True", "DeadlineExceeded")
@@ -353,9 +376,14 @@ def test_time_between_attempts_does_not_count_towards_the_deadline() -> None:
 def test_data_that_can_not_be_prepared_ends_the_job() -> None:
     simulation = Simulation(TrainingJobBuilder())
     simulation.step()
-    failure = {"reason": "ColumnNotFound", "message": "column 'body' is not in tweets.csv; use one of text, label"}
+    failure = {
+        "reason": "ColumnNotFound",
+        "message": "column 'body' is not in tweets.csv; use one of text, label",
+    }
     result = {"stage": "prepare", "outcome": "failed", "failure": failure}
-    simulation.put(simulation.pod("sentiment-prepare-1").ended(2, result)).end("sentiment-prepare-1", "Failed").step()
+    simulation.put(simulation.pod("sentiment-prepare-1").ended(2, result)).end(
+        "sentiment-prepare-1", "Failed"
+    ).step()
     assert simulation.condition("DataReady") == ("False", "ColumnNotFound")
     assert simulation.condition("Stalled") == ("True", "ColumnNotFound")
     assert "text, label" in simulation.message()
@@ -364,7 +392,9 @@ def test_data_that_can_not_be_prepared_ends_the_job() -> None:
 def test_an_interrupted_preparation_is_tried_again() -> None:
     simulation = Simulation(TrainingJobBuilder())
     simulation.step()
-    simulation.put(simulation.pod("sentiment-prepare-1").evicted()).end("sentiment-prepare-1", "Failed").settle()
+    simulation.put(simulation.pod("sentiment-prepare-1").evicted()).end(
+        "sentiment-prepare-1", "Failed"
+    ).settle()
     assert simulation.jobs() == ["sentiment-prepare-1"]
     assert simulation.status["counters"]["infraFailures"] == 1
     simulation.advance(10).settle()
