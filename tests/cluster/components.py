@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Dict, List
 
 from . import binaries, versions
 from .plan import Cluster
@@ -43,7 +43,7 @@ def render(template: str, cluster: Cluster) -> str:
     return Template(template).substitute(values)
 
 
-def control_plane(cluster: Cluster) -> Dict[str, Component]:
+def control_plane(cluster: Cluster) -> dict[str, Component]:
     """Return etcd, the API server, the controllers and the scheduler."""
     pki = cluster.pki
     peer = f"http://{cluster.loopback}:2380"
@@ -98,7 +98,7 @@ def control_plane(cluster: Cluster) -> Dict[str, Component]:
         "use-service-account-credentials": "true",
         "service-cluster-ip-range": cluster.service_range,
         "leader-elect": "false",
-        # At the default rate the default service account comes 5 s late: each controller makes an account first.
+        # At the default rate the default service account is 5 s late: the controllers' own come first.
         "kube-api-qps": 500,
         "kube-api-burst": 1000,
     }
@@ -111,7 +111,7 @@ def control_plane(cluster: Cluster) -> Dict[str, Component]:
     return {name: Component(name, _command(name, values)) for name, values in flags.items()}
 
 
-def node(cluster: Cluster) -> Dict[str, Component]:
+def node(cluster: Cluster) -> dict[str, Component]:
     """Return what runs pods, connects them and gives them names and volumes."""
     runc = find("runc")
     if not runc:
@@ -144,9 +144,9 @@ def node(cluster: Cluster) -> Dict[str, Component]:
     }
 
 
-def _identity(kubeconfig: Path) -> Dict[str, object]:
+def _identity(kubeconfig: Path) -> dict[str, object]:
     return {f"{prefix}kubeconfig": kubeconfig for prefix in ("", "authentication-", "authorization-")}
 
 
-def _command(component: str, flags: Dict[str, object]) -> List[str]:
+def _command(component: str, flags: Mapping[str, object]) -> list[str]:
     return [str(binaries.hyperkube()), component, *(f"--{name}={value}" for name, value in flags.items())]

@@ -5,44 +5,43 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Collection, Dict, List, Optional, Set
 
 from . import archive, binaries
 from .plan import Cluster
-from .shell import ClusterError, run, say
+from .shell import ClusterError, run
 
 
-def load(cluster: Cluster, path: Path, name: Optional[str] = None) -> None:
-    """Import the image at `path` and drop the content of the one that had its name before."""
+def load(cluster: Cluster, path: Path, name: str | None = None) -> str:
+    """Import the image at `path`, drop the one that had its name before; return what was done."""
     with archive.opened(path, name) as image:
         before = held_images(cluster).get(image.name)
         if before == image.digest:
-            say(f"{image.name} is loaded already")
-            return
+            return f"{image.name} is loaded already"
         started = time.monotonic()
         try:
             written = _stream(cluster, image, held_content(cluster))
         except ClusterError:
             # Content that was there when we asked may have been collected since: then send everything.
             written = _stream(cluster, image, ())
-        say(f"loaded {image.name}: {written >> 20} MiB in {time.monotonic() - started:.1f} s")
         if before:
             remove_unnamed(cluster, before)
+        return f"loaded {image.name}: {written >> 20} MiB in {time.monotonic() - started:.1f} s"
 
 
-def ctr(cluster: Cluster, *words: str) -> List[str]:
+def ctr(cluster: Cluster, *words: str) -> list[str]:
     """Return a command of containerd's client for the images and containers that kubelet sees."""
     return [str(binaries.folder() / "ctr"), "--address", str(cluster.socket), "--namespace", "k8s.io", *words]
 
 
-def held_images(cluster: Cluster) -> Dict[str, str]:
+def held_images(cluster: Cluster) -> dict[str, str]:
     """Return the digest of each image name."""
     rows = (line.split() for line in run(ctr(cluster, "images", "ls")).splitlines()[1:])
     return {row[0]: row[2] for row in rows}
 
 
-def held_content(cluster: Cluster) -> Set[str]:
+def held_content(cluster: Cluster) -> set[str]:
     """Return the digests of all blobs."""
     return set(run(ctr(cluster, "content", "ls", "--quiet")).split())
 
@@ -60,7 +59,9 @@ def remove_unnamed(cluster: Cluster, digest: str) -> None:
 def _stream(cluster: Cluster, image: archive.Image, held: Collection[str]) -> int:
     # --local unpacks in the client, which is faster and needs no temporary copy in the daemon.
     command = ctr(cluster, "images", "import", "--local", "-")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         written, broken = 0, False
@@ -71,5 +72,7 @@ def _stream(cluster: Cluster, image: archive.Image, held: Collection[str]) -> in
             broken = True  # it has said why, below
         said = process.stdout.read().decode(errors="replace")
     if process.returncode or broken:
-        raise ClusterError(f"containerd did not take {image.name} (is {os.fspath(cluster.socket)} up?): {said[-1500:]}")
+        raise ClusterError(
+            f"containerd did not take {image.name} (is {os.fspath(cluster.socket)} up?): {said[-1500:]}"
+        )
     return written

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional
 
 from . import archive, cache
 from .shell import attempt, find, run, say
 
 CONFIG = Path(__file__).parents[2] / "kind-config.yaml"
 
-# kind's own provisioner refuses ReadWriteMany unless it is told that all nodes share one folder. There is one node.
+# kind's provisioner refuses ReadWriteMany unless told that all nodes share a folder, which one node does.
 SHARED_FOLDER = {"nodePathMap": [], "sharedFileSystemPath": "/var/local-path-provisioner"}
 
 
@@ -36,28 +35,28 @@ def exists(name: str) -> bool:
     return cluster_name(name) in run(["kind", "get", "clusters"]).split()
 
 
-def nodes(name: str) -> List[str]:
+def nodes(name: str) -> list[str]:
     """Return the node containers' names."""
     return run(["kind", "get", "nodes", "--name", cluster_name(name)]).split()
 
 
-def create_command(name: str) -> List[str]:
+def create_command(name: str) -> list[str]:
     """Return the command that makes the cluster and waits until its node is Ready."""
     flags = ["--config", str(CONFIG), "--kubeconfig", str(kubeconfig(name)), "--wait", "120s"]
     return ["kind", "create", "cluster", "--name", cluster_name(name), *flags]
 
 
-def delete_command(name: str) -> List[str]:
+def delete_command(name: str) -> list[str]:
     """Return the command that removes the cluster with everything in it."""
     return ["kind", "delete", "cluster", "--name", cluster_name(name), "--kubeconfig", str(kubeconfig(name))]
 
 
-def load_command(name: str, path: Path) -> List[str]:
+def load_command(name: str, path: Path) -> list[str]:
     """Return the command that puts an archive's image into every node."""
     return ["kind", "load", "image-archive", str(path), "--name", cluster_name(name)]
 
 
-def storage_patch() -> Dict[str, object]:
+def storage_patch() -> dict[str, object]:
     """Return the change to the provisioner's ConfigMap that allows ReadWriteMany volumes."""
     return {"data": {"config.json": json.dumps(SHARED_FOLDER)}}
 
@@ -94,7 +93,7 @@ def down(name: str, wipe: bool) -> None:
     say(f"cluster '{name}' is {'gone' if wipe else 'stopped'}")
 
 
-def load(name: str, path: Path, image: Optional[str]) -> None:
+def load(name: str, path: Path, image: str | None) -> None:
     """Put an image into the cluster; a layout folder or a renamed image is packed into an archive first."""
     if path.is_file() and not image:
         run(load_command(name, path))

@@ -8,8 +8,8 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List
 
 from . import base_image, binaries, cache, components, images, network, node, pki, plan, prerequisites
 from .plan import Cluster
@@ -33,7 +33,9 @@ def up(name: str, control_plane_only: bool) -> Cluster:
         if not control_plane_only:
             _start_node(cluster, layouts)
         _wait_for_service_account(cluster)
-    say(f"cluster '{name}' is up ({time.monotonic() - started:.1f} s): export KUBECONFIG={cluster.kubeconfig}")
+    say(
+        f"cluster '{name}' is up ({time.monotonic() - started:.1f} s): export KUBECONFIG={cluster.kubeconfig}"
+    )
     return cluster
 
 
@@ -68,10 +70,12 @@ def down(name: str, wipe: bool) -> None:
     say(f"cluster '{name}' is {'gone' if wipe else 'stopped; its objects, images and volumes are kept'}")
 
 
-def status(cluster: Cluster) -> List[str]:
+def status(cluster: Cluster) -> list[str]:
     """Return one line a component: its name, and its pid or that it is stopped."""
     supervisor = _supervisor(cluster)
-    names = components.CONTROL_PLANE if cluster.control_plane_only else components.CONTROL_PLANE + components.NODE
+    names = (
+        components.CONTROL_PLANE if cluster.control_plane_only else components.CONTROL_PLANE + components.NODE
+    )
     return [f"{name:<24} {_state(supervisor.pid(name))}" for name in names]
 
 
@@ -94,7 +98,9 @@ def _settings(cluster: Cluster) -> Path:
 
 @contextlib.contextmanager
 def _alone(cluster: Cluster) -> Iterator[None]:
-    with cache.locked(plan.clusters_folder() / f"{cluster.name}.lock", f"starting or stopping '{cluster.name}'"):
+    with cache.locked(
+        plan.clusters_folder() / f"{cluster.name}.lock", f"starting or stopping '{cluster.name}'"
+    ):
         yield
 
 
@@ -109,7 +115,7 @@ def _start_control_plane(cluster: Cluster) -> None:
         supervisor.ensure(parts[name])
 
 
-def _start_node(cluster: Cluster, layouts: List[Path]) -> None:
+def _start_node(cluster: Cluster, layouts: list[Path]) -> None:
     network.save_settings(_settings(cluster))
     network.enable_forwarding()
     node.ensure_cgroup(cluster)
@@ -152,7 +158,9 @@ def _wait_for(cluster: Cluster, supervisor: Supervisor, part: Component, url: st
 
 
 def _answers(cluster: Cluster, url: str) -> bool:
-    context = ssl.create_default_context(cafile=str(cluster.pki / "ca.crt")) if url.startswith("https") else None
+    context = (
+        ssl.create_default_context(cafile=str(cluster.pki / "ca.crt")) if url.startswith("https") else None
+    )
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
     )
@@ -173,6 +181,6 @@ def _wait_for_service_account(cluster: Cluster) -> None:
     )
 
 
-def kubectl(cluster: Cluster, *words: str) -> List[str]:
+def kubectl(cluster: Cluster, *words: str) -> list[str]:
     """Return a kubectl command for this cluster, whatever KUBECONFIG says."""
     return [str(binaries.folder() / "kubectl"), "--kubeconfig", str(cluster.kubeconfig), *words]

@@ -1,4 +1,4 @@
-"""What pods leave on a machine, and its removal: processes, mounts, control groups, links to logs, CNI's notes."""
+"""What pods leave on a machine, and its removal: processes, mounts, control groups, links to logs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from typing import List, Set
 
 from .plan import Cluster
 from .shell import ClusterError, attempt, run
@@ -18,11 +17,13 @@ CGROUPS = Path("/sys/fs/cgroup")
 CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
-def hierarchies(root: Path = CGROUPS) -> List[Path]:
+def hierarchies(root: Path = CGROUPS) -> list[Path]:
     """Return the mounted control group trees: one with version 2, one a controller with version 1."""
     if (root / "cgroup.controllers").exists():
         return [root]
-    return sorted({path.resolve() for path in root.iterdir() if path.is_dir() and (path / "cgroup.procs").exists()})
+    return sorted(
+        {path.resolve() for path in root.iterdir() if path.is_dir() and (path / "cgroup.procs").exists()}
+    )
 
 
 def ensure_cgroup(cluster: Cluster, root: Path = CGROUPS) -> None:
@@ -60,7 +61,7 @@ def unmount_all(cluster: Cluster) -> None:
         raise ClusterError(f"can not unmount {', '.join(left[:3])}: something still uses it")
 
 
-def mounts_below(folder: Path, table: str) -> List[str]:
+def mounts_below(folder: Path, table: str) -> list[str]:
     """Return the mount points below `folder` in /proc/mounts' `table`, the innermost first."""
     points = [_unescape(line.split(" ")[1]) for line in table.splitlines() if line]
     return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
@@ -79,7 +80,7 @@ def remove_cgroups(cluster: Cluster) -> None:
 def remove_traces(cluster: Cluster) -> None:
     """Remove what kubelet, libcni and the shims write outside the cluster's folder whatever they are told."""
     for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and os.readlink(link).startswith(f"{cluster.folder}/"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{cluster.folder}/"):
             link.unlink()
     for note in Path("/var/lib/cni/results").glob(f"{cluster.cgroup}-*"):
         note.unlink()
@@ -98,18 +99,20 @@ def remove_runtime_state(cluster: Cluster) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def leftovers(cluster: Cluster) -> List[str]:
+def leftovers(cluster: Cluster) -> list[str]:
     """Return what of a stopped cluster is still on the machine, as sentences; empty is the aim."""
     found = [f"process {pid}" for pid in sorted(_pod_processes(cluster) | _shims(cluster))]
     found += [f"mount {point}" for point in mounts_below(cluster.folder, Path("/proc/mounts").read_text())]
-    found += [f"control group {tree / cluster.cgroup}" for tree in hierarchies() if (tree / cluster.cgroup).exists()]
+    found += [
+        f"control group {tree / cluster.cgroup}" for tree in hierarchies() if (tree / cluster.cgroup).exists()
+    ]
     links = run(["ip", "-o", "link"])
     found += [f"link {link}" for link in (cluster.node_link, cluster.pod_link) if f" {link}:" in links]
     return found
 
 
-def _pod_processes(cluster: Cluster) -> Set[int]:
-    found: Set[int] = set()
+def _pod_processes(cluster: Cluster) -> set[int]:
+    found: set[int] = set()
     for tree in hierarchies():
         for folder, _, _ in os.walk(tree / cluster.cgroup):
             try:
@@ -119,7 +122,7 @@ def _pod_processes(cluster: Cluster) -> Set[int]:
     return found
 
 
-def _shims(cluster: Cluster) -> Set[int]:
+def _shims(cluster: Cluster) -> set[int]:
     mark = f"{cluster.folder}:containerd"
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {pid for pid in pids if environment_of(pid).get(MARK) == mark and is_shim(pid)}

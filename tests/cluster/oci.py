@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from .shell import ClusterError
 
@@ -25,8 +25,8 @@ class Recipe:
 
     name: str
     root: Path
-    config: Dict[str, Any]
-    exclude: List[str] = field(default_factory=list)
+    config: dict[str, Any]
+    exclude: list[str] = field(default_factory=list)
 
 
 def encode(value: Any) -> bytes:
@@ -39,12 +39,12 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def descriptor(content: bytes, media_type: str) -> Dict[str, Any]:
+def descriptor(content: bytes, media_type: str) -> dict[str, Any]:
     """Return the OCI descriptor that refers to `content`."""
     return {"mediaType": media_type, "digest": digest_of(content), "size": len(content)}
 
 
-def index_of(manifest: Dict[str, Any], name: str) -> bytes:
+def index_of(manifest: dict[str, Any], name: str) -> bytes:
     """Return an index.json that names one manifest the way containerd, buildah and kind understand."""
     annotations = {NAME_ANNOTATION: name, TAG_ANNOTATION: name.rsplit(":", 1)[-1]}
     return encode({"schemaVersion": 2, "manifests": [{**manifest, "annotations": annotations}]})
@@ -86,13 +86,13 @@ def write_layout(target: Path, recipe: Recipe, architecture: str) -> None:
     building.rename(target)
 
 
-def _write_layer(blobs: Path, recipe: Recipe) -> Dict[str, Any]:
+def _write_layer(blobs: Path, recipe: Recipe) -> dict[str, Any]:
     command = ["tar", "--sort=name", "--numeric-owner", "--mtime=@0", "-C", str(recipe.root)]
     command += [f"--exclude={pattern}" for pattern in recipe.exclude] + ["-cf", "-", "."]
     checksum, size, partial = hashlib.sha256(), 0, blobs / "partial"
     with subprocess.Popen(command, stdout=subprocess.PIPE) as tar, partial.open("wb") as out:
         assert tar.stdout is not None
-        for chunk in iter(lambda: tar.stdout.read(1 << 20), b""):
+        while chunk := tar.stdout.read(1 << 20):
             checksum.update(chunk)
             out.write(chunk)
             size += len(chunk)
@@ -113,7 +113,7 @@ def damage(layout: Path) -> str:
             blob = _blob(layout, entry["digest"])
             checksum = hashlib.sha256()
             with blob.open("rb") as source:
-                for chunk in iter(lambda: source.read(1 << 20), b""):
+                while chunk := source.read(1 << 20):
                     checksum.update(chunk)
             if "sha256:" + checksum.hexdigest() != entry["digest"]:
                 return f"{blob} does not have the content its name promises"

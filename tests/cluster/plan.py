@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
 
 from . import cache
 from .shell import ClusterError
@@ -136,7 +136,9 @@ def clusters_folder() -> Path:
 def check_name(name: str) -> str:
     """Return `name` if it can be a cluster's name; raise ClusterError with the rule if not."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,29}", name):
-        raise ClusterError(f"'{name}' can not be a cluster's name: at most 30 of a-z, 0-9 and '-', a letter first")
+        raise ClusterError(
+            f"'{name}' can not be a cluster's name: at most 30 of a-z, 0-9 and '-', a letter first"
+        )
     return name
 
 
@@ -148,7 +150,9 @@ def choose_slot(name: str, taken: Mapping[str, int]) -> int:
         return 0
     free = sorted(set(range(1, SLOTS)) - set(taken.values()))
     if not free:
-        raise ClusterError(f"all {SLOTS} address ranges are taken by clusters: {', '.join(sorted(taken))}; wipe one")
+        raise ClusterError(
+            f"all {SLOTS} address ranges are taken by clusters: {', '.join(sorted(taken))}; wipe one"
+        )
     return free[0]
 
 

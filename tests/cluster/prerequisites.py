@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, List
 
 from . import versions
 from .shell import ClusterError, attempt, find, run, say
 
 
-def missing_packages(programs: Iterable[str]) -> List[str]:
+def missing_packages(programs: Iterable[str]) -> list[str]:
     """Return the Debian packages of those `programs` that are not there."""
     absent = [name for name in programs if not (Path(name).exists() if name.startswith("/") else find(name))]
     return sorted({versions.PACKAGES[name] for name in absent})

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence, Union
+from typing import Union
 
-Argument = Union[str, Path]
+Argument = Union[str, Path]  # noqa: UP007 (Python 3.9 evaluates this)
 
 
 class ClusterError(Exception):
@@ -20,9 +21,9 @@ class ClusterError(Exception):
 def run(
     command: Sequence[Argument],
     *,
-    stdin: Optional[str] = None,
-    env: Optional[Mapping[str, str]] = None,
-    cwd: Optional[Path] = None,
+    stdin: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> str:
     """Run `command` and return its standard output.
 
@@ -47,7 +48,7 @@ def run(
     return done.stdout
 
 
-def attempt(command: Sequence[Argument], *, env: Optional[Mapping[str, str]] = None) -> Optional[str]:
+def attempt(command: Sequence[Argument], *, env: Mapping[str, str] | None = None) -> str | None:
     """Return the command's standard output, or None when it fails: for clean-up and for questions."""
     try:
         return run(command, env=env)
@@ -55,7 +56,7 @@ def attempt(command: Sequence[Argument], *, env: Optional[Mapping[str, str]] = N
         return None
 
 
-def find(program: str) -> Optional[str]:
+def find(program: str) -> str | None:
     """Return where `program` is, looking in the system's administration folders too."""
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
 
@@ -66,7 +67,7 @@ def say(text: str) -> None:
 
 
 def wait_until(what: str, ready: Callable[[], bool], *, seconds: float, hint: Callable[[], str]) -> None:
-    """Poll `ready` until it is true; raise ClusterError naming `what`, and what `hint` says then, after `seconds`."""
+    """Poll `ready` until it is true; after `seconds` raise ClusterError with `what` and the hint."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:

