@@ -28,8 +28,8 @@ def start_job(kube: Kubectl) -> None:
 
 def watch_job(kube: Kubectl) -> None:
     """The live view of the command line tool, until the job has ended."""
-    command = [sys.executable, "-m", "modelyard", "watch", JOB, "--namespace", kube.namespace]
-    env = {**kube.env, "PYTHONPATH": str(ROOT / "operator")}
+    command = [sys.executable, "-m", "modelyard.cli", "watch", JOB, "--namespace", kube.namespace]
+    env = {**kube.env, "KUBECTL": kube.kubectl, "PYTHONPATH": str(ROOT / "operator")}
     # Its exit code says how the job ended, and so does the status, which is read afterwards either way.
     subprocess.run(command, cwd=ROOT, env=env, check=False)
 

@@ -123,6 +123,16 @@ def test_links_and_paths_of_the_documents_exist(page: str) -> None:
         assert (ROOT / named).exists(), named
 
 
+def test_every_reason_in_the_documents_is_one_that_the_program_gives() -> None:
+    table = (ROOT / "docs" / "concepts.md").read_text().split("## Reasons")[1].split("## What a deleted")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    reasons = {reason for cell in cells for reason in re.findall(r"`(\w+)`", cell)}
+    folders = [ROOT / "operator", ROOT / "images"]
+    sources = "\n".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    assert len(reasons) > 20
+    assert {reason for reason in reasons if not re.search(rf"\b{reason}\b", sources)} == set()
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_manifests_in_the_documents_are_valid(page: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
