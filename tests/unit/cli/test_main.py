@@ -1,0 +1,127 @@
+"""The command line as a whole, with a kubectl of our own in place of the real one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from modelyard.cli.main import main
+
+from tests.podsecurity import assert_restricted
+
+EXAMPLE = Path(__file__).parents[3] / "examples/sentiment/trainingjob.yaml"
+
+
+def render(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, object]], str]:
+    code = main(["render", *words])
+    captured = capsys.readouterr()
+    return code, list(yaml.safe_load_all(captured.out)), captured.err
+
+
+def test_the_example_is_rendered_without_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    code, objects, _ = render(capsys, "-f", str(EXAMPLE))
+    assert code == 0
+    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "ConfigMap", "Job"]
+
+
+def test_the_train_stage_is_rendered_with_its_service(capsys: pytest.CaptureFixture[str]) -> None:
+    code, objects, _ = render(capsys, "-f", str(EXAMPLE), "--stage", "train", "-n", "team")
+    assert code == 0
+    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "ConfigMap", "Service", "Job"]
+    job = objects[-1]
+    assert job["metadata"]["namespace"] == "team"  # type: ignore[index]
+    assert_restricted(job["spec"]["template"]["spec"])  # type: ignore[index]
+
+
+def test_a_refused_manifest_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    manifest = yaml.safe_load(EXAMPLE.read_text())
+    manifest["spec"]["training"]["args"] = {"warmup_ratio": 0.1}
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    code, objects, error = render(capsys, "-f", str(path))
+    assert code == 1
+    assert objects == []
+    assert "UnknownArgument: spec.training.args.warmup_ratio was removed" in error
+
+
+def test_profiles_are_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.yaml"
+    profile = {
+        "trainerImage": "example.org/t:2",
+        "agentImage": "example.org/o:2",
+        "storage": {"uri": "pvc://shared/jobs"},
+    }
+    profiles.write_text(yaml.safe_dump({"profiles": {"default": profile}}))
+    manifest = yaml.safe_load(EXAMPLE.read_text())
+    del manifest["spec"]["storage"]
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    _, objects, _ = render(capsys, "-f", str(path), "--profiles", str(profiles))
+    assert [o["kind"] for o in objects] == ["ConfigMap", "Job"], "a shared claim is not created"
+    assert objects[1]["spec"]["template"]["spec"]["containers"][0]["image"] == "example.org/t:2"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "can't read"), ("kind: [", "no YAML"), ("kind: Pod", "no TrainingJob"), ("", "no TrainingJob")],
+)
+def test_a_file_that_is_no_manifest_is_an_error(
+    content: str | None, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "job.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert main(["render", "-f", str(path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def fake_kubectl(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    script = folder / "kubectl"
+    script.write_text(f"#!{sys.executable}\nimport sys\n{body}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("KUBECTL", str(script))
+
+
+def test_status_asks_kubectl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = json.dumps({"metadata": {"name": "j"}, "status": {"phase": "Training"}})
+    wanted = ["--namespace", "team", "get", "trainingjobs.modelyard.dev", "j", "-o", "json"]
+    fake_kubectl(tmp_path, monkeypatch, f"assert sys.argv[1:] == {wanted!r}, sys.argv\nprint({job!r})")
+    assert main(["status", "j", "-n", "team"]) == 0
+    assert capsys.readouterr().out == "j  Training\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("sys.exit('Error from server (NotFound): trainingjobs.modelyard.dev \"j\" not found')", "not found"),
+        ("sys.exit('The connection to the server was refused')", "refused"),
+        ("print('<html>')", "no JSON"),
+    ],
+)
+def test_what_kubectl_says_is_passed_on(
+    body: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_kubectl(tmp_path, monkeypatch, body)
+    assert main(["watch", "j"]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_missing_kubectl_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBECTL", "/nowhere/kubectl")
+    assert main(["status", "j"]) == 2
+    assert "/nowhere/kubectl is not installed" in capsys.readouterr().err
+
+
+def test_the_command_line_needs_no_cluster_library() -> None:
+    import subprocess
+
+    code = "import sys, modelyard.cli.main; sys.exit(bool({'kubernetes', 'kopf'} & set(sys.modules)))"
+    env = {"PYTHONPATH": str(Path(__file__).parents[3] / "operator")}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
