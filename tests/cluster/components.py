@@ -8,7 +8,6 @@ from string import Template
 
 from . import binaries, versions
 from .plan import Cluster
-from .shell import ClusterError, find
 from .supervisor import Component
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -39,7 +38,7 @@ def render(template: str, cluster: Cluster) -> str:
         "pod_range", "cgroup",
     )  # fmt: skip
     values = {name: str(getattr(cluster, name)) for name in attributes}
-    values.update(pause_image=versions.PAUSE_IMAGE, runc=find("runc") or "/usr/sbin/runc")
+    values["pause_image"] = versions.PAUSE_IMAGE
     return Template(template).substitute(values)
 
 
@@ -113,9 +112,6 @@ def control_plane(cluster: Cluster) -> dict[str, Component]:
 
 def node(cluster: Cluster) -> dict[str, Component]:
     """Return what runs pods, connects them and gives them names and volumes."""
-    runc = find("runc")
-    if not runc:
-        raise ClusterError("runc is missing, which starts containers: apt-get install runc")
     path = {"PATH": binaries.path_variable()}
     configuration = {name: cluster.run / name for name in CONFIGURATIONS}
     containerd = [str(binaries.folder() / "containerd"), "--config", str(configuration["containerd.toml"])]

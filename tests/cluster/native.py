@@ -70,6 +70,14 @@ def down(name: str, wipe: bool) -> None:
     say(f"cluster '{name}' is {'gone' if wipe else 'stopped; its objects, images and volumes are kept'}")
 
 
+def load(cluster: Cluster, path: Path, name: str | None) -> str:
+    """Put an image into the node, while nobody may stop it; return what was done."""
+    if cluster.control_plane_only:
+        raise ClusterError(f"cluster '{cluster.name}' has no node that could hold images")
+    with _alone(cluster):
+        return images.load(cluster, path, name)
+
+
 def status(cluster: Cluster) -> list[str]:
     """Return one line a component: its name, and its pid or that it is stopped."""
     supervisor = _supervisor(cluster)
@@ -99,7 +107,8 @@ def _settings(cluster: Cluster) -> Path:
 @contextlib.contextmanager
 def _alone(cluster: Cluster) -> Iterator[None]:
     with cache.locked(
-        plan.clusters_folder() / f"{cluster.name}.lock", f"starting or stopping '{cluster.name}'"
+        plan.clusters_folder() / f"{cluster.name}.lock",
+        f"starting, stopping or loading into '{cluster.name}'",
     ):
         yield
 
