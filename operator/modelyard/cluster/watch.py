@@ -19,6 +19,7 @@ import kopf
 from modelyard.cluster.client import Client
 from modelyard.cluster.login import Login
 from modelyard.cluster.prune import prune
+from modelyard.cluster.stateless import NoDiffBase, NoProgress
 from modelyard.engine.cache import Cache
 from modelyard.engine.errors import ClusterError, NotFound, Refused
 from modelyard.engine.kinds import MANAGED_SELECTOR, Kind, Kinds
@@ -173,6 +174,8 @@ class Watches:
             True  # the CRDs come with the chart; no rights on CRDs and namespaces needed
         )
         settings.peering.standalone = True
+        settings.persistence.diffbase_storage = NoDiffBase()
+        settings.persistence.progress_storage = NoProgress()
         settings.queueing.idle_timeout = 0.2  # a listing of N objects holds 2 N tasks for so long
         settings.watching.chunk_size = 500
         settings.networking.request_timeout = 30

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 REFUSED_RETRY = 60.0
 # What is waited for is told by a watch; this is for a lost event.
 WAIT_RETRY = 30.0
+# A plan that asks to be looked at again at once has no reason that a watch would not tell of.
+SHORTEST_REQUEUE = 0.5
 # An object that changed no more for so long is packed.
 REST_AFTER = 20.0
 
@@ -143,7 +145,7 @@ class Controller:
         if result.again:
             self._queue.add(key)
         elif result.requeue_after is not None:
-            self._queue.add_after(key, result.requeue_after)
+            self._queue.add_after(key, max(result.requeue_after, SHORTEST_REQUEUE))
 
     def _rest(self) -> None:
         self._cache.rest(self._clock.monotonic() - REST_AFTER)

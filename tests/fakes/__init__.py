@@ -1,0 +1,1 @@
+"""Stand-ins for the outside: a cluster in memory, a clock that moves when told."""

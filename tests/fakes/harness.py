@@ -1,0 +1,118 @@
+"""The whole engine over the fake cluster and clock, run by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelyard.engine.cache import Cache
+from modelyard.engine.controller import Controller
+from modelyard.engine.guard import Guard
+from modelyard.engine.kinds import Kind, Kinds
+from modelyard.engine.plan import Key, Manifest, Planner, Probe
+from modelyard.engine.queue import WorkQueue
+from modelyard.engine.reconciler import Reconciler
+from modelyard.telemetry.metrics import Metrics
+from tests.fakes.clock import FakeClock
+from tests.fakes.cluster import FakeCluster
+
+TOY = Kind("Toy", "modelyard.dev", "v1alpha1", "toys", owner_label="modelyard.dev/toy")
+KINDS = Kinds(
+    [
+        TOY,
+        Kind("ConfigMap", "", "v1", "configmaps"),
+        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        Kind("Job", "batch", "v1", "jobs"),
+        Kind("Pod", "", "v1", "pods"),
+    ]
+)
+
+
+class FakeFacts:
+    """Implements `engine.ports.Facts`: answers are what a test put there."""
+
+    def __init__(self) -> None:
+        self.watched: dict[Key, tuple[Probe, ...]] = {}
+        self.answers: dict[Key, dict[str, dict[str, Any]]] = {}
+
+    def watch(self, key: Key, probes: Sequence[Probe]) -> None:
+        """Remembers what should be asked."""
+        self.watched[key] = tuple(probes)
+
+    def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
+        """What the test says."""
+        return self.answers.get(key, {})
+
+
+class Engine:
+    """One operator's engine. A new one over the same cluster is a restart."""
+
+    def __init__(self, cluster: FakeCluster, planner: Planner, clock: FakeClock | None = None) -> None:
+        self.cluster = cluster
+        self.clock = clock or FakeClock()
+        self.metrics = Metrics()
+        self.cache = Cache(cluster.kinds)
+        self.queue = WorkQueue(self.clock, self.metrics, jitter=lambda: 0.0)
+        self.guard = Guard(self.cache, self.clock, self.queue.add)
+        self.facts = FakeFacts()
+        self.reconciler = Reconciler(
+            kinds=cluster.kinds,
+            planners={TOY.name: planner},
+            cache=self.cache,
+            guard=self.guard,
+            cluster=cluster,
+            facts=self.facts,
+            clock=self.clock,
+            observer=self.metrics,
+        )
+        self.controller = Controller(
+            kinds=cluster.kinds,
+            cache=self.cache,
+            guard=self.guard,
+            queue=self.queue,
+            reconciler=self.reconciler,
+            clock=self.clock,
+            observer=self.metrics,
+        )
+        self.passes = 0
+
+    def start(self) -> Engine:
+        """Lists, then begins, with no workers of its own: `settle` does their work."""
+        self.cluster.watch(self.controller.observe)
+        self.controller.start(0)
+        return self
+
+    async def settle(self, limit: int = 200) -> None:
+        """Works off what waits now; fails where that does not end."""
+        for _ in range(limit):
+            if not len(self.queue):
+                return
+            key = await self.queue.get()
+            assert key is not None
+            self.passes += 1
+            await self.controller.process(key)
+            self.queue.done(key)
+        raise AssertionError(f"still busy after {limit} passes: {self.cluster.operations()[-10:]}")
+
+    async def settle_for(self, seconds: float, step: float = 1.0) -> None:
+        """Works, and lets time go by."""
+        await self.settle()
+        for _ in range(round(seconds / step)):
+            self.clock.advance(step)
+            await self.settle()
+
+
+def run(engine: Engine, seconds: float = 0.0) -> None:
+    """Settles an engine from a plain test."""
+    asyncio.run(engine.settle_for(seconds))
+
+
+def toy(name: str = "a", **spec: Any) -> Manifest:
+    """A custom resource."""
+    return {
+        "apiVersion": TOY.api_version,
+        "kind": "Toy",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": spec,
+    }
