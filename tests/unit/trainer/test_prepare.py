@@ -224,6 +224,14 @@ def test_after_exact_deduplication_no_text_is_in_two_splits(root: Path) -> None:
     assert report_of(clean, prepare(clean))["leaks"] == {"validation": 0, "test": 0}
 
 
+def test_a_few_bytes_of_an_older_encoding_cost_no_row_and_are_reported(root: Path) -> None:
+    path = write_rows(root / "sources/pvc/data/rows.csv", make_rows(30))
+    path.write_bytes(path.read_bytes() + "caf\u00e9 \u2013 a good place,positive\n".encode("cp1252"))
+    ctx = make_context(root, make_run())
+    result = prepare(ctx)
+    assert result.rows_out == 31 and report_of(ctx, result)["sources"][0]["recodedLines"] == 1
+
+
 def test_labels_that_are_numbers_are_ordered_as_numbers(root: Path) -> None:
     write_rows(root / "sources/pvc/data/rows.csv", [(f"text number {i}", str(i % 11)) for i in range(44)])
     ctx = make_context(root, make_run())
@@ -372,7 +380,8 @@ FILES: list[tuple[str, bytes, str]] = [
     ("bad.jsonl", b'{"text": "a", "label": "b"}\n{"text":', "line 2: no JSON"),
     ("list.jsonl", b"[1]\n", "line 1: no JSON object"),
     ("fields.csv", b"text,label\na,b,c\n", "line 2: 3 fields under 2 columns"),
-    ("latin.csv", "text,label\nschön,b\n".encode("latin-1"), "not UTF-8"),
+    ("cyrillic.csv", "text,label\nпривет мир,b\n".encode("cp1251"), "not UTF-8"),
+    ("wide.csv", "text,label\na,b\n".encode("utf-16"), "UTF-16"),
     ("empty.csv", b"", "the file is empty"),
     ("broken.csv.gz", gzip.compress(b"text,label\n" * 1000)[:40], "gzip file is damaged"),
     ("fake.parquet", b"PAR1 no", "no parquet file"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modelyard.api.trainingjob import Data
+from modelyard.api.data import Data
 from modelyard.contract.codes import EXIT_OK, RESULT_FILE
 from modelyard.contract.layout import REPORT, dataset_dir, hub_dir
 from modelyard.contract.report import FailureReport, PrepareResult, RemovedRows
@@ -131,6 +131,9 @@ def _build(
         steps = make_steps(data.prepare, removals, tokenizer.count if tokenizer else None)
         rows = folder / "rows.arrow"
         write_spool(rows, run_steps(reading.batches(), steps))
+        for name, lines in reading.recoded.items():
+            if lines:
+                _log.warning("source %s: %d lines are not UTF-8; read as Windows-1252", name, lines)
         removals.write(folder / "removed")
         spool, rows_in = Spool.open(rows), sum(reading.rows.values())
         if not len(spool):
@@ -167,7 +170,7 @@ def _build(
             "digest": digest,
             "task": run.task,
             "maxLength": longest,
-            "sources": describe_sources(reading.sources, reading.rows),
+            "sources": describe_sources(reading.sources, reading.rows, reading.recoded),
             "rowsIn": rows_in,
             "rowsOut": len(spool),
             "removed": [r.model_dump(by_alias=True) for r in removals.listed()],

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from modelyard.api.trainingjob import Columns, DataSource
+from modelyard.api.data import Columns, DataSource
 
 from modelyard_trainer.failure import Failure, nearest, shorten
+from modelyard_trainer.prepare.decoding import Lines
 from modelyard_trainer.prepare.sources import SourceFile
 
 _BATCH = 4096  # rows of a parquet file read at once
@@ -22,31 +24,31 @@ _JSON_PEEK = 100  # rows searched for a column's name before it is said to be mi
 Row = tuple[Any, Any]  # text and label, as the file has them; None for nothing
 
 
-def read_rows(spec: DataSource, file: SourceFile, labelled: bool) -> Iterator[Row]:
-    """Yields the rows of one file. Raises Failure (ColumnNotFound, DataInvalid) naming source and line."""
-    assert file.path is not None  # noqa: S101 - opened by sources.open_source
-    reader = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "text": _read_text}[
-        file.format
-    ]
-    where = f"source {spec.name}, {file.name}"
-    try:
-        yield from reader(file.path, spec.columns, labelled, where)
-    except UnicodeDecodeError as error:
-        raise Failure(
-            "DataInvalid",
-            f"{where}: not UTF-8 ({error.reason} at byte {error.start}); convert it with iconv -t UTF-8",
-        ) from error
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise Failure(
-            "DataInvalid", f"{where}: the gzip file is damaged ({error}); upload it again"
-        ) from error
+@dataclass
+class FileReader:
+    """Reads one file. `recoded` counts its lines that were not UTF-8 (see decoding)."""
 
+    spec: DataSource
+    file: SourceFile
+    labelled: bool
+    recoded: int = 0
 
-def _open_text(path: Path, newline: str | None = None) -> IO[str]:
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    raw: Any = gzip.open(path, "rb") if packed else path.open("rb")  # noqa: SIM115 - the caller's
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline=newline)
+    def rows(self) -> Iterator[Row]:
+        """Yields the rows. Raises Failure (ColumnNotFound, DataInvalid) naming source and line."""
+        assert self.file.path is not None  # noqa: S101 - opened by sources.open_source
+        where = f"source {self.spec.name}, {self.file.name}"
+        if self.file.format == "parquet":
+            yield from _read_parquet(self.file.path, self.spec.columns, self.labelled, where)
+            return
+        reader = {"csv": _read_csv, "jsonl": _read_jsonl, "text": _read_text}[self.file.format]
+        lines = Lines(self.file.path, where)
+        try:
+            yield from reader(lines, self.spec.columns, self.labelled, where)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise Failure(
+                "DataInvalid", f"{where}: the gzip file is damaged ({error}); upload it again"
+            ) from error
+        self.recoded = lines.recoded
 
 
 def _wanted(columns: Columns, labelled: bool) -> list[str]:
@@ -65,59 +67,58 @@ def _check_columns(found: list[str], columns: Columns, labelled: bool, where: st
             )
 
 
-def _read_csv(path: Path, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
+def _read_csv(lines: Lines, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
-    with _open_text(path, newline="") as file:
-        first = file.readline()
-        if not first.strip():
-            raise Failure("DataInvalid", f"{where}: the file is empty; the first line must name the columns")
-        delimiter = max(_DELIMITERS, key=first.count)
-        header = next(csv.reader([first], delimiter=delimiter))
-        _check_columns(header, columns, labelled, where)
-        text, label = header.index(columns.text), header.index(columns.label) if labelled else -1
-        rows = csv.reader(file, delimiter=delimiter, strict=True)
-        try:
-            for row in rows:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise Failure(
-                        "DataInvalid",
-                        f"{where}, line {rows.line_num + 1}: {len(row)} fields under {len(header)} "
-                        "columns; quote "
-                        "fields that contain the delimiter",
-                    )
-                yield row[text], row[label] if labelled else None
-        except csv.Error as error:
-            raise Failure(
-                "DataInvalid", f"{where}, line {rows.line_num + 1}: {error}; correct the quotes"
-            ) from error
-
-
-def _read_jsonl(path: Path, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
-    wanted, seen, names = _wanted(columns, labelled), set[str](), dict[str, None]()
-    with _open_text(path) as file:
-        count = 0
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+    file = iter(lines)
+    first = next(file, "")
+    if not first.strip():
+        raise Failure("DataInvalid", f"{where}: the file is empty; the first line must name the columns")
+    delimiter = max(_DELIMITERS, key=first.count)
+    header = next(csv.reader([first], delimiter=delimiter))
+    _check_columns(header, columns, labelled, where)
+    text, label = header.index(columns.text), header.index(columns.label) if labelled else -1
+    rows = csv.reader(file, delimiter=delimiter, strict=True)
+    try:
+        for row in rows:
+            if not row:
                 continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
+            if len(row) != len(header):
                 raise Failure(
-                    "DataInvalid", f"{where}, line {number}: no JSON ({error}); one object a line"
-                ) from error
-            if not isinstance(row, dict):
-                raise Failure("DataInvalid", f"{where}, line {number}: no JSON object; one object a line")
-            count += 1
-            if len(seen) < len(wanted):  # a row may leave a column out; a column that no row has is a mistake
-                names.update(dict.fromkeys(row))
-                seen.update(n for n in wanted if n in row)
-                if count == _JSON_PEEK:
-                    _check_columns(list(names), columns, labelled, where)
-            yield row.get(columns.text), row.get(columns.label) if labelled else None
-        if count and len(seen) < len(wanted):
-            _check_columns(list(names), columns, labelled, where)
+                    "DataInvalid",
+                    f"{where}, line {rows.line_num + 1}: {len(row)} fields under {len(header)} columns; "
+                    "quote "
+                    "fields that contain the delimiter",
+                )
+            yield row[text], row[label] if labelled else None
+    except csv.Error as error:
+        raise Failure(
+            "DataInvalid", f"{where}, line {rows.line_num + 1}: {error}; correct the quotes"
+        ) from error
+
+
+def _read_jsonl(lines: Lines, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
+    wanted, seen, names = _wanted(columns, labelled), set[str](), dict[str, None]()
+    count = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise Failure(
+                "DataInvalid", f"{where}, line {number}: no JSON ({error}); one object a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise Failure("DataInvalid", f"{where}, line {number}: no JSON object; one object a line")
+        count += 1
+        if len(seen) < len(wanted):  # a row may leave a column out; a column that no row has is a mistake
+            names.update(dict.fromkeys(row))
+            seen.update(n for n in wanted if n in row)
+            if count == _JSON_PEEK:
+                _check_columns(list(names), columns, labelled, where)
+        yield row.get(columns.text), row.get(columns.label) if labelled else None
+    if count and len(seen) < len(wanted):
+        _check_columns(list(names), columns, labelled, where)
 
 
 def _read_parquet(path: Path, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
@@ -135,9 +136,8 @@ def _read_parquet(path: Path, columns: Columns, labelled: bool, where: str) -> I
         raise Failure("DataInvalid", f"{where}: no parquet file ({error}); upload it again") from error
 
 
-def _read_text(path: Path, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
+def _read_text(lines: Lines, columns: Columns, labelled: bool, where: str) -> Iterator[Row]:
     _check_columns(["text"], columns, labelled, where)
-    with _open_text(path) as file:
-        for line in file:  # one row a line; blank lines only separate
-            if line.strip():
-                yield line.rstrip("\n"), None
+    for line in lines:  # one row a line; blank lines only separate
+        if line.strip():
+            yield line.rstrip("\r\n"), None

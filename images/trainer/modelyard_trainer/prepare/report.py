@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelyard.api.trainingjob import Data, Require
+from modelyard.api.data import Data, Require
 from modelyard.contract.layout import REPORT
 from modelyard.contract.report import RemovedRows
 from modelyard.contract.run import RunConfig
@@ -50,13 +50,16 @@ def read_report(folder: Path, digest: str) -> dict[str, Any] | None:
     return report
 
 
-def describe_sources(sources: list[Source], rows: dict[str, int]) -> list[dict[str, Any]]:
+def describe_sources(
+    sources: list[Source], rows: dict[str, int], recoded: dict[str, int]
+) -> list[dict[str, Any]]:
     """Sources with the versions of their files."""
     return [
         {
             "name": s.spec.name,
             "uri": s.spec.uri,
             "rows": rows[s.spec.name],
+            "recodedLines": recoded[s.spec.name],
             "files": [
                 {"name": f.name, "format": f.format, "bytes": f.bytes, "sha256": f.sha256} for f in s.files
             ],

@@ -13,7 +13,7 @@ from typing import Any
 from modelyard.contract.report import RemovedRows
 
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.prepare.readers import read_rows
+from modelyard_trainer.prepare.readers import FileReader
 from modelyard_trainer.prepare.sources import Source
 
 BATCH = 4096  # rows
@@ -78,6 +78,7 @@ class Reading:
     labelled: bool
     removals: Removals
     rows: dict[str, int] = field(default_factory=dict)
+    recoded: dict[str, int] = field(default_factory=dict)  # lines that were not UTF-8
 
     def batches(self) -> Iterator[list[Item]]:
         """Batches of rows that have a text (and a label where one is needed)."""
@@ -87,9 +88,10 @@ class Reading:
 
     def _items(self, source: Source) -> Iterable[Item]:
         name = source.spec.name
-        self.rows[name] = 0
+        self.rows[name] = self.recoded[name] = 0
         for file in source.files:
-            for text, label in read_rows(source.spec, file, self.labelled):
+            reader = FileReader(source.spec, file, self.labelled)
+            for text, label in reader.rows():
                 self.rows[name] += 1
                 number = self.rows[name]
                 where = f"source {name}, row {number}"
@@ -105,6 +107,7 @@ class Reading:
                     self.removals.add(READ, "emptyLabel", item)
                 else:
                     yield item
+            self.recoded[name] += reader.recoded
 
 
 def _as_text(value: Any, where: str, column: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.api.trainingjob import DataSource
+from modelyard.api.data import DataSource
 from modelyard.api.values import DATA_SCHEMES, Location, parse_uri
 
 from modelyard_trainer.context import Context

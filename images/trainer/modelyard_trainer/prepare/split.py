@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from modelyard.api.trainingjob import Split
+from modelyard.api.data import Split
 
 from modelyard_trainer.failure import Failure, shorten
 

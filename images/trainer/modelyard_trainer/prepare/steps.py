@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from modelyard.api.trainingjob import Filter, Normalize, PrepareStep
+from modelyard.api.data import Filter, Normalize, PrepareStep
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.rows import Item, Removals
