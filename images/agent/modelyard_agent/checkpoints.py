@@ -132,7 +132,7 @@ def list_verified(run_path: Path, hashes: bool = False) -> List[Verified]:
 
 
 def newest_verified(run_path: Path, hashes: bool = True) -> Optional[Verified]:
-    """The checkpoint to go on from: the newest whose every byte is as written. Says which torn ones it passes."""
+    """The checkpoint to go on from: the newest whose every byte is as written. Torn ones are passed."""
     for attempt, step, folder in sorted(_folders(run_path), reverse=True):
         try:
             return Verified(folder, attempt, step, verify(folder, hashes))

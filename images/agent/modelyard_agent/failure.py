@@ -1,4 +1,4 @@
-"""Why the processes failed, in one report: reason, rank, exit code, the exception and what was printed last."""
+"""Why the processes failed, in one report: reason, rank, exit code, exception, last output."""
 
 import re
 import signal
@@ -63,7 +63,7 @@ def diagnose(ending: Ending, log_folder: Path, redact: Callable[[str], str]) -> 
 
 
 def report_fatal(fatal: Dict[str, Any], redact: Callable[[str], str]) -> Diagnosis:
-    """Of an error that the training process itself calls fatal, a FailureReport; exitCode 75 asks for a retry."""
+    """Of an error that the process itself calls fatal, a FailureReport; exitCode 75 asks for a retry."""
     failure = clean_failure(fatal, redact)
     temporary = fatal.get("exitCode") == codes.EXIT_TEMPORARY
     return Diagnosis(failure, codes.EXIT_TEMPORARY if temporary else codes.EXIT_USER_ERROR)
@@ -111,9 +111,8 @@ def _classify(crash: _Crash, ending: Ending) -> Tuple[str, str, int]:
 
 def _find_crash(ending: Ending, log_folder: Path) -> _Crash:
     lines = list(ending.tail)
-    root = None
-    for root in _ROOT_CAUSE.finditer("\n".join(lines)):
-        pass  # the last one counts
+    causes = list(_ROOT_CAUSE.finditer("\n".join(lines)))
+    root = causes[-1] if causes else None
     rank = int(root.group("rank")) if root else None
     code = int(root.group("code")) if root else int(ending.code or 0)
     recorded = _read_error_file(log_folder)
@@ -125,7 +124,7 @@ def _find_crash(ending: Ending, log_folder: Path) -> _Crash:
 
 
 def _worker_lines(lines: List[str], rank: Optional[int]) -> List[str]:
-    """What the failing rank printed last. torch marks tracebacks with [rank<n>]; other output isn't told apart."""
+    """What the failing rank printed last; torch marks only tracebacks with [rank<n>]."""
     ends = [index for index, line in enumerate(lines) if _WORKER_FAILED.search(line)]
     before = lines[: ends[-1]] if ends else lines
     if len(ends) > 1:

@@ -1,7 +1,7 @@
 """The progress protocol that unmodified Hugging Face images speak: transformers' KubeflowCallback.
 
-It reads three environment variables and POSTs {"trainerStatus": {"progressPercentage", "estimatedRemainingSeconds",
-"metrics": [{"name", "value"}], "lastUpdatedTime"}} with a bearer token, at most every 5 s, numbers as text
+It reads three environment variables and POSTs {"trainerStatus": {"progressPercentage",
+"estimatedRemainingSeconds", "metrics": [{"name", "value"}], "lastUpdatedTime"}} with a bearer token, at most every 5 s, numbers as text
 (transformers/integrations/integration_utils.py). Its estimate is wrong after a resume; ours is used instead.
 """
 
@@ -14,9 +14,9 @@ from modelyard_agent.files import write_atomically
 
 ENV_URL = "KUBEFLOW_TRAINER_SERVER_URL"
 ENV_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
-ENV_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"
+ENV_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name
 PATH = "/kubeflow/status"
-TOKEN_FILE = "kubeflow-token"
+TOKEN_FILE = "kubeflow-token"  # noqa: S105 - a name
 
 
 def make_token(runtime: Path) -> str:

@@ -54,6 +54,9 @@ def make_environment(
     if settings.stage != "train":
         return environment
     environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(int(settings.stop_seconds))
+    # By default torchrun's own store also serves the workers, and one that starts again in place reads what the
+    # dead ones left in it (gloo: "Connection refused"). A store for each start has nothing stale.
+    environment.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     if own_command:
         environment.update(kubeflow.make_environment(settings.runtime, port))
     else:

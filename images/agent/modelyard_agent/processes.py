@@ -30,8 +30,8 @@ def become_reaper() -> None:
 def list_descendants(root: int) -> List[Process]:
     """All processes below `root`, zombies included."""
     children: Dict[int, List[Process]] = {}
-    for entry in os.listdir(str(_PROC)):
-        process = _read_process(int(entry)) if entry.isdigit() else None
+    for entry in _PROC.iterdir():
+        process = _read_process(int(entry.name)) if entry.name.isdigit() else None
         if process is not None:
             children.setdefault(process.parent, []).append(process)
     found: List[Process] = []

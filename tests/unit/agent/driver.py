@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from modelyard_agent.processes import become_reaper
 from modelyard_agent.settings import Settings
@@ -12,7 +13,9 @@ from modelyard_agent.stages import Pod, collect, prepare, train
 
 def main() -> int:
     given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    settings = {key: Path(value) if key in PATHS else value for key, value in given["settings"].items()}
+    settings: dict[str, Any] = {
+        key: Path(value) if key in PATHS else value for key, value in given["settings"].items()
+    }
     stop = StopSignal()
     become_reaper()
     pod = Pod(

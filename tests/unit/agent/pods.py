@@ -157,7 +157,9 @@ class AgentPod:
 
     def post(self, path: str, body: object, **headers: str) -> tuple[int, bytes]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return _call(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data, headers=headers))
+        return _call(
+            urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=data, headers=headers)
+        )
 
 
 def _call(request: urllib.request.Request) -> tuple[int, bytes]:
