@@ -59,9 +59,15 @@ def _start(draft: Draft, settings: Settings, index: int) -> None:
 
 def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
-    if view.spec.suspend or jobstate.is_suspended(job):
+    held = jobstate.is_suspended(job)
+    if held and not view.spec.suspend and names.QUEUE_LABEL in (job["metadata"].get("labels") or {}):
+        draft.stand(
+            "Preparing", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
+        )
+        return
+    if view.spec.suspend or held:
         busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
-        if not busy and jobstate.is_suspended(job):
+        if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
             draft.keep.discard(f"Job/{job['metadata']['name']}")
             draft.stand("Suspended" if view.spec.suspend else "Preparing", "Preparing the data is suspended.")

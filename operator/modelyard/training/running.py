@@ -64,14 +64,13 @@ def record(
     start, end = deadline.active_span(job, pods or [], view.now)
     active = max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
     results = list(read_results(pods or []).values())
-    lost = attempt.lost_steps if attempt.lost_steps is not None else telling.estimate_loss(draft, attempt)
     ended = attempt.model_copy(
         update={
             "cause": ending.cause,
             "end_time": format_time(end),
             "active_seconds": active,
             "failure": ending.failure,
-            "lost_steps": lost,
+            **telling.estimate_steps(draft, attempt),
         }
     )
     attempts = [*draft.status.attempts[:-1], ended]
@@ -92,7 +91,8 @@ def record(
         "Normal" if ending.cause == "Suspended" else "Warning",
         "AttemptEnded", f"Attempt {attempt.index} ended ({ending.cause}). {text}".strip(),
     )  # fmt: skip
-    if ending.cause == "DeadlineExceeded":
+    limit = view.spec.active_deadline_seconds
+    if ending.cause == "DeadlineExceeded" or (limit is not None and draft.status.active_seconds > limit):
         draft.fail(
             Problem(
                 "DeadlineExceeded",

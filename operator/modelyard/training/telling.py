@@ -41,10 +41,13 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
     )
 
 
-def estimate_loss(draft: Draft, attempt: Attempt) -> int | None:
-    """Steps that were reported but are in no checkpoint; for attempts whose pods left no word."""
-    done = draft.status.progress
-    if done is None or done.step <= (attempt.from_step or 0):
-        return None
+def estimate_steps(draft: Draft, attempt: Attempt) -> dict[str, int]:
+    """Steps done and steps in no checkpoint, for an attempt whose pods left no word: from rank 0's last
+    answer.
+    """
+    report = progress.read_report(draft.view.seen, attempt.index)
+    if attempt.to_step is not None or report is None or report.state == "starting":
+        return {}
     saved = draft.status.checkpoints.last if draft.status.checkpoints else None
-    return max(0, done.step - (saved.step if saved else 0))
+    safe = max(saved.step if saved else 0, report.resumed_from or 0)
+    return {"to_step": report.step, "lost_steps": max(0, report.step - safe)}
