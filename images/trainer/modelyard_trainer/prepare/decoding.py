@@ -20,8 +20,8 @@ _FOREIGN = 0.1  # bytes of another encoding than UTF-8, as a share of the file, 
 class Lines:
     """The lines of a file. `recoded` counts those that were not UTF-8 and were read as Windows-1252.
 
-    Stray bytes of older encodings are common in collected text, and one must not cost the whole file. A file that is
-    full of them is of an encoding that can't be guessed: Failure (DataInvalid).
+    Stray bytes of older encodings are common in collected text, and one must not cost the whole file. A
+    file that is full of them is of an encoding that can't be guessed: Failure (DataInvalid).
     """
 
     path: Path

@@ -75,8 +75,8 @@ def unchanged(known: Remote, *, timeout: float = 10.0) -> bool:
     if not known.validator:
         return False
     header = "If-None-Match" if known.validator.startswith('"') else "If-Modified-Since"
-    request = urllib.request.Request(known.url, headers={header: known.validator}, method="HEAD")  # noqa: S310
-    try:
+    request = urllib.request.Request(known.url, headers={header: known.validator}, method="HEAD")  # noqa:
+    S310 try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
             return _validator(answer.headers) == known.validator
     except urllib.error.HTTPError as error:
@@ -95,7 +95,8 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s) only, by the API's pattern
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s) only, by the API's
+        pattern
     except ValueError as error:
         raise Failure(f"{subject}NotFound", f"{name}: {url} is no valid address: {error}") from error
     try:

@@ -1,0 +1,7 @@
+"""`python -m modelyard_trainer.train`, under torchrun."""
+
+import sys
+
+from modelyard_trainer.train.main import main
+
+sys.exit(main())

@@ -1,0 +1,102 @@
+"""The trained model as a Hugging Face folder, with its lineage (modelyard.json) and card (README.md)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract.layout import MODEL_MANIFEST, model_dir
+from modelyard.contract.report import ModelReport, TrainResult
+
+from modelyard_trainer.context import Context
+from modelyard_trainer.files import (
+    digest_of,
+    hash_file,
+    publish_folder,
+    sync_tree,
+    walk_files,
+    write_atomic,
+    write_json,
+)
+from modelyard_trainer.train.card import write_card
+from modelyard_trainer.train.ranks import Ranks
+
+FORMAT = 1
+_PACKAGES = ("modelyard", "torch", "transformers", "deepspeed", "accelerate", "tokenizers", "safetensors")
+_CARD = "README.md"
+
+
+def export_model(
+    ctx: Context, ranks: Ranks, trainer: Any, result: TrainResult, report: dict[str, Any]
+) -> ModelReport:
+    """Writes <run>/model by temp + rename. All ranks take part: ZeRO-3 has a part of the weights on each."""
+    target = ctx.storage / model_dir(ctx.run_path)
+    temp = target.parent / f".tmp-model-a{ctx.attempt}"
+    if ranks.leads:
+        shutil.rmtree(temp, ignore_errors=True)
+    ranks.wait()
+    trainer.model.config.use_cache = True
+    trainer.save_model(str(temp))
+    ranks.wait()
+    digest = ""
+    if ranks.leads:
+        (temp / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths inside this pod
+        digest = _complete(ctx, temp, result, report)
+        sync_tree(temp)
+        publish_folder(temp, target)
+    return ModelReport(path=model_dir(ctx.run_path), digest=ranks.share(digest))
+
+
+def _complete(ctx: Context, folder: Path, result: TrainResult, report: dict[str, Any]) -> str:
+    digest = model_digest(folder)
+    manifest = describe_model(ctx, result, report, digest)
+    write_json(folder / MODEL_MANIFEST, manifest)
+    write_atomic(folder / _CARD, write_card(manifest, report))
+    return digest
+
+
+def model_digest(folder: Path) -> str:
+    """Digest of what the model is: its files without the ones that tell of it."""
+    files = [p for p in walk_files(folder) if p.name not in (MODEL_MANIFEST, _CARD)]
+    return digest_of([[p.relative_to(folder).as_posix(), hash_file(p)] for p in files])
+
+
+def describe_model(ctx: Context, result: TrainResult, report: dict[str, Any], digest: str) -> dict[str, Any]:
+    """The content of modelyard.json."""
+    run = ctx.run
+    told = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+    kept = ("metrics", "testMetrics", "baseline", "baselineTest", "gate", "step", "maxSteps", "resumedFrom")
+    return {
+        "format": FORMAT,
+        "name": run.output_name,
+        "task": run.task,
+        "digest": digest,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "job": run.identity.model_dump(mode="json", by_alias=True),
+        "data": {"digest": report.get("digest"), "sources": report.get("sources", [])},
+        "base": {
+            "digest": (ctx.model or "").rpartition("/")[2],
+            "uri": run.model.uri if run.model else None,
+            "revision": run.model.revision if run.model else None,
+        },
+        **{key: told[key] for key in kept if key in told},
+        "bestCheckpoint": told.get("bestCheckpoint"),
+        "attempts": ctx.attempt + 1,
+        "worldSize": ctx.world_size,
+        "run": run.model_dump(mode="json", by_alias=True),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

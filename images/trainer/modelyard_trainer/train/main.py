@@ -1,0 +1,78 @@
+"""The train stage from end to end, for one rank."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from modelyard.contract import codes
+
+from modelyard_trainer.context import Context, read_context
+from modelyard_trainer.failure import Failure, storage_failure
+from modelyard_trainer.train.results import find_finished, write_fatal, write_result
+
+_log = logging.getLogger("modelyard.train")
+
+
+def main() -> int:
+    """Trains; returns the exit code of the contract. What isn't understood is raised: torchrun restarts."""
+    try:
+        ctx = read_context()
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return failure.exit_code
+    finished = find_finished(ctx)
+    if finished is not None:
+        # This attempt was started because the result of the one before was lost on its way.
+        write_result(ctx, finished)
+        return codes.EXIT_OK
+    try:
+        _run(ctx)
+    except Failure as failure:
+        return _fail(ctx, failure)
+    except Exception as error:
+        understood = explain(error)
+        if understood is None:
+            raise
+        _log.exception("training failed")
+        return _fail(ctx, understood)
+    return codes.EXIT_OK
+
+
+def _run(ctx: Context) -> None:
+    # torch takes seconds to import; what is wrong with the environment is said before.
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from modelyard_trainer.train.devices import set_up_process
+
+    devices = set_up_process(ctx.rank)
+    from modelyard_trainer.train.session import train
+
+    record(train)(ctx, devices)
+
+
+def explain(error: BaseException) -> Failure | None:
+    """The failure behind an exception of torch or the file system, or None if it isn't known."""
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return Failure(
+            "CUDAOutOfMemory",
+            f"{text.splitlines()[0]} Lower training.perDeviceTrainBatchSize or maxLength, or raise "
+            "deepspeed.zeroStage",
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
+        return Failure(
+            "HostOutOfMemory",
+            "the process ran out of memory; raise resourcesPerNode.limits.memory, or lower the batch size",
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return storage_failure(error, "training")
+    if "No space left on device" in text or "PytorchStreamWriter failed writing file" in text:
+        return storage_failure(OSError(28, "No space left on device"), "saving a checkpoint")
+    return None
+
+
+def _fail(ctx: Context, failure: Failure) -> int:
+    print(failure, file=sys.stderr)
+    write_fatal(ctx, failure)
+    return failure.exit_code

@@ -1,0 +1,104 @@
+"""The model to train: loaded or made new, with its labels and its dropout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract.run import ModelInput
+
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.train.precision import Precision
+from modelyard_trainer.train.tasks import Task, load_class
+
+# What models call their dropout; only the names that a model's configuration has are set.
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout",
+    "attention_dropout", "activation_dropout", "dropout", "dropout_rate", "classifier_dropout_prob",
+    "seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout", "resid_dropout",
+    "embd_dropout", "embedding_dropout", "pooler_dropout",
+)  # fmt: skip
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, with a padding token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.pad_token is None:
+        # Padding is masked everywhere, so any token will do; there is nearly always an EOS.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise Failure(
+            "ModelInvalid", "the model's tokenizer has no padding, EOS or unknown token; choose another model"
+        )
+    return tokenizer
+
+
+def load_config(model: ModelInput, folder: Path, task: Task, tokenizer: Any, labels: list[str]) -> Any:
+    """The model's configuration for this task. Raises Failure (ModelInvalid, InvalidArgument)."""
+    from transformers import AutoConfig
+
+    more: dict[str, Any] = {}
+    if task.labelled:
+        more = {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: index for index, label in enumerate(labels)},
+        }
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise Failure("ModelInvalid", f"transformers can't read the model's config.json: {error}") from error
+    if task.labelled and hasattr(config, "problem_type"):
+        config.problem_type = "single_label_classification"
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    config.use_cache = False  # of no use in training, and it would be gathered in evaluation
+    if model.dropout is not None:
+        set_dropout(config, model.dropout)
+    return config
+
+
+def set_dropout(config: Any, value: float) -> None:
+    """Writes dropout wherever the configuration has one. Raises Failure (InvalidArgument) if it has none."""
+    names = [name for name in _DROPOUTS if hasattr(config, name)]
+    if not names:
+        raise Failure(
+            "InvalidArgument",
+            f"training.dropout can't be set: a model of type {config.model_type} has no dropout; remove it",
+        )
+    for name in names:
+        setattr(config, name, value)
+
+
+def load_model(model: ModelInput, folder: Path, task: Task, config: Any, precision: Precision) -> Any:
+    """The model, on the CPU (or sharded at once under ZeRO-3). Raises Failure (ModelInvalid).
+
+    Weights are loaded in the type that training computes in; DeepSpeed keeps float32 masters beside 16-bit
+    ones.
+    """
+    import torch
+
+    kind = load_class(task)
+    dtype = getattr(torch, precision)
+    try:
+        if model.config is not None:
+            made = kind.from_config(config, dtype=dtype)
+        else:
+            made = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=task.labelled,  # another task's head is replaced
+            )
+    except (ValueError, TypeError, OSError, KeyError, AttributeError, RuntimeError) as error:
+        if "out of memory" in str(error):
+            raise
+        raise Failure("ModelInvalid", f"the model can't be loaded for {task.name}: {error}") from error
+    if not task.counts_items:
+        made.accepts_loss_kwargs = False
+    return made

@@ -1,0 +1,123 @@
+"""Checkpoints: when they are due, and their way from the Trainer's folder to a verified one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract.layout import checkpoint_dir
+from modelyard.contract.report import Checkpoint
+from modelyard.contract.run import CheckpointPolicy
+from modelyard_agent import checkpoints
+from modelyard_agent.client import Client
+
+from modelyard_trainer.context import Context
+from modelyard_trainer.train.ranks import Ranks
+
+_log = logging.getLogger("modelyard.train")
+
+
+class Saver:
+    """Keeps the book of checkpoints. A checkpoint counts once the agent has verified it."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        ranks: Ranks,
+        client: Client | None,
+        metric: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ctx = ctx
+        self._ranks = ranks
+        self._client = client
+        self._metric = metric
+        self._policy: CheckpointPolicy = ctx.run.checkpoint
+        self._clock = clock
+        self._saved_at = clock()
+        self._values: dict[int, float] = {}
+        self.last_step: int | None = None
+
+    def begin(self) -> None:
+        """Training begins now: time until the first checkpoint counts from here."""
+        self._saved_at = self._clock()
+
+    def due(self, step: int) -> bool:
+        """Whether the policy wants a checkpoint after this step."""
+        if self._policy.every_steps is not None and step % self._policy.every_steps == 0:
+            return True
+        limit = self._policy.max_lost_seconds
+        return limit is not None and self._clock() - self._saved_at >= limit
+
+    def note(self, step: int, metrics: dict[str, float]) -> None:
+        """Remembers the metric of a step, for its checkpoint."""
+        if self._metric in metrics:
+            self._values[step] = metrics[self._metric]
+
+    def folder(self, step: int) -> Path:
+        """Where this attempt's checkpoint of a step lies."""
+        return self._ctx.storage / checkpoint_dir(self._ctx.run_path, self._ctx.attempt, step)
+
+    def save(self, step: int, write: Callable[[], None]) -> None:
+        """Saves by `write`, which all ranks take part in, and has the agent verify it."""
+        if self._ranks.leads:
+            # A process started again in place comes by the same steps; a false manifest would be worse than
+            # none.
+            checkpoints.remove(self.folder(step))
+        self._ranks.wait()
+        started = self._clock()
+        write()
+        self._ranks.wait()
+        seconds = self._clock() - started
+        self._saved_at, self.last_step = self._clock(), step
+        if self._ranks.leads:
+            self._request(step, seconds)
+
+    def wait(self, step: int, seconds: float) -> Checkpoint | None:
+        """The checkpoint once it is verified, for so long at most; None if it isn't. On rank 0."""
+        if self._client is not None:
+            answer = self._client.wait_for_verification(step, seconds)
+            if answer is not None and answer.get("state") == "verified":
+                return Checkpoint.model_validate(answer["checkpoint"])
+            if answer is not None:
+                _log.error("checkpoint %d is not verified: %s", step, answer.get("message", "not in time"))
+                return None
+        found = [c for c in self.verified() if c.folder == self.folder(step)]
+        return self.describe(found[0]) if found else None
+
+    def verified(self) -> list[Any]:
+        """Verified checkpoints of the run, newest first."""
+        return checkpoints.list_verified(self._ctx.run_dir)
+
+    def ranked(self) -> list[Any]:
+        """Verified checkpoints that have a value of the gate's metric, best first."""
+        policy = checkpoints.read_policy(self._ctx.run.model_dump(mode="json", by_alias=True))
+        return checkpoints.rank_best(self.verified(), policy)
+
+    def describe(self, checkpoint: Any) -> Checkpoint:
+        """A checkpoint as the contract has it."""
+        return Checkpoint.model_validate(checkpoint.describe(self._ctx.storage))
+
+    def _request(self, step: int, seconds: float) -> None:
+        info: dict[str, Any] = {
+            "step": step,
+            "attempt": self._ctx.attempt,
+            "worldSize": self._ctx.world_size,
+            "saveSeconds": round(seconds, 3),
+        }
+        if step in self._values:
+            info |= {"metric": self._metric, "value": self._values[step]}
+        path = checkpoint_dir(self._ctx.run_path, self._ctx.attempt, step)
+        if self._client is not None and self._client.request_verification(path=path, **info):
+            return
+        # Nobody to ask (outside a pod): hash it here, at the cost of the training's time.
+        _log.warning("no agent answers on this pod; checkpoint %d is verified by the training process", step)
+        if not checkpoints.is_finite_number(info.get("value", 0.0)):
+            del info["value"]
+        checkpoints.write_manifest(self.folder(step), info)
+        checkpoints.rotate(
+            self._ctx.run_dir, checkpoints.read_policy(self._ctx.run.model_dump(mode="json", by_alias=True))
+        )

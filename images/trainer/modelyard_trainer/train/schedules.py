@@ -1,0 +1,74 @@
+"""Learning rate schedules that transformers lacks, as factors of the peak rate in closed form.
+
+A closed form resumes at any step without a state of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from modelyard_trainer.failure import Failure
+
+Schedule = Callable[[int], float]
+
+
+def one_cycle(
+    steps: int, *, pct_start: float = 0.3, div_factor: float = 25.0, final_div_factor: float = 1e4
+) -> Schedule:
+    """Up by a cosine from 1/div_factor to 1, then down to 1/(div_factor * final_div_factor).
+
+    Smith and Topin, Super-Convergence (2018), with the names and defaults of torch's OneCycleLR.
+    """
+    rise = max(1.0, pct_start * steps - 1)
+    fall = max(1.0, steps - 1 - rise)
+    first, last = 1 / div_factor, 1 / (div_factor * final_div_factor)
+
+    def factor(step: int) -> float:
+        if step <= rise:
+            return _cosine(first, 1.0, step / rise)
+        return _cosine(1.0, last, min(1.0, (step - rise) / fall))
+
+    return factor
+
+
+def cyclic(steps: int, *, cycles: float = 3.0, min_factor: float = 0.1) -> Schedule:
+    """Straight up and down between min_factor and 1, `cycles` times over the run.
+
+    Smith, Cyclical Learning Rates (2017), the triangular policy.
+    """
+    half = max(1.0, steps / cycles / 2)
+
+    def factor(step: int) -> float:
+        place = step / half % 2
+        return min_factor + (1 - min_factor) * (place if place <= 1 else 2 - place)
+
+    return factor
+
+
+OWN_SCHEDULES: dict[str, Callable[..., Schedule]] = {"one_cycle": one_cycle, "cyclic": cyclic}
+
+
+def make_schedule(name: str, steps: int, warmup: int, options: dict[str, Any]) -> Schedule:
+    """One of ours by name; `options` are lr_scheduler_kwargs. Raises Failure (InvalidArgument).
+
+    Warm-up steps are the rise of one_cycle; before cyclic they are a straight line from 0.
+    """
+    try:
+        if name == "one_cycle" and warmup:
+            options = {"pct_start": min(1.0, (warmup + 1) / steps), **options}
+            return OWN_SCHEDULES[name](steps, **options)
+        inner = OWN_SCHEDULES[name](max(1, steps - warmup), **options)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        message = f"training.args.lr_scheduler_kwargs {options} doesn't fit {name}: {error}"
+        raise Failure("InvalidArgument", message) from error
+
+    def factor(step: int) -> float:
+        return step / warmup * inner(0) if step < warmup else inner(step - warmup)
+
+    return factor
+
+
+def _cosine(start: float, end: float, place: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * place)) / 2

@@ -1,0 +1,229 @@
+"""One attempt on one rank: builds the Trainer, trains, judges, exports, tells the result."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+from modelyard.contract import codes
+from modelyard.contract.layout import REPORT, attempt_dir
+from modelyard.contract.report import Checkpoint, TrainResult
+from modelyard_agent.client import Client
+from transformers import set_seed
+
+from modelyard_trainer.context import Context
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.files import read_json
+from modelyard_trainer.train.agreement import Agreement
+from modelyard_trainer.train.arguments import count_steps, make_arguments, resolve_eval_steps
+from modelyard_trainer.train.dataset import Collator, open_split
+from modelyard_trainer.train.devices import Devices
+from modelyard_trainer.train.divergence import DivergenceGuard
+from modelyard_trainer.train.evaluation import Baseline, FirstThings, Splits, load_best
+from modelyard_trainer.train.export import export_model
+from modelyard_trainer.train.gate import judge
+from modelyard_trainer.train.improvement import Improvement
+from modelyard_trainer.train.metrics import measure_classes, reduce_logits
+from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
+from modelyard_trainer.train.precision import choose_precision
+from modelyard_trainer.train.progress import ProgressReporter
+from modelyard_trainer.train.ranks import Ranks
+from modelyard_trainer.train.results import write_result
+from modelyard_trainer.train.resume import Beginning, find_beginning
+from modelyard_trainer.train.saving import Saver
+from modelyard_trainer.train.schedules import OWN_SCHEDULES, make_schedule
+from modelyard_trainer.train.tasks import Task, check_metric, find_task
+from modelyard_trainer.train.trainer import RunTrainer
+from modelyard_trainer.train.universal import expect_universal
+from modelyard_trainer.train.zero import fill_config, stage_of
+
+_log = logging.getLogger("modelyard.train")
+_VERIFY_SHARE = 0.7  # of the grace period, for hashing after a stop
+_VERIFY_SECONDS = 600.0  # at a run's own end
+
+
+@dataclass
+class Session:
+    """What the parts of an attempt share."""
+
+    ctx: Context
+    ranks: Ranks
+    task: Task
+    report: dict[str, Any]
+    splits: Splits
+    trainer: RunTrainer
+    agreement: Agreement
+    saver: Saver
+    baseline: Baseline
+    beginning: Beginning | None
+    client: Client | None
+
+    def result(self, outcome: str, **more: Any) -> TrainResult:
+        """A result with what is known anyway."""
+        state = self.trainer.state
+        return TrainResult(
+            outcome=outcome,
+            attempt=self.ctx.attempt,
+            node=self.ctx.node,
+            step=state.global_step,
+            max_steps=state.max_steps,
+            resumed_from=self.beginning.step if self.beginning else None,
+            baseline=self.baseline.validation,
+            baseline_test=self.baseline.test,
+            **more,
+        )
+
+
+def train(ctx: Context, devices: Devices) -> None:
+    """Trains to the end, or to an agreed stop. Raises Failure."""
+    session = build(ctx, devices)
+    beginning, trainer = session.beginning, session.trainer
+    trainer.train(resume_from_checkpoint=str(beginning.source) if beginning else None)
+    result = _stop(session) if session.agreement.stopped else _finish(session)
+    write_result(ctx, result)
+    if session.client is not None:
+        session.client.close()
+    session.ranks.wait()  # nobody leaves while another still needs it
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def build(ctx: Context, devices: Devices) -> Session:
+    """Everything up to the first step. Raises Failure."""
+    run = ctx.run
+    task = find_task(run.task)
+    if run.model is None or not ctx.dataset or not ctx.model:
+        raise Failure("InvalidRunConfig", "the run config names no model, or the pod no prepared data")
+    dataset, hub = ctx.storage / ctx.dataset, ctx.storage / ctx.model
+    report = read_json(dataset / REPORT)
+    if report is None:
+        raise Failure(
+            "DatasetMissing", f"{dataset / REPORT} is gone; check the job's storage", temporary=True
+        )
+    splits = Splits(*(open_split(dataset, name) for name in ("train", "validation", "test")))
+    gate = run.gate
+    if gate is not None:
+        check_metric(task, gate.metric)
+        if not len(splits.validation):
+            raise Failure("InvalidArgument", "a gate needs data.split.validation above 0")
+    max_steps = count_steps(run.training, len(splits.train), ctx.world_size)
+    training = run.training.model_copy(
+        update={"eval_steps": resolve_eval_steps(run.training, gate, max_steps)}
+    )
+    if not len(splits.validation):
+        training = training.model_copy(update={"eval_steps": None})
+    precision = choose_precision(run.model.dtype, run.deepspeed, training.args, devices)
+    config = fill_config(run.deepspeed, training, precision, ctx.world_size)
+    output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
+    args = make_arguments(training, gate, config, precision, devices, output, max_steps)
+    ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
+    beginning = find_beginning(ctx, ranks, stage_of(config))
+    set_seed(training.seed)
+    tokenizer = load_tokenizer(hub)
+    model_config = load_config(run.model, hub, task, tokenizer, report.get("labels", []))
+    model = load_model(run.model, hub, task, model_config, precision)
+    client = Client(ctx.agent_port) if ctx.local_rank == 0 else None
+    saver = Saver(ctx, ranks, client, gate.metric if gate else "eval_loss")
+    reporter = None
+    if client is not None:
+        rows = training.per_device_train_batch_size * training.gradient_accumulation_steps * ctx.world_size
+        reporter = ProgressReporter(client, task, rows, splits.train.mean_length)
+    agreement = Agreement(
+        ranks,
+        ctx.runtime / codes.STOP_FILE,
+        saver.due,
+        run.checkpoint.on_signal,
+        bool(len(splits.validation)),
+    )
+    improvement = Improvement(gate, task, run.checkpoint.keep_best > 0) if gate else None
+    baseline = Baseline.recall(ctx.run_dir, ranks)
+    wants_baseline = bool(training.args.get("eval_on_start"))
+    first = FirstThings(baseline if wants_baseline else None, splits, agreement, saver)
+    callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
+    own = training.lr_scheduler_type if training.lr_scheduler_type in OWN_SCHEDULES else None
+    options = dict(args.lr_scheduler_kwargs or {})
+    trainer = RunTrainer(
+        model=model,
+        args=args,
+        train_dataset=splits.train,
+        eval_dataset=splits.validation if len(splits.validation) else None,
+        data_collator=Collator(tokenizer.pad_token_id, task.labelled, 8 if devices.gpu else 1),
+        processing_class=tokenizer,
+        compute_metrics=measure_classes if task.labelled else None,
+        preprocess_logits_for_metrics=reduce_logits if task.labelled else None,
+        callbacks=[c for c in callbacks if c is not None],
+        task=task,
+        saver=saver,
+        reporter=reporter,
+        make_schedule=(lambda steps, warmup: make_schedule(own, steps, warmup, options)) if own else None,
+        is_over=lambda: improvement is not None and improvement.stopped,
+    )
+    first.trainer = trainer
+    if beginning is not None and beginning.universal is not None:
+        expect_universal(trainer, True)
+    return Session(ctx, ranks, task, report, splits, trainer, agreement, saver, baseline, beginning, client)
+
+
+def _stop(session: Session) -> TrainResult:
+    """The end of an attempt that was asked to stop: nothing is lost once the last step is verified."""
+    step = session.trainer.state.global_step
+    saved: Checkpoint | None = None
+    if session.ranks.leads:
+        if session.saver.last_step == step:
+            saved = session.saver.wait(step, max(5.0, session.ctx.grace_seconds * _VERIFY_SHARE))
+        else:
+            newest = session.saver.verified()
+            saved = session.saver.describe(newest[0]) if newest else None
+    saved = session.ranks.share(saved)
+    kept = saved.step if saved else 0
+    if session.ctx.run.checkpoint.on_signal and kept < step:
+        raise Failure(
+            "CheckpointUnverified",
+            f"stopped at step {step}, but its checkpoint could not be verified; the next attempt goes on "
+            "from "
+            f"step {kept}; check the storage, or raise terminationGracePeriodSeconds",
+            temporary=True,
+        )
+    return session.result(codes.PREEMPTED, last_checkpoint=saved, lost_steps=step - kept)
+
+
+def _finish(session: Session) -> TrainResult:
+    """Judges and exports. A stop between two of its parts ends it; the next attempt does them again."""
+    trainer, gate = session.trainer, session.ctx.run.gate
+    if session.beginning is not None and session.beginning.universal is not None:
+        expect_universal(trainer, False)
+        session.ranks.wait()
+        if session.ranks.leads:
+            shutil.rmtree(session.beginning.universal, ignore_errors=True)
+    metrics: dict[str, float] = {}
+    if len(session.splits.validation):
+        if trainer.measured is None or trainer.measured[0] != trainer.state.global_step:
+            trainer.evaluate()
+        assert trainer.measured is not None  # noqa: S101 - evaluate() sets it
+        metrics = trainer.measured[1]
+    if session.agreement.asked_to_stop():
+        return _stop(session)
+    if gate is not None and session.ctx.run.checkpoint.keep_best > 0:
+        world = session.ctx.world_size
+        final = metrics.get(gate.metric, float("nan"))
+        if load_best(trainer, session.ranks, session.saver, gate, world, final) is not None:
+            metrics = trainer.measure(session.splits.validation)
+    test = trainer.measure(session.splits.test) if len(session.splits.test) else {}
+    if session.agreement.asked_to_stop():
+        return _stop(session)
+    judged = judge(gate, metrics) if gate is not None else None
+    outcome = codes.GATE_FAILED if judged is not None and not judged.passed else codes.SUCCEEDED
+    trainer.enter("exporting")
+    result = session.result(outcome, metrics=metrics, test_metrics=test, gate=judged)
+    model = export_model(session.ctx, session.ranks, trainer, result, session.report)
+    last = best = None
+    if session.ranks.leads:
+        if session.saver.last_step is not None:
+            session.saver.wait(session.saver.last_step, _VERIFY_SECONDS)
+        newest, ranked = session.saver.verified(), session.saver.ranked()
+        last = session.saver.describe(newest[0]) if newest else None
+        best = session.saver.describe(ranked[0]) if ranked else None
+    return result.model_copy(update={"model": model, "last_checkpoint": last, "best_checkpoint": best})
