@@ -29,12 +29,15 @@ def find_cluster(name: str) -> Kubectl:
     said = read([*CLUSTER, "env", "--name", name], "asking for the cluster's settings")
     lines = (line.removeprefix("export ") for line in said.splitlines())
     settings = {name: os.path.expandvars(value) for name, _, value in (line.partition("=") for line in lines)}
-    programs = [shutil.which(program, path=settings.get("PATH")) for program in ("kubectl", "helm")]
-    if not all(programs) or not Path(settings.get("KUBECONFIG", "")).is_file():
+    if not Path(settings.get("KUBECONFIG", "")).is_file():
+        raise DemoError("there is no running cluster; run `make cluster-up`, then the demo again")
+    programs = {program: shutil.which(program, path=settings.get("PATH")) for program in ("kubectl", "helm")}
+    missing = [program for program, found in programs.items() if not found]
+    if missing:
         raise DemoError(
-            "there is no running cluster with kubectl and helm; run `make cluster-up`, then the demo again"
+            f"{' and '.join(missing)} can't be found; install it, put it on PATH, and run the demo again"
         )
-    return Kubectl(str(programs[0]), str(programs[1]), settings["KUBECONFIG"], NAMESPACE)
+    return Kubectl(str(programs["kubectl"]), str(programs["helm"]), settings["KUBECONFIG"], NAMESPACE)
 
 
 def load_images(name: str) -> dict[str, str]:
