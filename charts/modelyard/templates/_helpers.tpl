@@ -64,7 +64,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- include "modelyard.imageReference" (dict "image" .Values.trainerImage "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* Settings as the operator reads them: every profile with the images it does not name itself. */}}
+{{/*
+Settings as the operator reads them: every profile with the images it does not name itself. Preparation asks for less
+than it may use: a pod that waits for data needs no whole cores set aside. Its resources are taken whole or not at all,
+as a mixture could ask for more than its limit.
+*/}}
 {{- define "modelyard.settings" -}}
 {{- $defaults := dict
   "trainerImage" (include "modelyard.trainerImage" .)
@@ -72,7 +76,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "imagePullPolicy" .Values.trainerImage.pullPolicy -}}
 {{- $profiles := dict -}}
 {{- range $name, $profile := .Values.profiles -}}
-{{- $_ := set $profiles $name (merge (dict) (default (dict) $profile) $defaults) -}}
+{{- $all := merge (dict) (default (dict) $profile) $defaults -}}
+{{- if not (hasKey $all "prepareResources") -}}
+{{- $_ := set $all "prepareResources" (dict
+  "limits" (dict "cpu" "2" "memory" "4Gi")
+  "requests" (dict "cpu" "500m" "memory" "1Gi")) -}}
+{{- end -}}
+{{- $_ := set $profiles $name $all -}}
 {{- end -}}
 {{- toYaml (dict "profiles" $profiles) -}}
 {{- end -}}

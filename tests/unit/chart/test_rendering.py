@@ -131,6 +131,14 @@ def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:
     assert profiles["gpu"].max_process_restarts == 0
 
 
+def test_preparation_asks_for_less_than_it_may_use_unless_the_profile_says_otherwise() -> None:
+    profiles = _settings(render(MATRIX["several profiles"])).profiles
+    assert profiles["default"].prepare_resources.limits["cpu"] == "2"
+    assert profiles["default"].prepare_resources.requests["cpu"] == "500m"
+    assert profiles["gpu"].prepare_resources.requests == {"cpu": "500m"}
+    assert profiles["gpu"].prepare_resources.limits == {"cpu": 4, "memory": "16Gi"}
+
+
 def test_images_are_named_by_registry_tag_and_digest() -> None:
     manifests = render(MATRIX["images by digest"])
     (container,) = only(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
