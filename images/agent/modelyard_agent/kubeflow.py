@@ -1,8 +1,8 @@
 """The progress protocol that unmodified Hugging Face images speak: transformers' KubeflowCallback.
 
-It reads three environment variables and POSTs {"trainerStatus": {"progressPercentage",
-"estimatedRemainingSeconds", "metrics": [{"name", "value"}], "lastUpdatedTime"}} with a bearer token, at most every 5 s, numbers as text
-(transformers/integrations/integration_utils.py). Its estimate is wrong after a resume; ours is used instead.
+It reads three environment variables and POSTs {"trainerStatus": {"progressPercentage", "lastUpdatedTime",
+"estimatedRemainingSeconds", "metrics": [{"name", "value"}]}} with a bearer token, at most every 5 s, numbers
+as text (transformers/integrations/integration_utils.py). Its estimate is wrong after a resume; ours is used.
 """
 
 import contextlib
@@ -53,5 +53,7 @@ def translate(body: Dict[str, Any]) -> Dict[str, Any]:
         report["epoch"] = epochs[0]
     if "train_samples_per_second" in values:
         report["samplesPerSecond"] = values["train_samples_per_second"]
+    if status.get("progressPercentage") == 100:  # sent once, at the end, without the step
+        report["complete"] = True
     report["metrics"] = values
     return report

@@ -19,7 +19,7 @@ def make_prepare_command() -> List[str]:
 
 
 def make_train_command(settings: Settings, user_command: Sequence[str]) -> List[str]:
-    """torchrun for this node; c10d rendezvous, hosted by node 0 whatever its names and addresses look like."""
+    """torchrun for this node; c10d rendezvous, hosted by node 0 whatever its addresses look like."""
     arguments = {
         "nnodes": settings.num_nodes,
         "nproc-per-node": _processes(settings),
@@ -54,8 +54,8 @@ def make_environment(
     if settings.stage != "train":
         return environment
     environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(int(settings.stop_seconds))
-    # By default torchrun's own store also serves the workers, and one that starts again in place reads what the
-    # dead ones left in it (gloo: "Connection refused"). A store for each start has nothing stale.
+    # By default torchrun's own store also serves the workers, and those that start again in place read what
+    # the dead ones left in it (gloo: "Connection refused"). A store for each start has nothing stale.
     environment.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     if own_command:
         environment.update(kubeflow.make_environment(settings.runtime, port))
@@ -75,12 +75,12 @@ def count_processes(settings: Settings) -> int:
 
 
 def _processes(settings: Settings) -> str:
-    # Without an accelerator torchrun's auto is one process for each of the machine's cores, not the container's.
+    # Without an accelerator torchrun's auto is one process for each core of the machine.
     return "1" if settings.num_proc == "auto" and not resources.has_accelerator() else settings.num_proc
 
 
 def _gloo_interface(settings: Settings) -> str:
-    """gloo binds what the host's name resolves to; where that is loopback or nothing, other pods can't reach it."""
+    """gloo binds what the host's name resolves to; if that is loopback, other pods can't reach it."""
     if settings.num_nodes == 1:
         return ""
     try:

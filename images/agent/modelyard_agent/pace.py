@@ -1,4 +1,4 @@
-"""Seconds per step over a recent window: right after a resume, where time since the start over steps is not."""
+"""Seconds per step over a recent window: right after a resume too, unlike time since the start over steps."""
 
 from collections import deque
 from typing import Deque, Optional, Tuple
@@ -8,7 +8,7 @@ WINDOW_SECONDS = 60.0
 
 
 class Pace:
-    """Observations (seconds, step) of one process. The window holds at least WINDOW_SECONDS or WINDOW_STEPS reports.
+    """Observations (seconds, step) of one process. The window is WINDOW_STEPS reports or WINDOW_SECONDS.
 
     Wall-clock time between steps counts, evaluation and saving included: they are part of what is left, too.
     """
@@ -17,7 +17,7 @@ class Pace:
         self._seen: Deque[Tuple[float, int]] = deque()
 
     def add(self, seconds: float, step: int) -> None:
-        """A report of a step. One that lies before the last starts the window anew: the processes were restarted."""
+        """A report of a step. One before the last starts the window anew: the processes were restarted."""
         if self._seen and step < self._seen[-1][1]:
             self.reset()
         if self._seen and step == self._seen[-1][1]:

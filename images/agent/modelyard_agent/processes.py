@@ -84,7 +84,7 @@ class Child:
         return self._process.poll()
 
     def watch(self) -> List[Process]:
-        """The living processes below the agent, as its processes; reaps orphans that ended, as PID 1 has to."""
+        """The living processes below the agent, its child's included; reaps orphans that ended."""
         below = list_descendants(os.getpid())
         for process in below:
             if process.state == "Z" and process.parent == os.getpid() and process.pid != self.pid:
@@ -99,7 +99,7 @@ class Child:
                 self._process.send_signal(signal.SIGTERM)
 
     def kill(self, wait_seconds: float = 5.0) -> None:
-        """End everything below the agent. torchrun's workers lead sessions of their own: each is killed by itself."""
+        """End everything below the agent. torchrun's workers lead sessions of their own."""
         deadline = time.monotonic() + wait_seconds
         while time.monotonic() < deadline:
             left = self.watch()

@@ -16,7 +16,7 @@ _REAL = ("epoch", "stepSeconds", "samplesPerSecond", "tokensPerSecond")
 
 
 class Progress:
-    """Thread-safe. Reports are partial ProgressReports: a field that is absent keeps its value, metrics are merged.
+    """Thread-safe. Reports are partial ProgressReports: absent fields keep their values, metrics merge.
 
     A report may say `pid`, the reporting process: a new one starts the pace anew.
     """
@@ -32,14 +32,16 @@ class Progress:
         self._metrics: Dict[str, float] = {}
         self._checkpoints: Dict[str, Any] = {}
         self._restarts = 0
+        self._complete = False
         self._updated = 0.0
 
     def merge(self, report: Dict[str, Any]) -> None:
-        """Take a report in. Values of the wrong type are left out: a bad report must not cost the good ones."""
+        """Take a report in. Values of the wrong type are left out: one bad field must not cost the others."""
         with self._lock:
             if report.get("state") in STATES:
                 self._state = report["state"]
             self._fields.update(_known_fields(report))
+            self._complete = self._complete or report.get("complete") is True
             metrics = report.get("metrics")
             if isinstance(metrics, dict):
                 self._metrics.update({str(name): value for name, value in _numbers(metrics).items()})
@@ -67,10 +69,12 @@ class Progress:
         with self._lock:
             return self._updated > 0
 
-    def finish(self) -> None:
-        """The training process has ended."""
+    def finish(self, well: bool) -> None:
+        """The training process has ended; if well, and it said it was complete, then at the last step."""
         with self._lock:
             self._state = STATES[-1]
+            if well and self._complete:
+                self._fields["step"] = self._fields.get("maxSteps", self._fields["step"])
 
     def snapshot(self) -> Dict[str, Any]:
         """A ProgressReport as JSON. Numbers that JSON doesn't have (NaN) are left out."""

@@ -32,7 +32,7 @@ def read_oom_kills(root: Path = CGROUP) -> int:
 
 
 def count_threads(processes: int, root: Path = CGROUP) -> int:
-    """OpenMP threads for each of a node's processes: more threads than CPUs make a step several times slower."""
+    """OpenMP threads for each of a node's processes: more than CPUs make a step several times slower."""
     limit = read_cpu_limit(root)
     available = len(os.sched_getaffinity(0))
     cpus = available if limit is None else min(math.floor(limit), available)

@@ -31,7 +31,7 @@ _EXPENDABLE = (
 def decide_train(
     settings: Settings, ending: Ending, own_command: bool, progress: Dict[str, Any], redact: Redactor
 ) -> Decision:
-    """(TrainResult as JSON, exit code). torchrun exits 1 whenever it was signalled, so its code decides last."""
+    """(TrainResult as JSON, exit code). torchrun exits 1 whenever signalled: its code decides last."""
     result = _describe_run(settings, progress)
     given = read_object(settings.runtime / codes.RESULT_FILE)
     if ending.fatal is not None:
@@ -99,7 +99,7 @@ def write_termination_message(path: Path, result: Dict[str, Any]) -> None:
 
 
 def shrink(result: Dict[str, Any], limit: int) -> bytes:
-    """JSON of at most `limit` bytes: the excerpt loses its beginning, then the message its end, then details go."""
+    """JSON of at most `limit` bytes: the excerpt is cut first, then the message, then details."""
     result = clean_numbers(result)
     for cut in (_cut_excerpt, _cut_message):
         data = encode(result)
@@ -143,8 +143,9 @@ def _describe_run(settings: Settings, progress: Dict[str, Any]) -> Dict[str, Any
             result[key] = progress[key]
     metrics = progress.get("metrics", {})
     result["metrics"] = {name: value for name, value in metrics.items() if name.startswith("eval_")}
-    saved = max(progress.get("resumedFrom") or 0, _own_checkpoint_step(settings, progress))
-    result["lostSteps"] = max(0, result["step"] - saved)
+    if settings.node == 0:  # the others don't know of the checkpoints
+        saved = max(progress.get("resumedFrom") or 0, _own_checkpoint_step(settings, progress))
+        result["lostSteps"] = max(0, result["step"] - saved)
     return result
 
 

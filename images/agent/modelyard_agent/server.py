@@ -1,4 +1,4 @@
-"""The agent's HTTP endpoints. Reading is for everybody in the cluster, writing for this pod's own processes."""
+"""The agent's HTTP endpoints. Everybody in the cluster may read; only this pod's processes write."""
 
 import contextlib
 import hmac

@@ -94,7 +94,7 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
         settings.margin_seconds if ending.stopped else VERIFY_SECONDS
     ):
         say("a checkpoint could not be verified in time: it does not count")
-    progress.finish()
+    progress.finish(well=ending.code == 0 and not ending.stopped)
     return _publish(settings, *results.decide_train(settings, ending, own, progress.snapshot(), redact))
 
 

@@ -42,7 +42,8 @@ def save(step, attempt=0, **info):
     path = "%s/a%d/checkpoint-%d" % (os.environ["MODELYARD_RUN_DIR"], attempt, step)
     (storage / path).mkdir(parents=True)
     (storage / path / "model.bin").write_bytes(b"weights of step %d" % step)
-    assert client.request_verification(step=step, path=path, attempt=attempt, worldSize=2, saveSeconds=0.5, **info)
+    known = dict(step=step, path=path, attempt=attempt, worldSize=2, saveSeconds=0.5, **info)
+    assert client.request_verification(**known)
     return client.wait_for_verification(step, 60)
 
 put("port.json", port)
@@ -88,9 +89,9 @@ class AgentPod:
     def run_path(self) -> Path:
         return self.storage / RUN_DIR
 
-    def start(self, trainer: str, user_command: tuple[str, ...] = (), prelude: str = PRELUDE) -> "AgentPod":
+    def start(self, trainer: str, user_command: tuple[str, ...] = ()) -> "AgentPod":
         script = self._folder / "trainer.py"
-        script.write_text(prelude + trainer, encoding="utf-8")
+        script.write_text(PRELUDE + trainer, encoding="utf-8")
         spec = self._folder / "pod.json"
         command = [sys.executable, str(script)]
         content = {"settings": self.settings, "command": command, "user_command": list(user_command)}

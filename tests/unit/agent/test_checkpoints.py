@@ -1,0 +1,168 @@
+"""A checkpoint exists once its manifest does, and the last one that exists is never deleted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from modelyard_agent import checkpoints
+from modelyard_agent.checkpoints import CheckpointError, Policy
+
+from tests.unit.agent.conftest import MakePod
+from tests.unit.agent.pods import wait_until
+
+
+def make(run: Path, attempt: int, step: int, value: float | None = None, torn: bool = False) -> Path:
+    folder = run / f"a{attempt}/checkpoint-{step}"
+    (folder / "global_step").mkdir(parents=True)
+    (folder / "model.bin").write_bytes(b"weights" * step)
+    (folder / "global_step/optimizer.bin").write_bytes(b"moments" * step)
+    if not torn:
+        info = {"step": step, "attempt": attempt, "metric": "eval_loss", "value": value}
+        checkpoints.write_manifest(folder, {key: given for key, given in info.items() if given is not None})
+    return folder
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.relative_to(run).as_posix() for path in run.glob("a*/checkpoint-*"))
+
+
+def test_a_manifest_names_every_file_with_size_and_hash(tmp_path: Path) -> None:
+    manifest = checkpoints.verify(make(tmp_path, 0, 5), hashes=True)
+    assert [(file["path"], file["size"]) for file in manifest["files"]] == [
+        ("global_step/optimizer.bin", 35),
+        ("model.bin", 35),
+    ]
+
+
+def test_a_missing_or_short_file_tears_a_checkpoint(tmp_path: Path) -> None:
+    short, missing = make(tmp_path, 0, 5), make(tmp_path, 0, 6)
+    (short / "model.bin").write_bytes(b"weights")
+    (missing / "model.bin").unlink()
+    for folder in (short, missing):
+        with pytest.raises(CheckpointError, match=r"model\.bin"):
+            checkpoints.verify(folder)
+    assert checkpoints.list_verified(tmp_path) == []
+
+
+def test_a_changed_byte_is_found_by_its_hash_only(tmp_path: Path) -> None:
+    folder = make(tmp_path, 0, 5)
+    (folder / "model.bin").write_bytes(b"WEIGHTS" * 5)
+    checkpoints.verify(folder)
+    with pytest.raises(CheckpointError, match="hash"):
+        checkpoints.verify(folder, hashes=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"step": 5, "files": []}', '{"step": 5, "files": [{}]}', '{"st']
+)
+def test_a_broken_manifest_is_none(tmp_path: Path, text: str) -> None:
+    folder = make(tmp_path, 0, 5)
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(CheckpointError, match="no valid manifest"):
+        checkpoints.verify(folder)
+
+
+def test_resuming_passes_over_torn_checkpoints_and_goes_by_attempt_then_step(tmp_path: Path) -> None:
+    make(tmp_path, 0, 500)
+    make(tmp_path, 1, 20)
+    make(tmp_path, 1, 30, torn=True)
+    flipped = make(tmp_path, 1, 25)
+    (flipped / "model.bin").write_bytes(b"WEIGHTS" * 25)
+    found = checkpoints.newest_verified(tmp_path)
+    assert found is not None and (found.attempt, found.step) == (1, 20)
+    assert checkpoints.newest_verified(tmp_path / "a7") is None
+
+
+def test_rotation_keeps_the_newest_and_the_best_of_all_attempts(tmp_path: Path) -> None:
+    for attempt, step, value in [(0, 10, 0.1), (0, 20, 0.9), (1, 30, 0.8), (1, 40, 0.7), (1, 50, 0.75)]:
+        make(tmp_path, attempt, step, value)
+    checkpoints.rotate(tmp_path, Policy(keep_last=2, keep_best=1, metric="eval_loss"))
+    assert names(tmp_path) == ["a0/checkpoint-10", "a1/checkpoint-40", "a1/checkpoint-50"]
+
+
+def test_best_is_largest_where_the_gate_is_a_minimum(tmp_path: Path) -> None:
+    for step, value in [(10, 0.1), (20, 0.9), (30, 0.5)]:
+        make(tmp_path, 0, step, value)
+    policy = checkpoints.read_policy(
+        {
+            "checkpoint": {"keepLast": 1, "keepBest": 1},
+            "gate": {"metric": "eval_loss", "min": 0.9, "max": None},
+        }
+    )
+    checkpoints.rotate(tmp_path, policy)
+    assert names(tmp_path) == ["a0/checkpoint-20", "a0/checkpoint-30"]
+
+
+def test_rotation_deletes_torn_ones_only_behind_a_verified_one(tmp_path: Path) -> None:
+    make(tmp_path, 0, 10, torn=True)
+    make(tmp_path, 0, 20)
+    make(tmp_path, 0, 30, torn=True)
+    busy = make(tmp_path, 0, 15, torn=True)
+    checkpoints.rotate(tmp_path, Policy(), busy=[busy])
+    assert names(tmp_path) == ["a0/checkpoint-15", "a0/checkpoint-20", "a0/checkpoint-30"]
+
+
+def test_without_a_verified_one_nothing_is_deleted(tmp_path: Path) -> None:
+    make(tmp_path, 0, 10, torn=True)
+    make(tmp_path, 0, 20, torn=True)
+    assert checkpoints.rotate(tmp_path, Policy()) == []
+    assert len(names(tmp_path)) == 2
+
+
+def test_rotation_never_follows_a_link_out_of_the_run(tmp_path: Path) -> None:
+    outside = make(tmp_path / "other", 0, 10)
+    make(tmp_path / "run", 0, 20)
+    (tmp_path / "run/a0/checkpoint-5").symlink_to(outside)
+    checkpoints.rotate(tmp_path / "run", Policy())
+    assert (outside / "model.bin").exists()
+
+
+def test_the_agent_verifies_and_rotates_for_the_trainer(make_pod: MakePod) -> None:
+    pod = make_pod(
+        run_config={"checkpoint": {"keepLast": 1, "keepBest": 1}, "gate": {"metric": "eval_loss", "max": 1}}
+    )
+    pod.start(
+        """
+for step, value in ((10, 0.2), (20, 0.9), (30, float("nan"))):
+    answer = save(step, metric="eval_loss", value=value)
+    assert answer["state"] == "verified", answer
+wait_for((runtime / "go").exists)
+put("result.json", {"outcome": "succeeded", "step": 30})
+"""
+    )
+    manifest = pod.run_path / "a0/checkpoint-30/manifest.json"
+    wait_until(manifest.exists, "the last checkpoint")
+    gone = pod.run_path / "a0/checkpoint-20"
+    wait_until(lambda: not gone.exists(), "the rotation")
+    progress = pod.progress()
+    assert progress.last_checkpoint is not None and progress.last_checkpoint.step == 30
+    assert progress.best_checkpoint is not None and progress.best_checkpoint.step == 10
+    status, body = pod.get("/v1/checkpoint/30")
+    assert (status, json.loads(body)["state"]) == (200, "verified")
+    assert pod.get("/v1/checkpoint/99")[0] == 404
+    (pod.runtime / "go").touch()
+    assert pod.wait() == 0
+    assert pod.result().last_checkpoint == progress.last_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"step": -1, "path": "x"}, "step"),
+        ({"step": 1, "path": "runs/team/other-12345678/a0/checkpoint-1"}, "path must be"),
+        ({"step": 1, "path": "runs/team/job-12345678/a0/../../checkpoint-1"}, "path must be"),
+        ({"step": 1, "path": "runs/team/job-12345678/a0/checkpoint-1", "attempt": 4}, "attempt 0"),
+    ],
+)
+def test_only_this_attempts_own_checkpoints_are_taken(make_pod: MakePod, body: object, message: str) -> None:
+    pod = make_pod().start("time.sleep(600)")
+    status, answer = pod.post("/v1/checkpoint", body)
+    assert status == 400 and message in json.loads(answer)["message"]
+
+
+def test_a_checkpoint_without_files_fails_with_a_reason(make_pod: MakePod) -> None:
+    pod = make_pod().start("time.sleep(600)")
+    path = "runs/team/job-12345678/a0/checkpoint-1"
+    assert pod.post("/v1/checkpoint", {"step": 1, "path": path})[0] == 202
+    answer = json.loads(pod.get("/v1/checkpoint/1?wait=60")[1])
+    assert answer["state"] == "failed" and "checkpoint-1" in answer["message"]
