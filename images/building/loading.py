@@ -43,7 +43,7 @@ class Node:
         return image in words and "complete" in words and words[-1] == "true"
 
     def load(self, builder: Builder, image: str) -> None:
-        """Import the image without the layers that containerd has, then forget builds that the builder forgot."""
+        """Import the image less the layers that containerd has; forget builds that the builder forgot."""
         held = node.held_content(self.cluster)
         try:
             self._import(builder, image, held)
