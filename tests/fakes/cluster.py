@@ -1,7 +1,10 @@
-"""An API server in memory: objects with versions and uids, field ownership, garbage collection, watches, and faults.
+"""An API server in memory.
 
-It knows of server-side apply what the engine relies on: a manager's earlier fields go when it leaves them out, a field
-of another manager conflicts unless forced, generation moves with the spec, a no-op keeps the version.
+Objects with versions and uids, field ownership, garbage collection, watches, and faults.
+
+It knows of server-side apply what the engine relies on: a manager's earlier fields go when it leaves them
+out, a field of another manager conflicts unless forced, generation moves with the spec, a no-op keeps the
+version.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from modelyard.engine.errors import AlreadyExists, ClusterError, Conflict, NotFound, Refused
 from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds, key_of
@@ -18,6 +21,7 @@ from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.ports import CHILD_MANAGER, STATUS_MANAGER
 
 Path = tuple[str, ...]
+_Answer = TypeVar("_Answer")
 IMMUTABLE = {"Job": (("spec", "template"), ("spec", "completions"))}
 
 
@@ -38,8 +42,9 @@ class Call:
 class FakeCluster:
     """Implements `engine.ports.Cluster`.
 
-    `before` and `after` are called with the number of each write (from 1) and the call; what they raise happens to the
-    caller, before or after the write has taken effect. `refuse` returns an error for objects that are not admitted.
+    `before` and `after` are called with the number of each write (from 1) and the call; what they raise
+    happens to the caller, before or after the write has taken effect. `refuse` returns an error for objects
+    that are not admitted.
     """
 
     kinds: Kinds
@@ -100,7 +105,9 @@ class FakeCluster:
         """The object goes, with what it owns."""
         obj = self.objects.pop(key)
         self._owned.pop(key, None)
-        self._emit("DELETED", obj | {"metadata": obj["metadata"] | {"resourceVersion": str(next(self._versions))}})
+        self._emit(
+            "DELETED", obj | {"metadata": obj["metadata"] | {"resourceVersion": str(next(self._versions))}}
+        )
         uid = obj["metadata"]["uid"]
         for other in list(self.objects):
             if other in self.objects and any(
@@ -114,7 +121,9 @@ class FakeCluster:
 
     # engine.ports.Cluster
 
-    async def apply(self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True) -> Manifest:
+    async def apply(
+        self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True
+    ) -> Manifest:
         """Server-side apply."""
         return self._write("apply", key_of(manifest), manager, lambda: self._apply(manifest, manager, force))
 
@@ -139,12 +148,13 @@ class FakeCluster:
             if obj["metadata"]["uid"] != uid:
                 raise Conflict("uid")
             if key.kind in self.finalizers:
-                return self.change(key, lambda o: o["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
+                return self.change(
+                    key, lambda o: o["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z")
+                )
             self.erase(key)
             return None
 
-        answer: Manifest | None = self._write("delete", key, "", write)
-        return answer
+        return self._write("delete", key, "", write)
 
     async def create_event(self, manifest: Manifest) -> None:
         """Creates an Event."""
@@ -160,7 +170,7 @@ class FakeCluster:
         except AlreadyExists:
             return
 
-    def _write(self, operation: str, key: Key, manager: str, write: Callable[[], Any]) -> Any:
+    def _write(self, operation: str, key: Key, manager: str, write: Callable[[], _Answer]) -> _Answer:
         call = Call(operation, key, manager)
         self.calls.append(call)
         number = len(self.calls)
@@ -179,7 +189,11 @@ class FakeCluster:
         if uid is not None and (old is None or old["metadata"]["uid"] != uid):
             raise Conflict("uid")
         mine = set(_leaves(manifest)) - {("kind",), ("apiVersion",)}
-        mine = {p for p in mine if p[:2] not in (("metadata", "name"), ("metadata", "namespace"), ("metadata", "uid"))}
+        mine = {
+            p
+            for p in mine
+            if p[:2] not in (("metadata", "name"), ("metadata", "namespace"), ("metadata", "uid"))
+        }
         owned = self._owned.setdefault(key, {})
         if old is None:
             owned.clear()
@@ -200,7 +214,12 @@ class FakeCluster:
 
     @staticmethod
     def _check_conflicts(
-        old: Manifest, manifest: Manifest, mine: set[Path], owned: dict[str, set[Path]], manager: str, force: bool
+        old: Manifest,
+        manifest: Manifest,
+        mine: set[Path],
+        owned: dict[str, set[Path]],
+        manager: str,
+        force: bool,
     ) -> None:
         # What nobody applied (a user's plain create) belongs to somebody else, too.
         applied = {p for paths in owned.values() for p in paths}

@@ -14,6 +14,7 @@ from modelyard.engine.plan import Key, Manifest, Planner, Probe
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
 from modelyard.telemetry.metrics import Metrics
+
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 

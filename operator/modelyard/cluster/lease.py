@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -44,13 +44,20 @@ class Election:
     """One process's part in the election. `clock` is monotonic seconds."""
 
     def __init__(
-        self, api: LeaseApi, namespace: str, name: str, identity: str, clock: Callable[[], float]
+        self,
+        api: LeaseApi,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name
         self._identity = identity
         self._clock = clock
+        self._sleep = sleep
         self._lease: Manifest | None = None
         self._changed_at = 0.0
         self._renewed_at = float("-inf")
@@ -61,14 +68,14 @@ class Election:
 
     async def acquire(self) -> None:
         """Waits until the Lease is ours."""
-        while not await self._try():  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(STANDBY_PERIOD)
+        while not await self._try():
+            await self._sleep(STANDBY_PERIOD)
         log.info("leading", extra={"lease": f"{self._namespace}/{self._name}", "identity": self._identity})
 
     async def keep(self) -> None:
         """Renews the Lease; returns only when it is lost."""
         while True:
-            await asyncio.sleep(RETRY_PERIOD)
+            await self._sleep(RETRY_PERIOD)
             await self._try()
             if not self.held():
                 log.error("the Lease is lost", extra={"lease": f"{self._namespace}/{self._name}"})

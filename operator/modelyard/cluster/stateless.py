@@ -1,7 +1,8 @@
 """Makes kopf keep nothing.
 
-For every event, also of kinds that have no change handlers, kopf copies the whole object twice over to find out what
-has changed since a state that it would store. We ask for no changes; without the copies an event costs half the CPU.
+For every event, also of kinds that have no change handlers, kopf copies the whole object twice over to find
+out what has changed since a state that it would store. We ask for no changes; without the copies an event
+costs half the CPU.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.engine.compare import digest, project
+from modelyard.engine.compare import project
 from modelyard.engine.plan import Key, Manifest, Plan
 
 SLOW = 10.0
@@ -23,12 +23,27 @@ class StatusDecision:
     wait: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """When a status was written, and where the server keeps it otherwise than asked.
+
+    What was asked and is kept.
+    """
+
+    at: float
+    asked: dict[str, Any] | None = None
+    kept: Any = None
+
+
+_NEVER = _Written(float("-inf"))
+
+
 class StatusWriter:
     """Remembers what was last written for each resource, when, and what the server made of it."""
 
     def __init__(self, slow: float = SLOW) -> None:
         self._slow = slow
-        self._written: dict[Key, tuple[float, str, str]] = {}
+        self._written: dict[Key, _Written] = {}
 
     def decide(self, key: Key, resource: Manifest, plan: Plan, now: float) -> StatusDecision:
         """Compares the plan's status with the resource's. `now` is in monotonic seconds."""
@@ -36,18 +51,21 @@ class StatusWriter:
         wanted = plain(plan.status)
         if live == wanted:
             return StatusDecision()
-        last, written, kept = self._written.get(key, (float("-inf"), "", ""))
+        last = self._written.get(key, _NEVER)
         # Others may keep conditions of their own in the list, and the schema may drop a field: no reason to
         # write the same again for ever.
-        if written == digest(wanted) and kept == digest(project(live, wanted)):
+        if last.asked == wanted and project(live, wanted) == last.kept:
             return StatusDecision()
-        if last + self._slow > now and _without(live, plan.volatile) == _without(wanted, plan.volatile):
-            return StatusDecision(wait=last + self._slow - now)
+        if last.at + self._slow > now and _without(live, plan.volatile) == _without(wanted, plan.volatile):
+            return StatusDecision(wait=last.at + self._slow - now)
         return StatusDecision(status=wanted)
 
-    def written(self, key: Key, status: Mapping[str, Any], answer: Mapping[str, Any], now: float) -> None:
+    def written(self, key: Key, status: dict[str, Any], answer: Mapping[str, Any], now: float) -> None:
         """The status was written; the server answered with `answer`."""
-        self._written[key] = (now, digest(status), digest(project(answer, status)))
+        if answer == status:
+            self._written[key] = _Written(now)  # a comparison with the live status tells all
+        else:
+            self._written[key] = _Written(now, status, project(answer, status))
 
     def forget(self, key: Key) -> None:
         """The resource is gone."""

@@ -28,8 +28,8 @@ class HealthServer:
     async def start(self, host: str, port: int) -> int:
         """Listens, and returns the port (a free one for 0). Raises OSError where the port is taken."""
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(self._alive()))
-        app.router.add_get("/readyz", lambda _: _answer(self._ready()))
+        app.router.add_get("/healthz", self._check_alive)
+        app.router.add_get("/readyz", self._check_ready)
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -42,6 +42,12 @@ class HealthServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def _check_alive(self, _: web.Request) -> web.Response:
+        return _answer(self._alive())
+
+    async def _check_ready(self, _: web.Request) -> web.Response:
+        return _answer(self._ready())
+
     async def _scrape(self, _: web.Request) -> web.Response:
         self._refresh()
         return web.Response(
@@ -49,5 +55,5 @@ class HealthServer:
         )
 
 
-async def _answer(problem: str | None) -> web.Response:
+def _answer(problem: str | None) -> web.Response:
     return web.Response(status=503 if problem else 200, text=(problem or "ok") + "\n")

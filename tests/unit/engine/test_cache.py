@@ -1,0 +1,116 @@
+"""What belongs to whom, and what is kept of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.engine.cache import Cache
+from modelyard.engine.plan import Key, Manifest
+
+from tests.fakes.harness import KINDS
+
+OWNER = Key("Toy", "ns", "a")
+
+
+def obj(
+    kind: str, name: str, uid: str, owner: str | None, version: int = 1, namespace: str = "ns"
+) -> Manifest:
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": namespace,
+        "uid": uid,
+        "resourceVersion": str(version),
+        "labels": {"modelyard.dev/toy": "a"},
+        "managedFields": [{"manager": "x"}],
+    }
+    if owner is not None:
+        metadata["ownerReferences"] = [{"uid": "other"}, {"uid": owner, "controller": True}]
+    return {"kind": kind, "apiVersion": "v1", "metadata": metadata}
+
+
+def names(cache: Cache, uid: str) -> list[str]:
+    return [c["metadata"]["name"] for c in cache.children(OWNER, uid)]
+
+
+def fill() -> Cache:
+    cache = Cache(KINDS)
+    for item in (
+        obj("Job", "run", "job", "toy"),
+        obj("Pod", "run-0", "pod", "job"),
+        obj("Pod", "stray", "stray", "old-job"),
+        obj("Job", "old-run", "old-job-2", "old-toy"),
+        obj("PersistentVolumeClaim", "storage", "claim", None),
+        obj("ConfigMap", "elsewhere", "far", "toy", namespace="other"),
+    ):
+        cache.put(item, 0.0)
+    return cache
+
+
+def test_children_are_those_whose_owners_lead_to_that_uid_and_the_detached() -> None:
+    assert names(fill(), "toy") == ["run", "storage", "run-0"]
+    assert names(fill(), "old-toy") == ["old-run", "storage"]
+
+
+def test_managed_fields_are_not_kept() -> None:
+    found = fill().get(Key("Job", "ns", "run"))
+    assert found is not None
+    assert "managedFields" not in found["metadata"]
+
+
+def test_equal_and_older_versions_are_no_news() -> None:
+    cache = Cache(KINDS)
+    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) is True
+    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) is False
+    assert cache.put(obj("Job", "run", "job", "toy", 4), 0.0) is False
+    assert cache.put(obj("Job", "run", "job", "toy", 10), 0.0) is True  # as numbers, not as text
+
+
+def test_an_object_that_changes_its_label_changes_its_owner() -> None:
+    cache = fill()
+    moved = obj("Job", "run", "job", "toy", 7)
+    moved["metadata"]["labels"] = {"modelyard.dev/toy": "b"}
+    cache.put(moved, 0.0)
+    assert "run" not in names(cache, "toy")
+    assert [k.name for k, _ in cache.below(Key("Toy", "ns", "b"), "toy")] == ["run"]
+
+
+def test_a_removed_object_leaves_no_trace() -> None:
+    cache = fill()
+    cache.remove(Key("Job", "ns", "run"))
+    assert names(cache, "toy") == ["storage"]
+    assert cache.count("Job") == 1
+    cache.remove(Key("Job", "ns", "run"))
+    assert cache.count("Job") == 1
+
+
+def test_objects_at_rest_are_packed_and_come_out_the_same() -> None:
+    cache = fill()
+    before = cache.children(OWNER, "toy")
+    cache.put(obj("Job", "late", "late", "toy"), 50.0)
+    cache.rest(before=40.0)
+    packed = cache.entry(Key("Job", "ns", "run"))
+    late = cache.entry(Key("Job", "ns", "late"))
+    assert packed is not None
+    assert late is not None
+    assert packed.body is not packed.body  # unpacked anew each time
+    assert late.body is late.body
+    cache.remove(Key("Job", "ns", "late"))
+    assert cache.children(OWNER, "toy") == before
+
+
+def test_a_change_concerns_the_resource_itself_and_those_its_labels_name() -> None:
+    cache = Cache(KINDS)
+    toy = {"kind": "Toy", "metadata": {"name": "a", "namespace": "ns"}}
+    assert cache.affected(toy) == (OWNER,)
+    assert cache.affected(obj("Pod", "p", "p", None)) == (OWNER,)
+    assert cache.affected({"kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}}) == ()
+
+
+def test_a_listing_shows_what_a_watch_has_missed_but_nothing_newer_than_itself() -> None:
+    cache = Cache(KINDS)
+    cache.put(obj("Job", "there", "1", "toy", 3), 0.0)
+    cache.put(obj("Job", "gone", "2", "toy", 4), 0.0)
+    cache.put(obj("Job", "new", "3", "toy", 9), 0.0)
+    cache.put(obj("Job", "far", "4", "toy", 4, namespace="other"), 0.0)
+    assert [k.name for k in cache.missing_from("Job", {"1"}, 5, "ns")] == ["gone"]
+    assert sorted(k.name for k in cache.missing_from("Job", {"1"}, 5, None)) == ["far", "gone"]

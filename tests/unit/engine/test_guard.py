@@ -1,0 +1,113 @@
+"""Read your writes: late, early and missing echoes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.engine.cache import Cache
+from modelyard.engine.guard import Guard
+from modelyard.engine.plan import Key, Manifest
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.harness import KINDS
+
+KEY = Key("ConfigMap", "ns", "c")
+
+
+def obj(version: int, uid: str = "u", **data: str) -> Manifest:
+    labels = {"modelyard.dev/toy": "a"}
+    metadata: dict[str, Any] = {"name": "c", "namespace": "ns", "uid": uid, "resourceVersion": str(version)}
+    return {"kind": "ConfigMap", "metadata": metadata | {"labels": labels}, "data": data}
+
+
+class Case:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.cache = Cache(KINDS)
+        self.changed: list[Key] = []
+        self.guard = Guard(self.cache, self.clock, self.changed.append)
+
+    @property
+    def data(self) -> Any:
+        found = self.cache.get(KEY)
+        return found["data"] if found else None
+
+
+def test_a_write_is_seen_at_once_and_its_echo_is_no_news() -> None:
+    case = Case()
+    case.guard.wrote(obj(5, v="new"))
+    assert case.data == {"v": "new"}
+    assert case.guard.observe("ADDED", obj(5, v="new")) is False
+
+
+def test_what_the_watch_still_says_of_before_the_write_is_ignored() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(3, v="old"))
+    case.guard.wrote(obj(5, v="new"))
+    assert case.guard.observe("MODIFIED", obj(4, v="between")) is False
+    assert case.data == {"v": "new"}
+    assert case.guard.observe("MODIFIED", obj(6, v="later")) is True
+    assert case.data == {"v": "later"}
+
+
+def test_a_delete_is_seen_at_once_and_late_events_bring_nothing_back() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(3))
+    case.guard.deleted(KEY, "u")
+    assert case.guard.observe("MODIFIED", obj(4)) is False
+    assert case.data is None
+    case.guard.observe("DELETED", obj(5))
+    assert case.data is None
+    assert case.guard.observe("ADDED", obj(6, uid="next", v="next")) is True
+    assert case.data == {"v": "next"}
+
+
+def test_an_earlier_objects_end_does_not_end_its_successor() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(3))
+    case.guard.wrote(obj(9, uid="next", v="next"))
+    case.guard.observe("DELETED", obj(8, uid="u"))
+    assert case.data == {"v": "next"}
+    case.guard.observe("ADDED", obj(9, uid="next", v="next"))
+    case.clock.advance(60)
+    assert case.data == {"v": "next"}
+
+
+def test_after_five_seconds_without_an_echo_the_watch_is_believed_again() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(3, v="old"))
+    case.guard.wrote(obj(5, v="new"))
+    case.clock.advance(4.9)
+    assert case.data == {"v": "new"}
+    assert case.changed == []
+    case.clock.advance(0.2)
+    assert case.data == {"v": "old"}
+    assert Key("Toy", "ns", "a") in case.changed
+
+
+def test_a_written_object_that_no_watch_ever_shows_is_given_up() -> None:
+    case = Case()
+    case.guard.wrote(obj(5))
+    case.clock.advance(5.1)
+    assert case.data is None
+
+
+def test_each_of_several_writes_has_five_seconds_of_its_own() -> None:
+    case = Case()
+    case.guard.wrote(obj(5, v="1"))
+    case.clock.advance(3)
+    case.guard.wrote(obj(6, v="2"))
+    case.clock.advance(3)
+    assert case.data == {"v": "2"}
+    case.clock.advance(3)
+    assert case.data is None
+
+
+def test_an_echo_of_the_end_ends_the_waiting() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(3))
+    case.guard.deleted(KEY, "u")
+    case.guard.observe("DELETED", obj(4))
+    case.clock.advance(10)
+    assert case.data is None
+    assert case.changed == []

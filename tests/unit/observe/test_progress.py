@@ -1,0 +1,185 @@
+"""Probing: how often, how many at once, and what is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from modelyard.engine.plan import Key, Probe
+from modelyard.observe.progress import LONGEST, ProgressPoller
+from modelyard.telemetry.metrics import Metrics
+
+from tests.fakes.clock import FakeClock
+
+
+def key(n: int = 0) -> Key:
+    return Key("TrainingJob", "ns", f"j{n}")
+
+
+def probe(n: int = 0, pod: str = "p") -> Probe:
+    return Probe("agent", "ns", f"{pod}{n}", "10.0.0.1", 9400, "/v1/progress")
+
+
+class FakeReader:
+    def __init__(self) -> None:
+        self.answer: dict[str, Any] | None = {"step": 1}
+        self.asked: list[str] = []
+        self.now = self.most = 0
+        self.gate: asyncio.Event | None = None
+
+    async def read(self, probe: Probe, timeout: float) -> dict[str, Any] | None:
+        self.asked.append(probe.pod)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        if self.gate is not None:
+            await self.gate.wait()
+        await asyncio.sleep(0)
+        self.now -= 1
+        return self.answer
+
+
+class World:
+    def __init__(self, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.reader = FakeReader()
+        self.changed: list[Key] = []
+        self.poller = ProgressPoller(self.reader, self.clock, self.changed.append, Metrics(), **options)
+
+    async def pass_time(self, seconds: float, step: float = 0.5) -> None:
+        for _ in range(max(1, round(seconds / step))):
+            for _ in range(100):
+                await asyncio.sleep(0)
+            self.clock.advance(step)
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+
+def run(world: World, scenario: Any) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(world.poller.run())
+        try:
+            await scenario()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_an_agent_is_asked_at_once_and_then_every_two_seconds() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(0.5)
+        assert world.reader.asked == ["p0"]
+        await world.pass_time(10)
+        assert 5 <= len(world.reader.asked) <= 6
+
+    run(world, scenario)
+
+
+def test_only_a_changed_answer_is_told() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(10)
+        assert world.changed == [key()]
+        assert world.poller.of(key()) == {"agent": {"step": 1}}
+        world.reader.answer = {"step": 2}
+        await world.pass_time(4)
+        assert world.changed == [key(), key()]
+
+    run(world, scenario)
+
+
+def test_naming_the_same_probes_again_changes_nothing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        for _ in range(10):
+            world.poller.watch(key(), [probe()])
+            await world.pass_time(0.5, step=0.1)
+        assert len(world.reader.asked) <= 4
+        assert world.poller.of(key()) == {"agent": {"step": 1}}
+
+    run(world, scenario)
+
+
+def test_a_probe_that_left_the_plan_is_forgotten_with_its_answer() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(1)
+        world.poller.watch(key(), [])
+        asked = len(world.reader.asked)
+        await world.pass_time(20)
+        assert len(world.reader.asked) == asked
+        assert world.poller.of(key()) == {}
+
+    run(world, scenario)
+
+
+def test_another_pod_under_the_same_name_starts_without_an_answer() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(1)
+        world.poller.watch(key(), [probe(pod="next")])
+        assert world.poller.of(key()) == {}
+        await world.pass_time(1)
+        assert world.reader.asked[-1] == "next0"
+
+    run(world, scenario)
+
+
+def test_an_answer_that_comes_after_its_probe_is_gone_is_dropped() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.reader.gate = asyncio.Event()
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(0.5)
+        world.poller.watch(key(), [])
+        world.reader.gate.set()
+        await world.pass_time(1)
+        assert world.changed == []
+        assert world.poller.of(key()) == {}
+
+    run(world, scenario)
+
+
+def test_a_silent_agent_keeps_its_last_answer_and_is_asked_less_often() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(1)
+        world.reader.answer = None
+        before = len(world.reader.asked)
+        await world.pass_time(120)
+        assert 120 / LONGEST <= len(world.reader.asked) - before <= 12
+        assert world.poller.of(key()) == {"agent": {"step": 1}}
+        assert world.changed == [key()]
+
+    run(world, scenario)
+
+
+def test_many_agents_share_one_budget_and_a_bounded_number_of_questions_at_once() -> None:
+    world = World(budget=10.0, parallel=4)
+
+    async def scenario() -> None:
+        for n in range(100):
+            world.poller.watch(key(n), [probe(n)])
+        assert world.poller.interval == 10.0
+        await world.pass_time(5)
+        asked = len(world.reader.asked)
+        assert len(set(world.reader.asked)) == 100  # each once, at once
+        await world.pass_time(30)
+        assert len(world.reader.asked) - asked <= 30 * 10 + 100
+        assert world.reader.most <= 4
+
+    run(world, scenario)
