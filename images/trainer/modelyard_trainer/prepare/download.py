@@ -75,8 +75,9 @@ def unchanged(known: Remote, *, timeout: float = 10.0) -> bool:
     if not known.validator:
         return False
     header = "If-None-Match" if known.validator.startswith('"') else "If-Modified-Since"
-    request = urllib.request.Request(known.url, headers={header: known.validator}, method="HEAD")  # noqa:
-    S310 try:
+    headers = {header: known.validator}
+    request = urllib.request.Request(known.url, headers=headers, method="HEAD")  # noqa: S310
+    try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
             return _validator(answer.headers) == known.validator
     except urllib.error.HTTPError as error:

@@ -15,8 +15,8 @@ from modelyard_trainer.train.tasks import Task, load_class
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout",
     "attention_dropout", "activation_dropout", "dropout", "dropout_rate", "classifier_dropout_prob",
-    "seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout", "resid_dropout",
-    "embd_dropout", "embedding_dropout", "pooler_dropout",
+    "seq_classif_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "summary_first_dropout",
+    "resid_dropout", "embd_dropout", "embedding_dropout", "pooler_dropout",
 )  # fmt: skip
 
 
