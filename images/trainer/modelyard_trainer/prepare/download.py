@@ -96,8 +96,7 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s) only, by the API's
-        pattern
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310
     except ValueError as error:
         raise Failure(f"{subject}NotFound", f"{name}: {url} is no valid address: {error}") from error
     try:

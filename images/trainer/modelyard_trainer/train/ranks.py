@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import deepspeed
 import torch
 import torch.distributed as dist
 
@@ -19,7 +20,11 @@ class Ranks:
 
     @classmethod
     def join(cls, rank: int, world_size: int, gpu: bool) -> Ranks:
-        """To be called by all ranks once torch.distributed is up."""
+        """To be called by all ranks, after the TrainingArguments, which set up torch.distributed."""
+        if dist.is_initialized():
+            # ZeRO-3 shards a model while it is made, which is before the Trainer makes DeepSpeed's own
+            # sight of it.
+            deepspeed.init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
         group = dist.new_group(backend="gloo") if gpu and world_size > 1 else None
         return cls(rank, world_size, group)
 
