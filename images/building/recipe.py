@@ -30,7 +30,7 @@ OPERATOR = Recipe(
     name="operator",
     dockerfile="images/operator/Dockerfile",
     lock="requirements/operator.txt",
-    sources=("images/install.sh", "images/agent/modelyard_agent", "operator/modelyard"),
+    sources=("images/install.sh", "images/agent", "operator/modelyard"),
 )
 TRAINER = Recipe(
     name="trainer",
@@ -38,7 +38,7 @@ TRAINER = Recipe(
     lock="requirements/trainer-cpu.txt",
     sources=(
         "images/install.sh",
-        "images/agent/modelyard_agent",
+        "images/agent",
         "images/trainer/modelyard_trainer",
         "operator/modelyard/__init__.py",
         "operator/modelyard/api",
