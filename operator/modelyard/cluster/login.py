@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
@@ -27,8 +26,6 @@ class Login:
 
     configuration: Configuration
     in_cluster: bool
-    # kubernetes.aio writes inline certificates to files there; they must live as long as the login.
-    folder: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @property
     def server(self) -> str:
@@ -89,16 +86,16 @@ async def log_in(kubeconfig: str | None = None) -> Login:
             load_incluster_config(configuration)
             return Login(configuration, in_cluster=True)
         path = path or os.path.expanduser("~/.kube/config")  # noqa: PTH111, ASYNC240 - once, at the start
-        folder = tempfile.TemporaryDirectory(prefix="modelyard-login-")
+        # Inline certificates go to files, which kubernetes.aio shares within the process and removes at its
+        # end.
         await load_kube_config(
             config_file=path,
             client_configuration=configuration,
             persist_config=False,
-            temp_file_path=folder.name,
         )
     except (ConfigException, OSError) as error:
         raise LoginError(
             f"can't log in to a cluster with {path or 'the service account'}: {error}. "
             "Pass --kubeconfig, set KUBECONFIG, or run in a pod that has a service account."
         ) from error
-    return Login(configuration, in_cluster=in_pod, folder=folder)
+    return Login(configuration, in_cluster=in_pod)

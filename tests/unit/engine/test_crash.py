@@ -10,7 +10,7 @@ from modelyard.engine.plan import Key
 
 from tests.fakes.cluster import Call, Crash, FakeCluster
 from tests.fakes.harness import KINDS, Engine, toy
-from tests.unit.engine.toys import plan_toy
+from tests.fakes.toys import plan_toy
 
 TOY_A = Key("Toy", "ns", "a")
 STEPS = ("create", "change", "done", "end")

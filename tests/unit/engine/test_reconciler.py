@@ -14,7 +14,7 @@ from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Probe, Se
 
 from tests.fakes.cluster import Call, FakeCluster
 from tests.fakes.harness import KINDS, Engine, run, toy
-from tests.unit.engine.toys import config_map, job, plan_toy
+from tests.fakes.toys import config_map, job, plan_toy
 
 RUN = Key("Job", "ns", "a-run")
 SETTINGS = Key("ConfigMap", "ns", "a-settings")

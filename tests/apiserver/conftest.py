@@ -1,0 +1,164 @@
+"""A real API server, kubectl, namespaces, and operators run as processes against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = "apitest"
+PROFILES = "profiles: {default: {trainerImage: localhost/trainer:1, agentImage: localhost/agent:1}}\n"
+Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _cluster(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.cluster", *arguments, "--name", CLUSTER]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
+    if check and done.returncode:
+        pytest.exit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}", 1)
+    return done
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[str]:
+    """Path of an administrator's kubeconfig.
+
+    A cluster that ran before the tests goes on running after them.
+    """
+    ran = _cluster("status", check=False).returncode == 0
+    _cluster("up", "--control-plane-only")
+    yield _cluster("kubeconfig").stdout.strip()
+    if not ran:
+        _cluster("down")
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: str) -> Kubectl:
+    """Runs kubectl; its output is captured, and a failure raises with it."""
+    cache = Path(os.environ.get("MODELYARD_CACHE", Path.home() / ".cache" / "modelyard"))
+    binary = str(cache / "bin" / "kubectl")
+    if not Path(binary).exists():
+        binary = shutil.which("kubectl") or "kubectl"
+
+    def run(
+        *arguments: str, input: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        command = [binary, "--kubeconfig", kubeconfig, *arguments]
+        done = subprocess.run(command, input=input, capture_output=True, text=True, timeout=120, check=False)
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def crds(kubectl: Kubectl) -> None:
+    """The project's CustomResourceDefinitions, served."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev")
+    kubectl("get", "trainingjobs", "--all-namespaces")  # the first request of a new kind takes seconds
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+class OperatorProcess:
+    """One `python -m modelyard run`. `log` is its file of JSON lines."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])},
+            )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        text = self.log.read_text()
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def wait_for(self, message: str, timeout: float = 30.0) -> dict[str, Any]:
+        """Waits for a log message, and returns its line."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            for line in self.lines():
+                if line["message"] == message:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no {message!r} within {timeout} s:\n{self.log.read_text()[-4000:]}")
+
+    def metric(self, pattern: str) -> float:
+        """Sum of the samples whose name and labels match."""
+        port = self.wait_for("starting")["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        samples = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return sum(float(value) for name, value in samples if re.fullmatch(pattern, name))
+
+    def leads(self) -> bool:
+        """Whether it may write."""
+        return self.metric("modelyard_leader") == 1
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 25.0) -> int:
+        """Sends a signal and waits for the end. Returns the exit code, negative for a signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def complaints(self) -> list[str]:
+        """Lines that an operator in good order never logs."""
+        return [json.dumps(line) for line in self.lines() if line["level"] == "error"]
+
+
+StartOperator = Callable[..., OperatorProcess]
+
+
+@pytest.fixture
+def operator(kubeconfig: str, crds: None, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
+    """Starts operators of the test's namespace; ends them with the test.
+
+    `operator("--workers", "1")` passes flags on; `script` runs another entry than `-m modelyard`.
+    """
+    profiles = tmp_path / "profiles.yaml"
+    profiles.write_text(PROFILES)
+    started: list[OperatorProcess] = []
+
+    def start(*flags: str, script: Path | None = None) -> OperatorProcess:
+        entry = [str(script)] if script else ["-m", "modelyard"]
+        command = [sys.executable, *entry, "run", "--kubeconfig", kubeconfig, "--profiles", str(profiles)]
+        command += ["--namespace", namespace, "--lease-namespace", namespace]
+        command += ["--metrics-host", "127.0.0.1", "--metrics-port", "0", *flags]
+        process = OperatorProcess(command, tmp_path / f"operator-{len(started)}.log")
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.stop(signal.SIGKILL)
