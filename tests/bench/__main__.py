@@ -24,16 +24,39 @@ PROFILES = {"profiles": {"default": {"trainerImage": "localhost/none:1", "agentI
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {
-    "Kubeflow Trainer 2.3": {"p50_ms": 15.4, "total_s": 33.0, "writes_per_job": 13.0, "cpu_ms_per_job": 13.5, "restart_s": 17.0},
-    "Katib 0.19 (500)": {"p50_ms": 9.3, "total_s": 9.0, "writes_per_job": 10.0, "cpu_ms_per_job": 4.8, "restart_s": 0.6},
+    "Kubeflow Trainer 2.3": {
+        "p50_ms": 15.4,
+        "total_s": 33.0,
+        "writes_per_job": 13.0,
+        "cpu_ms_per_job": 13.5,
+        "restart_s": 17.0,
+    },
+    "Katib 0.19 (500)": {
+        "p50_ms": 9.3,
+        "total_s": 9.0,
+        "writes_per_job": 10.0,
+        "cpu_ms_per_job": 4.8,
+        "restart_s": 0.6,
+    },
 }
-TARGETS = {"p50_ms": 15, "total_s": 10, "writes_until_child": 6, "cpu_ms_per_job": 5, "restart_s": 2, "rss_mib_at_5000": 150}
+TARGETS = {
+    "p50_ms": 15,
+    "total_s": 10,
+    "writes_until_child": 6,
+    "cpu_ms_per_job": 5,
+    "restart_s": 2,
+    "rss_mib_at_5000": 150,
+}
 
 
 def control_plane() -> str:
     """Starts the control plane that has no nodes; its kubeconfig's path."""
-    subprocess.run([sys.executable, "-m", "tests.cluster", "up", "--control-plane-only", "--name", "apitest"], check=True, cwd=ROOT)
-    command = [sys.executable, "-m", "tests.cluster", "kubeconfig", "--name", "apitest"]
+    subprocess.run(
+        [sys.executable, "-m", "tests.cluster", "up", "--control-plane-only", "--name", "bench"],
+        check=True,
+        cwd=ROOT,
+    )
+    command = [sys.executable, "-m", "tests.cluster", "kubeconfig", "--name", "bench"]
     return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
@@ -44,7 +67,12 @@ async def prepare(server: Server) -> None:
         name = crd["metadata"]["name"]
         url = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}?fieldManager=bench&force=true"
         await server.call("PATCH", url, path.read_bytes(), Content_Type="application/apply-patch+yaml")
-    rows = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": {"rows.csv": "text,label\na,b\n"}}
+    rows = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "rows"},
+        "data": {"rows.csv": "text,label\na,b\n"},
+    }
     url = "/api/v1/namespaces/default/configmaps/rows?fieldManager=bench&force=true"
     await server.call("PATCH", url, rows, Content_Type="application/apply-patch+yaml")
     deadline = time.monotonic() + 30
@@ -62,7 +90,9 @@ def table(title: str, rows: list[dict[str, Any]]) -> None:
     columns = [c for c in rows[0] if c != "by_verb"]
     print(f"\n{title}\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows:
-        print("| " + " | ".join("-" if row.get(c) is None else str(row[c]) for c in columns) + " |", flush=True)
+        print(
+            "| " + " | ".join("-" if row.get(c) is None else str(row[c]) for c in columns) + " |", flush=True
+        )
 
 
 async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[str, Any]:
@@ -78,7 +108,12 @@ async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[s
         rows = []
         for count, single in ((20, True), (100, False), (1000, False)):
             run = f"b{count}{stamp}"
-            rows.append({"mode": "one by one" if single else "burst", **await burst.measure_burst(server, operator, run, count, single)})
+            rows.append(
+                {
+                    "mode": "one by one" if single else "burst",
+                    **await burst.measure_burst(server, operator, run, count, single),
+                }
+            )
             await burst.remove(server, run)
         results["burst"] = rows
         table("Create -> first child Job", rows)
@@ -105,7 +140,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "latest.json")
     options = parser.parse_args()
     sections = set(options.sections or ["api", "idle", "trainer"])
-    results: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "peers": PEERS, "targets": TARGETS}
+    results: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "peers": PEERS,
+        "targets": TARGETS,
+    }
     if sections & {"api", "idle"}:
         with tempfile.TemporaryDirectory() as scratch:
             profiles = Path(scratch) / "profiles.yaml"
@@ -114,7 +153,9 @@ def main() -> int:
             try:
                 results |= asyncio.run(measure_api(operator.arguments[5], operator, "idle" in sections))
             except BaseException:
-                sys.stderr.write("".join((Path(scratch) / "operator.log").read_text().splitlines(keepends=True)[-20:]))
+                sys.stderr.write(
+                    "".join((Path(scratch) / "operator.log").read_text().splitlines(keepends=True)[-20:])
+                )
                 raise
             finally:
                 operator.stop()

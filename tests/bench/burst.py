@@ -71,7 +71,12 @@ async def remove(server: Server, run: str) -> None:
     """Deletes the run's jobs and waits for their children to go."""
     await server.call("DELETE", f"{JOBS}?labelSelector={BENCH}%3D{run}&propagationPolicy=Background")
     deadline = time.monotonic() + 600
-    for path in (JOBS, CHILDREN, "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/persistentvolumeclaims"):
+    for path in (
+        JOBS,
+        CHILDREN,
+        "/api/v1/namespaces/default/pods",
+        "/api/v1/namespaces/default/persistentvolumeclaims",
+    ):
         while time.monotonic() < deadline:
             listed = await server.call("GET", path + "?limit=500&resourceVersion=0")
             if not any(item["metadata"]["name"].startswith(run) for item in listed["items"]):
@@ -79,7 +84,9 @@ async def remove(server: Server, run: str) -> None:
             await asyncio.sleep(0.5)
 
 
-async def measure_burst(server: Server, operator: Operator, run: str, count: int, one_by_one: bool) -> dict[str, Any]:
+async def measure_burst(
+    server: Server, operator: Operator, run: str, count: int, one_by_one: bool
+) -> dict[str, Any]:
     """One row: latency to the first child Job, total time, writes and CPU per job."""
     watch = FirstChild(server, CHILDREN, LABEL)
     task = asyncio.create_task(watch.run())
@@ -139,10 +146,17 @@ async def measure_restart(server: Server, operator: Operator, run: str, settled:
     extra = writes((await server.requests()) - before)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    return {"settled": settled, "stop_s": round(stopped, 2), "first_child_s": round(seconds, 2), "writes_after": extra}
+    return {
+        "settled": settled,
+        "stop_s": round(stopped, 2),
+        "first_child_s": round(seconds, 2),
+        "writes_after": extra,
+    }
 
 
-async def measure_idle(server: Server, operator: Operator, run: str, counts: list[int], seconds: float) -> list[dict[str, Any]]:
+async def measure_idle(
+    server: Server, operator: Operator, run: str, counts: list[int], seconds: float
+) -> list[dict[str, Any]]:
     """At rest with so many jobs: memory, CPU share, and calls to the API server."""
     rows, made = [], 0
     for count in counts:
@@ -151,7 +165,11 @@ async def measure_idle(server: Server, operator: Operator, run: str, counts: lis
         await settle(server, operator.pid, 600)
         before, cpu = await server.requests(), cpu_seconds(operator.pid)
         await asyncio.sleep(seconds)
-        calls = {k: n for k, n in ((await server.requests()) - before).items() if "trainingjobs" in k or k.startswith("APPLY")}
+        calls = {
+            k: n
+            for k, n in ((await server.requests()) - before).items()
+            if "trainingjobs" in k or k.startswith("APPLY")
+        }
         share = (cpu_seconds(operator.pid) - cpu) / seconds
         rows.append(
             {

@@ -13,7 +13,7 @@ from typing import Any
 Object = dict[str, Any]
 
 
-class WaitTimeout(AssertionError):
+class WaitTimeoutError(AssertionError):
     """What was waited for did not come; the message holds the job's status and its pods' logs."""
 
 
@@ -52,9 +52,9 @@ class Kube:
         items: list[Object] = json.loads(self.run(*args))["items"]
         return items
 
-    def pods(self, job: str, role: str = "train") -> list[Object]:
+    def pods(self, job: str, stage: str = "train") -> list[Object]:
         """Pods of a TrainingJob's stage."""
-        return self.list("pods", f"modelyard.dev/trainingjob={job},modelyard.dev/role={role}")
+        return self.list("pods", f"modelyard.dev/trainingjob={job},modelyard.dev/stage={stage}")
 
     def execute(self, pod: str, *command: str, timeout: float = 120) -> str:
         """Runs a command in a pod."""
@@ -82,7 +82,12 @@ class TrainingJob:
     def manifest(self) -> Object:
         """The custom resource."""
         meta = {"name": self.name, "namespace": self.kube.namespace, "labels": self.labels}
-        return {"apiVersion": "modelyard.dev/v1alpha1", "kind": "TrainingJob", "metadata": meta, "spec": self.spec}
+        return {
+            "apiVersion": "modelyard.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": meta,
+            "spec": self.spec,
+        }
 
     def patch(self, spec: Mapping[str, Any]) -> None:
         """Merges into the spec."""
@@ -101,7 +106,9 @@ class TrainingJob:
             if holds(status):
                 return status
             if time.monotonic() > deadline:
-                raise WaitTimeout(f"{self.name}: {what} did not come in {timeout:.0f} s\n{self.describe()}")
+                raise WaitTimeoutError(
+                    f"{self.name}: {what} did not come in {timeout:.0f} s\n{self.describe()}"
+                )
             time.sleep(0.5)
 
     def wait_succeeded(self, timeout: float = 300) -> dict[str, Any]:
@@ -134,12 +141,14 @@ class TrainingJob:
             if is_true(self.status(), "Stalled"):
                 raise AssertionError(f"{self.name} stalled before step {step}\n{self.describe()}")
             time.sleep(0.3)
-        raise WaitTimeout(f"{self.name}: step {step} did not come in {timeout:.0f} s\n{self.describe()}")
+        raise WaitTimeoutError(f"{self.name}: step {step} did not come in {timeout:.0f} s\n{self.describe()}")
 
     def progress(self) -> dict[str, Any]:
         """What rank 0's agent answers; empty while there is none."""
         for pod in self.kube.pods(self.name):
-            if pod["status"].get("phase") != "Running" or not pod["metadata"]["name"].rsplit("-", 1)[0].endswith("-0"):
+            if pod["status"].get("phase") != "Running" or not pod["metadata"]["name"].rsplit("-", 1)[
+                0
+            ].endswith("-0"):
                 continue
             path = f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod['metadata']['name']}:9400/proxy/v1/progress"
             text = self.kube.run("get", "--raw", path, check=False)
@@ -155,8 +164,8 @@ class TrainingJob:
     def describe(self) -> str:
         """Status, pods and the ends of their logs, for a failure's message."""
         parts = [json.dumps(self.status(), indent=1)]
-        for role in ("prepare", "train", "collect"):
-            for pod in self.kube.pods(self.name, role):
+        for stage in ("prepare", "train", "collect"):
+            for pod in self.kube.pods(self.name, stage):
                 name = pod["metadata"]["name"]
                 states = [c.get("state") for c in pod["status"].get("containerStatuses", [])]
                 parts.append(f"--- {name} {pod['status'].get('phase')} {json.dumps(states)}")
@@ -181,7 +190,7 @@ def restricted_pod(
 ) -> Object:  # fmt: skip
     """A pod that the restricted Pod Security level admits. `claims` and `config_maps`: mount path -> object."""
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]
     for index, (path, claim) in enumerate((claims or {}).items()):
         volumes.append({"name": f"claim-{index}", "persistentVolumeClaim": {"claimName": claim}})
         mounts.append({"name": f"claim-{index}", "mountPath": path})
@@ -190,7 +199,7 @@ def restricted_pod(
         mounts.append({"name": f"config-{index}", "mountPath": path})
     container = {
         "name": "main", "image": image, "command": list(command), "volumeMounts": mounts,
-        "env": [{"name": k, "value": v} for k, v in {"HOME": "/tmp", **(env or {})}.items()],  # noqa: S108
+        "env": [{"name": k, "value": v} for k, v in {"HOME": "/tmp", **(env or {})}.items()],
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}
         },

@@ -47,7 +47,10 @@ def classification(steps: int = 40, nodes: int = 1, **changes: Any) -> dict[str,
         "model": {"config": TINY_BERT},
         "data": {
             "sources": [
-                {"name": "reviews", "uri": "configmap://reviews/reviews.csv", "columns": {"text": "body", "label": "intent"}}
+                {
+                    "name": "reviews", "uri": "configmap://reviews/reviews.csv",
+                    "columns": {"text": "body", "label": "intent"},
+                }
             ],
             "prepare": [{"deduplicate": {"method": "exact"}}],
             "split": {"validation": 0.2, "seed": 7},

@@ -48,7 +48,9 @@ def fresh_namespace(kube: Kube) -> None:
     """Removes what an interrupted run left; the namespace enforces the restricted Pod Security level."""
     level = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     kube.run("delete", "namespace", kube.namespace, "--ignore-not-found", "--wait", timeout=180)
-    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kube.namespace, "labels": level}})
+    kube.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kube.namespace, "labels": level}}
+    )
     deadline = time.monotonic() + 30
     while kube.get("serviceaccount", "default") is None:
         if time.monotonic() > deadline:
@@ -58,7 +60,9 @@ def fresh_namespace(kube: Kube) -> None:
 
 def provide_inputs(cluster: Cluster, kube: Kube) -> None:
     """The demo's model and tweets in the claim `inputs`."""
-    tools = install.Kubectl(cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace)
+    tools = install.Kubectl(
+        cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace
+    )
     load_inputs(tools, prepare_inputs(), cluster.images["operator"])
 
 
@@ -87,4 +91,6 @@ class OperatorDeployment:
 
     def wait_job_complete(self, kube: Kube, job: str, seconds: int) -> None:
         """Until a batch Job is complete."""
-        kube.run("wait", f"job/{job}", "--for=condition=Complete", f"--timeout={seconds}s", timeout=seconds + 10)
+        kube.run(
+            "wait", f"job/{job}", "--for=condition=Complete", f"--timeout={seconds}s", timeout=seconds + 10
+        )

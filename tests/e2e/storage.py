@@ -28,7 +28,9 @@ class Reader:
 
     def files(self, path: str = ".") -> list[str]:
         """Names in a folder."""
-        found: list[str] = json.loads(self.execute(f"import json; print(json.dumps(sorted(os.listdir({path!r}))))"))
+        found: list[str] = json.loads(
+            self.execute(f"import json; print(json.dumps(sorted(os.listdir({path!r}))))")
+        )
         return found
 
 

@@ -36,7 +36,9 @@ def test_a_wrong_column_is_named_with_the_columns_there_are(kube: Kube, reviews:
     job.delete()
 
 
-def test_an_unknown_training_argument_gets_the_nearest_name_before_any_pod_starts(kube: Kube, reviews: None) -> None:
+def test_an_unknown_training_argument_gets_the_nearest_name_before_any_pod_starts(
+    kube: Kube, reviews: None
+) -> None:
     spec = altered(lambda s: s["training"]["args"].update(label_smoothing=0.1))
     job = TrainingJob(kube, "wrong-argument", spec).create()
     status = job.wait_stalled("UnknownArgument", 10)
@@ -63,7 +65,9 @@ def test_an_image_that_can_not_be_pulled_is_named(kube: Kube, reviews: None) -> 
 
 
 def test_a_request_that_no_node_can_hold_is_named(kube: Kube, reviews: None) -> None:
-    spec = altered(lambda s: s["trainer"].update(resourcesPerNode={"limits": {"cpu": "500", "memory": "3Gi"}}))
+    spec = altered(
+        lambda s: s["trainer"].update(resourcesPerNode={"limits": {"cpu": "500", "memory": "3Gi"}})
+    )
     job = TrainingJob(kube, "too-large", spec).create()
     found = job.wait_reason("PodsReady", "Unschedulable", 60)
     assert "cpu" in found["message"].lower()
@@ -71,7 +75,11 @@ def test_a_request_that_no_node_can_hold_is_named(kube: Kube, reviews: None) -> 
 
 
 def test_a_pod_killed_for_its_memory_is_named(kube: Kube, reviews: None) -> None:
-    small = {**SMALL_POD, "limits": {"cpu": "1", "memory": "200Mi"}, "requests": {"cpu": "200m", "memory": "200Mi"}}
+    small = {
+        **SMALL_POD,
+        "limits": {"cpu": "1", "memory": "200Mi"},
+        "requests": {"cpu": "200m", "memory": "200Mi"},
+    }
     spec = altered(lambda s: s["trainer"].update(resourcesPerNode=small))
     spec["failurePolicy"] = {"maxRestarts": 0}
     job = TrainingJob(kube, "out-of-memory", spec).create()

@@ -19,18 +19,30 @@ def slow(**changes: Any) -> dict[str, Any]:
     """Two pods, long enough to be interrupted: a step takes some tenths of a second."""
     spec = classification(steps=STEPS, nodes=2, **changes)
     spec["training"] = {**spec["training"], "globalBatchSize": 32, "seed": 11}
-    spec["model"] = {"config": {**spec["model"]["config"], "hidden_size": 256, "num_hidden_layers": 6, "intermediate_size": 1024}}
+    spec["model"] = {
+        "config": {
+            **spec["model"]["config"],
+            "hidden_size": 256,
+            "num_hidden_layers": 6,
+            "intermediate_size": 1024,
+        }
+    }
     return spec
 
 
 def losses(reader: Reader) -> list[tuple[int, float]]:
-    """(step, loss) as the trainer's own history has them."""
-    history = json.loads(reader.read("model/trainer_state.json"))["log_history"]
+    """(step, loss) as the trainer's own history has them, over all attempts."""
+    find = (
+        f"import glob; print(open(sorted(glob.glob('a*/checkpoint-{STEPS}/trainer_state.json'))[-1]).read())"
+    )
+    history = json.loads(reader.execute(find))["log_history"]
     return [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(kube: Kube, reviews: None, read_run: Callable[[TrainingJob], Reader]) -> list[tuple[int, float]]:
+def undisturbed(
+    kube: Kube, reviews: None, read_run: Callable[[TrainingJob], Reader]
+) -> list[tuple[int, float]]:
     """The loss curve of a run that nothing happened to."""
     job = TrainingJob(kube, "undisturbed", slow()).create()
     job.wait_succeeded(300)
@@ -66,7 +78,9 @@ def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_
 ) -> None:
     job = TrainingJob(kube, "killed", slow(checkpoint={"every": {"steps": 10}, "keepLast": 3})).create()
     job.wait_step(24)
-    saved = job.wait("a verified checkpoint", lambda s: s.get("checkpoints", {}).get("last", {}).get("step", 0) >= 20, 60)
+    saved = job.wait(
+        "a verified checkpoint", lambda s: s.get("checkpoints", {}).get("last", {}).get("step", 0) >= 20, 60
+    )
     reader = read_run(job)
     attempt = saved["attempt"]
     # Torn by hand: newer than every good one, and without a manifest or with a file cut short.
@@ -87,7 +101,11 @@ def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_
         "[os.kill(int(p), signal.SIGKILL) for p in ranks]",
     )  # fmt: skip
     status = job.wait_succeeded(300)
-    restarts = status["counters"]["processRestarts"] + status["counters"]["userFailures"] + status["counters"]["infraFailures"]
+    restarts = (
+        status["counters"]["processRestarts"]
+        + status["counters"]["userFailures"]
+        + status["counters"]["infraFailures"]
+    )
     assert restarts >= 1
     resumed = status["attempts"][-1]["fromStep"]
     assert resumed >= 20

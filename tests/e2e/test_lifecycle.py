@@ -14,7 +14,9 @@ def test_a_suspended_job_frees_its_pods_and_goes_on_where_it_was(kube: Kube, rev
     job.wait_step(10)
     job.patch({"suspend": True})
     status = job.wait("suspension", lambda s: is_true(s, "Suspended"), 90)
-    assert wait_gone(kube, "pods", f"modelyard.dev/trainingjob={job.name},modelyard.dev/role=train", 30) == []
+    assert (
+        wait_gone(kube, "pods", f"modelyard.dev/trainingjob={job.name},modelyard.dev/stage=train", 30) == []
+    )
     assert condition(status, "Ready")["reason"] == "Suspended"
     assert not condition(status, "Reconciling")
     assert not condition(status, "Stalled")
@@ -33,7 +35,9 @@ def test_a_finished_job_goes_when_its_time_to_live_has_passed(kube: Kube, review
 
 
 def test_deletion_leaves_only_the_storage_that_was_asked_to_stay(kube: Kube, reviews: None) -> None:
-    kept = TrainingJob(kube, "kept", classification(steps=5, storage={"claim": {"size": "1Gi", "retain": True}})).create()
+    kept = TrainingJob(
+        kube, "kept", classification(steps=5, storage={"claim": {"size": "1Gi", "retain": True}})
+    ).create()
     gone = TrainingJob(kube, "gone", classification(steps=5, storage={"claim": {"size": "1Gi"}})).create()
     kept.wait_succeeded()
     gone.wait_succeeded()

@@ -20,7 +20,10 @@ def web(kube: Kube, trainer_image: str) -> str:
     kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": data})
     command = ["python3", "/srv/hub_server.py", "/srv/reviews.csv"]
     pod = restricted_pod("web", trainer_image, command, config_maps={"/srv": "web"}, labels={"app": "web"})
-    pod["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}
+    pod["spec"]["containers"][0]["readinessProbe"] = {
+        "httpGet": {"path": "/healthz", "port": 8080},
+        "periodSeconds": 1,
+    }
     service = {
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
         "spec": {"selector": {"app": "web"}, "ports": [{"port": 8080}]},
@@ -38,7 +41,9 @@ def remote(web: str, file: str = "reviews.csv", repository: str = "acme/tiny-ber
     return spec
 
 
-def test_a_model_from_the_hub_and_rows_from_the_web_train_and_the_commit_is_frozen(kube: Kube, web: str) -> None:
+def test_a_model_from_the_hub_and_rows_from_the_web_train_and_the_commit_is_frozen(
+    kube: Kube, web: str
+) -> None:
     job = TrainingJob(kube, "from-hub", remote(web)).create()
     status = job.wait_succeeded(240)
     assert status["data"]["modelRevision"] == "5f0c7e1d2b3a49586776859403a2b1c0d9e8f7a6"
@@ -61,7 +66,9 @@ def test_a_model_that_the_hub_does_not_have_gives_data_ready_false(kube: Kube, w
     job.delete()
 
 
-def test_a_server_that_does_not_answer_gives_data_ready_false_and_is_tried_again(kube: Kube, web: str) -> None:
+def test_a_server_that_does_not_answer_gives_data_ready_false_and_is_tried_again(
+    kube: Kube, web: str
+) -> None:
     spec = remote("http://web-that-is-not-there:8080")
     spec["model"] = classification()["model"]
     spec["failurePolicy"] = {"backoff": {"initialSeconds": 1, "maxSeconds": 2}}

@@ -47,7 +47,14 @@ def test_sentiment_reaches_a_useful_f1_and_its_model_loads_in_plain_transformers
 
 
 def test_a_causal_model_from_its_configuration_learns_with_zero_2(kube: Kube) -> None:
-    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stories"}, "data": {"stories.txt": stories()}})
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "stories"},
+            "data": {"stories.txt": stories()},
+        }
+    )
     spec = {
         "task": "text-generation",
         "model": {"config": TINY_LLAMA},

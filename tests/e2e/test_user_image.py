@@ -36,7 +36,9 @@ def provide_script(kube: Kube) -> None:
 
 def test_a_plain_hugging_face_script_reports_steps_and_loss(kube: Kube, trainer_image: str) -> None:
     provide_script(kube)
-    job = TrainingJob(kube, "own-image", own_code(trainer_image, ["python3", "/scripts/train.py"], STEPS="400")).create()
+    job = TrainingJob(
+        kube, "own-image", own_code(trainer_image, ["python3", "/scripts/train.py"], STEPS="400")
+    ).create()
     report = job.wait_step(10)
     assert report["maxSteps"] == 400
     assert report["metrics"]["loss"] > 0
@@ -49,7 +51,9 @@ def test_a_plain_hugging_face_script_reports_steps_and_loss(kube: Kube, trainer_
 def test_a_failing_script_ends_with_its_own_words(kube: Kube, trainer_image: str) -> None:
     provide_script(kube)
     code = "import os; raise ValueError('no such optimizer: ' + os.environ['API_TOKEN'])"
-    job = TrainingJob(kube, "own-failure", own_code(trainer_image, ["python3", "-c", code], API_TOKEN="hunter2-secret")).create()
+    job = TrainingJob(
+        kube, "own-failure", own_code(trainer_image, ["python3", "-c", code], API_TOKEN="hunter2-secret")
+    ).create()
     status = job.wait_stalled("UserCodeError", 120)
     failure = status["attempts"][-1]["failure"]
     assert "no such optimizer" in condition(status, "Stalled")["message"] + failure.get("excerpt", "")
