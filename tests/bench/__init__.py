@@ -1,3 +1,1 @@
-"""Measurements: `python -m tests.bench [SECTION ...]`.
-
-Ratios side by side in one run; absolute times move with the machine."""
+"""Measurements: `python -m tests.bench`. Compare ratios of one run; absolute times move with the machine."""

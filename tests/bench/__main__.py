@@ -1,4 +1,4 @@
-"""`python -m tests.bench [api] [idle] [trainer] [--out FILE]`: prints tables, stores JSON under build/bench."""
+"""`python -m tests.bench [api] [idle] [trainer] [recovery] [--out FILE]`: prints tables, stores JSON."""
 
 from __future__ import annotations
 
@@ -136,10 +136,10 @@ async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[s
 def main() -> int:
     """Runs the sections and stores the results."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", default=[], help="api, idle, trainer (default: all)")
+    parser.add_argument("sections", nargs="*", default=[], help="api, idle, trainer, recovery (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "latest.json")
     options = parser.parse_args()
-    sections = set(options.sections or ["api", "idle", "trainer"])
+    sections = set(options.sections or ["api", "idle", "trainer", "recovery"])
     results: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "peers": PEERS,
@@ -163,11 +163,15 @@ def main() -> int:
         table("Peers", [{"peer": name, **figures} for name, figures in PEERS.items()])
         print(f"Targets: {TARGETS}")
     if "trainer" in sections:
-        from tests.bench import trainer
+        from tests.bench import trainer  # imports the trainer's own packages
 
         results["trainer"] = trainer.measure()
-        table("Trainer against a bare torchrun + DeepSpeed script", results["trainer"]["rows"])
-        table("Stopping and coming back", results["trainer"]["recovery"])
+        table("Trainer against a bare torchrun + DeepSpeed script", results["trainer"])
+    if "recovery" in sections:
+        from tests.bench import recovery
+
+        results["recovery"] = recovery.measure()
+        table("Two pods, a small model: stopping and coming back", results["recovery"])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nstored in {options.out.relative_to(ROOT) if options.out.is_relative_to(ROOT) else options.out}")

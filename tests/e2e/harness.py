@@ -46,7 +46,7 @@ class Kube:
         text = self.run("get", resource, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
-    def list(self, resource: str, selector: str = "") -> list[Object]:
+    def find(self, resource: str, selector: str = "") -> list[Object]:
         """Objects of one kind by label selector."""
         args = ["get", resource, "-o", "json"] + (["-l", selector] if selector else [])
         items: list[Object] = json.loads(self.run(*args))["items"]
@@ -54,7 +54,7 @@ class Kube:
 
     def pods(self, job: str, stage: str = "train") -> list[Object]:
         """Pods of a TrainingJob's stage."""
-        return self.list("pods", f"modelyard.dev/trainingjob={job},modelyard.dev/stage={stage}")
+        return self.find("pods", f"modelyard.dev/trainingjob={job},modelyard.dev/stage={stage}")
 
     def execute(self, pod: str, *command: str, timeout: float = 120) -> str:
         """Runs a command in a pod."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from examples.demo import install
 from examples.demo.inputs import load_inputs, prepare_inputs
+from examples.demo.shell import Kubectl
 from tests.e2e.harness import Kube
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ PROFILES = {"default": {}, "hub": {"env": [{"name": "HF_ENDPOINT", "value": f"ht
 class Cluster:
     """The running cluster and what was loaded into it."""
 
-    tools: install.Kubectl
+    tools: Kubectl
     images: dict[str, str]
 
     def kube(self, namespace: str) -> Kube:
@@ -60,9 +61,7 @@ def fresh_namespace(kube: Kube) -> None:
 
 def provide_inputs(cluster: Cluster, kube: Kube) -> None:
     """The demo's model and tweets in the claim `inputs`."""
-    tools = install.Kubectl(
-        cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace
-    )
+    tools = Kubectl(cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace)
     load_inputs(tools, prepare_inputs(), cluster.images["operator"])
 
 

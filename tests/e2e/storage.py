@@ -49,7 +49,7 @@ def wait_gone(kube: Kube, resource: str, selector: str, seconds: float) -> list[
     """Names that are still there after so long; empty when all went."""
     deadline = time.monotonic() + seconds
     while True:
-        left = [item["metadata"]["name"] for item in kube.list(resource, selector)]
+        left = [item["metadata"]["name"] for item in kube.find(resource, selector)]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.5)

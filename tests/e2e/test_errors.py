@@ -43,7 +43,7 @@ def test_an_unknown_training_argument_gets_the_nearest_name_before_any_pod_start
     job = TrainingJob(kube, "wrong-argument", spec).create()
     status = job.wait_stalled("UnknownArgument", 10)
     assert "label_smoothing_factor" in condition(status, "Stalled")["message"]
-    assert not kube.list("pods", f"modelyard.dev/trainingjob={job.name}")
+    assert not kube.find("pods", f"modelyard.dev/trainingjob={job.name}")
     job.delete()
 
 

@@ -1,0 +1,75 @@
+"""In real pods: from SIGTERM to a verified checkpoint, and from a lost pod to the next new step."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from typing import Any
+
+from tests.e2e import jobs
+from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.setup import bring_up, fresh_namespace
+
+NAMESPACE = "bench"
+ROUNDS = 3
+
+
+def long_run() -> dict[str, Any]:
+    """Two pods, saving often, too long to end by itself."""
+    spec = jobs.classification(steps=100_000, nodes=2, checkpoint={"every": {"steps": 20}})
+    spec["failurePolicy"] = {"backoff": {"initialSeconds": 0, "maxSeconds": 0}}
+    return spec
+
+
+def wait_new_step(job: TrainingJob, attempt: int, began: float) -> float:
+    """Seconds from `began` until a later attempt has done a step of its own."""
+    while time.time() < began + 180:
+        report = job.progress()
+        if report.get("attempt", 0) > attempt and report.get("step", 0) > (report.get("resumedFrom") or 0):
+            return time.time() - began
+        time.sleep(0.1)
+    raise TimeoutError(f"no new step in 180 s\n{job.describe()}")
+
+
+def stop_pod(job: TrainingJob, grace: bool) -> dict[str, Any]:
+    """Deletes the second pod, with or without its grace period. Times are of the machine's one clock."""
+    before = job.wait_step((job.progress().get("step") or 0) + 25)
+    pod = next(p["metadata"]["name"] for p in job.kube.pods(job.name) if "-1-" in p["metadata"]["name"][-8:])
+    began = time.time()
+    job.kube.run("delete", "pod", pod, "--wait=false", *([] if grace else ["--grace-period=0", "--force"]))
+    seconds = wait_new_step(job, before["attempt"], began)
+    ended = next(a for a in job.status()["attempts"] if a["index"] == before["attempt"])
+    row: dict[str, Any] = {"next_step_s": round(seconds, 1), "lost_steps": ended.get("lostSteps")}
+    if grace:
+        row["saved_s"] = round(_saved(job.kube, job) - began, 2)
+    return row
+
+
+def _saved(kube: Kube, job: TrainingJob) -> float:
+    """When the checkpoint that the new attempt went on from was verified (Unix seconds)."""
+    found: float = job.progress()["lastCheckpoint"]["time"]
+    return found
+
+
+def measure() -> list[dict[str, Any]]:
+    """One row for a pod that is asked to stop and one for a pod that vanishes; medians."""
+    cluster = bring_up()
+    kube = cluster.kube(NAMESPACE)
+    fresh_namespace(kube)
+    data = {"reviews.csv": jobs.reviews()}
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
+    job = TrainingJob(kube, "recovery", long_run()).create()
+    rows = []
+    try:
+        for name, grace in (("asked to stop", True), ("gone without a word", False)):
+            found = [stop_pod(job, grace) for _ in range(ROUNDS)]
+            row: dict[str, Any] = {"pod": name, "rounds": ROUNDS}
+            for key in ("saved_s", "next_step_s", "lost_steps"):
+                values = [f[key] for f in found if f.get(key) is not None]
+                row[key] = statistics.median(values) if values else None
+            rows.append(row)
+            print(json.dumps(found), flush=True)
+    finally:
+        kube.run("delete", "namespace", NAMESPACE, "--wait=false")
+    return rows
