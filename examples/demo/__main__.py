@@ -12,7 +12,7 @@ from typing import Any
 from examples.demo import install, report
 from examples.demo.inputs import load_inputs, prepare_inputs
 from examples.demo.predict import predict
-from examples.demo.shell import ROOT, DemoError, Kubectl, step
+from examples.demo.shell import ROOT, DemoError, Kubectl, alone, step
 
 JOB = "sentiment"
 MANIFEST = ROOT / "examples" / "sentiment" / "trainingjob.yaml"
@@ -20,10 +20,11 @@ MANIFEST = ROOT / "examples" / "sentiment" / "trainingjob.yaml"
 PATIENCE = 1800
 
 
-def start_job(kube: Kubectl) -> None:
-    """Applies the example. A job of an earlier run goes first: a TrainingJob trains once."""
+def start_job(kube: Kubectl) -> str:
+    """Applies the example; returns the job's uid. A job of an earlier run goes first: a TrainingJob trains once."""
     kube("delete", "trainingjob", JOB, "--ignore-not-found", "--timeout=120s")
     kube("apply", "--server-side", "-f", str(MANIFEST))
+    return kube("get", "trainingjob", JOB, "-o", "jsonpath={.metadata.uid}")
 
 
 def watch_job(kube: Kubectl) -> None:
@@ -34,13 +35,16 @@ def watch_job(kube: Kubectl) -> None:
     subprocess.run(command, cwd=ROOT, env=env, check=False)
 
 
-def wait_end(kube: Kubectl, patience: float) -> Mapping[str, Any]:
-    """The status once it is final. Raises DemoError when the job is gone or takes too long."""
+def wait_end(kube: Kubectl, uid: str, patience: float) -> Mapping[str, Any]:
+    """The status of that very job once it is final. Raises DemoError when it is gone or takes too long."""
     deadline = time.monotonic() + patience
     while True:
         found = kube.get("trainingjob", JOB)
-        if found is None:
-            raise DemoError(f"the TrainingJob {JOB} was deleted while the demo waited for it")
+        if found is None or found["metadata"]["uid"] != uid:
+            # Another job of the same name is no result of this run.
+            raise DemoError(
+                f"the TrainingJob {JOB} was deleted or replaced while the demo waited for it; run it again"
+            )
         status: Mapping[str, Any] = found.get("status") or {}
         true = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
         if true & {"Succeeded", "Stalled"}:
@@ -64,9 +68,9 @@ def up(cluster: str) -> None:
         copied = load_inputs(kube, prepare_inputs(), images["operator"])
         print("    copied" if copied else "    already there")
     with step(f"TrainingJob: {MANIFEST.relative_to(ROOT)}"):
-        start_job(kube)
+        uid = start_job(kube)
         watch_job(kube)
-        status = wait_end(kube, PATIENCE)
+        status = wait_end(kube, uid, PATIENCE)
     if not any(c["type"] == "Succeeded" and c["status"] == "True" for c in status["conditions"]):
         raise DemoError(report.format_failure(JOB, kube.namespace, status, kube.kubeconfig))
     print(report.format_success(JOB, kube.namespace, status, kube.kubeconfig))
@@ -92,9 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "predict":
             kube = install.find_cluster(args.cluster)
-            print(predict(kube, JOB, install.read_tags()["trainer"], args.texts), end="")
+            print(predict(kube, JOB, install.find_trainer_image(kube), args.texts), end="")
         else:
-            {"up": up, "down": down}[args.command](args.cluster)
+            with alone(args.cluster):
+                {"up": up, "down": down}[args.command](args.cluster)
     except DemoError as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1

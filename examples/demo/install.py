@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -46,10 +47,21 @@ def load_images(name: str) -> dict[str, str]:
     return tags
 
 
-def read_tags() -> dict[str, str]:
-    """References of the images that the checkout builds."""
-    tags: dict[str, str] = json.loads(read([*BUILD, "tags"], "asking for the images' tags"))
-    return tags
+def find_trainer_image(kube: Kubectl) -> str:
+    """The trainer image that the installed chart names; the checkout may have moved on since."""
+    profiles = kube(
+        "-n",
+        SYSTEM_NAMESPACE,
+        "get",
+        "configmap",
+        f"{RELEASE}-profiles",
+        "-o",
+        "jsonpath={.data.profiles\\.yaml}",
+    )
+    found = re.search(r"^ *trainerImage: *(\S+)$", profiles, re.MULTILINE)
+    if found is None:
+        raise DemoError(f"the chart {RELEASE} names no trainer image; run `make demo` first")
+    return found[1]
 
 
 def image_values(key: str, reference: str) -> dict[str, str]:

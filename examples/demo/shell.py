@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -27,6 +28,21 @@ def step(title: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     print(f"    {time.monotonic() - start:.0f} s", flush=True)
+
+
+@contextmanager
+def alone(cluster: str, cache: Path = CACHE) -> Iterator[None]:
+    """Lets one demo work on a cluster at a time: a second one would replace the first one's chart and job.
+
+    The kernel releases the lock however the process ends. Raises DemoError where another one holds it.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"demo-{cluster}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError(f"another demo runs on the cluster {cluster}; wait for its end") from error
+        yield
 
 
 def run(command: Sequence[str], what: str, env: Mapping[str, str] | None = None) -> None:

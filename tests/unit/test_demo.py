@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from examples.demo import inputs, report
+from examples.demo.__main__ import wait_end
 from examples.demo.install import image_values
-from examples.demo.shell import DemoError
+from examples.demo.shell import DemoError, Kubectl, alone
 
 TABLE = "sentiment,confidence,text\n" + "".join(
     f"{label},{confidence},tweet {index % 30}\n"
@@ -121,6 +122,28 @@ def test_failure_says_every_condition_and_the_first_failing_ranks_words() -> Non
 @pytest.mark.parametrize("status", [{}, {"conditions": []}], ids=["never written", "empty"])
 def test_a_job_without_a_status_can_be_reported(status: dict[str, object]) -> None:
     assert "has not succeeded" in report.format_failure("sentiment", "demo", status, "/kube/config")
+
+
+def test_a_job_that_took_the_name_is_not_reported_as_this_runs_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    succeeded = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+    found = {"metadata": {"uid": "mine"}, "status": succeeded}
+    kube = Kubectl("kubectl", "helm", "/kube/config", "demo")
+    monkeypatch.setattr(Kubectl, "get", lambda *_: found)
+    assert wait_end(kube, "mine", 1) == succeeded
+    with pytest.raises(DemoError, match="replaced"):
+        wait_end(kube, "another", 1)
+
+
+def test_a_second_demo_on_the_same_cluster_is_refused(tmp_path: Path) -> None:
+    with alone("default", tmp_path):
+        with pytest.raises(DemoError, match="another demo runs"), alone("default", tmp_path):
+            pass
+        with alone("other", tmp_path):
+            pass
+    with alone("default", tmp_path):
+        pass
 
 
 def test_an_images_tag_is_told_from_its_registrys_port() -> None:
