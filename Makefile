@@ -41,9 +41,12 @@ load: images ## Build, and load the images into the cluster
 	python3 images/build.py all --load $(NAME)
 
 ##@ Development
-.PHONY: venv run generate verify format lint
+.PHONY: venv lock run generate verify format lint
 venv: ## The development environment, from the hashed lock files
 	python3 requirements/install.py $(VENV)
+
+lock: venv ## Resolve the lock files anew; ARGS=--upgrade takes newer releases
+	$(PY) requirements/lock.py $(ARGS)
 
 run: venv ## Run the operator from the checkout against KUBECONFIG
 	$(PY) -m modelyard run $(ARGS)

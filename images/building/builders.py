@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from images.building.recipe import REPOSITORY, Recipe
-from tests.cluster import base_image, cache, oci
-from tests.cluster.shell import ClusterError, attempt, find, run
+from tests.cluster import base_image, cache, oci, versions
+from tests.cluster.prerequisites import ensure_programs
+from tests.cluster.shell import ClusterError, attempt, run
 
 PUBLIC_BASE = "python:3.11-slim-bookworm"
 LOCAL_BASE = "localhost/base:1"
@@ -215,8 +216,5 @@ def choose_builder() -> Builder:
     """Return Docker if its engine answers, else buildah; ClusterError says what to install."""
     if shutil.which("docker") and attempt(["docker", "version", "--format", "{{.Server.Version}}"]):
         return Docker()
-    if find("buildah"):
-        return Buildah()
-    raise ClusterError(
-        "no Docker engine answers, and buildah is missing, which builds without one: apt-get install buildah"
-    )
+    ensure_programs(versions.BUILD_PROGRAMS)
+    return Buildah()

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from . import cache, oci, versions
-from .shell import ClusterError, find, run, say
+from .prerequisites import ensure_programs
+from .shell import run, say
 
 # Counts changes to how images are made that no setting below shows.
 REVISION = "1"
@@ -40,8 +41,7 @@ def ensure_base() -> Path:
     with cache.locked(folder() / "base.lock", "building the base image"):
         if cache.is_current(folder() / "base.stamp", key) and not oci.damage(target):
             return target
-        if not find("debootstrap"):
-            raise ClusterError("debootstrap is missing, which makes the base image; install it")
+        ensure_programs(["debootstrap"])
         say(f"making {name} from Debian {suite} (about 40 s)")
         rootfs = folder() / "base.rootfs"
         shutil.rmtree(rootfs, ignore_errors=True)

@@ -17,13 +17,18 @@ def missing_packages(programs: Iterable[str]) -> list[str]:
 
 
 def ensure_system(control_plane_only: bool) -> None:
-    """Install what is missing with apt-get; raise ClusterError naming it when that can not be done."""
+    """Have all programs of a cluster; raise ClusterError where that can not be done."""
     ensure_root()
-    packages = missing_packages(versions.CONTROL_PLANE_PROGRAMS if control_plane_only else versions.PACKAGES)
+    ensure_programs(versions.CONTROL_PLANE_PROGRAMS if control_plane_only else versions.NODE_PROGRAMS)
+
+
+def ensure_programs(programs: Iterable[str]) -> None:
+    """Install what is missing with apt-get; raise ClusterError naming it when that can not be done."""
+    packages = missing_packages(programs)
     if not packages:
         return
     listed = " ".join(packages)
-    if not find("apt-get"):
+    if os.geteuid() != 0 or not find("apt-get"):
         raise ClusterError(f"install these first (Debian's names): {listed}")
     say(f"installing {listed}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}

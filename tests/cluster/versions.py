@@ -24,8 +24,11 @@ PACKAGES = {
     "openssl": "openssl",
     "tar": "tar",
     "debootstrap": "debootstrap",
+    "buildah": "buildah",
 }
 CONTROL_PLANE_PROGRAMS = ("ip", "openssl")
+BUILD_PROGRAMS = ("buildah",)
+NODE_PROGRAMS = tuple(program for program in PACKAGES if program not in BUILD_PROGRAMS)
 
 BASE_IMAGE = "localhost/base:1"
 PAUSE_IMAGE = "localhost/pause:1"
