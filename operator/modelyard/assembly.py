@@ -129,6 +129,8 @@ class Operator:
             await self._finish(stop, steps, *self._background)
             await asyncio.wait({watching}, timeout=STOP_WATCHES)
             await self._finish(watching)
+            # kopf leaves its streams to the loop's end, which then complains of each that it closes.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
     async def _lead(
         self,

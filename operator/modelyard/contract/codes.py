@@ -20,7 +20,7 @@ ENV_STAGE = "MODELYARD_STAGE"  # prepare | train | collect
 ENV_RUN_CONFIG = "MODELYARD_RUN_CONFIG"  # path of the run config (JSON)
 ENV_STORAGE = "MODELYARD_STORAGE"  # root of the storage layout
 ENV_RUN_DIR = "MODELYARD_RUN_DIR"  # runs/<namespace>/<job>-<uid8>, below the storage root
-ENV_RUNTIME_DIR = "MODELYARD_RUNTIME_DIR"  # pod-local folder shared by agent and processes: results, stop request
+ENV_RUNTIME_DIR = "MODELYARD_RUNTIME_DIR"  # pod-local folder of agent and processes: results, stop request
 ENV_AGENT_PORT = "MODELYARD_AGENT_PORT"
 ENV_GRACE_SECONDS = "MODELYARD_GRACE_SECONDS"  # the pod's termination grace period
 # Environment of train pods.

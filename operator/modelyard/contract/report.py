@@ -82,9 +82,13 @@ class TrainResult(Versioned):
     resumed_from: int | None = None
     lost_steps: int = 0
     process_restarts: int = 0
-    metrics: dict[str, float] = Field(default_factory=dict, description="Of the trained model on the validation split.")
+    metrics: dict[str, float] = Field(
+        default_factory=dict, description="Of the trained model on the validation split."
+    )
     test_metrics: dict[str, float] = Field(default_factory=dict)
-    baseline: dict[str, float] = Field(default_factory=dict, description="Validation metrics before training.")
+    baseline: dict[str, float] = Field(
+        default_factory=dict, description="Validation metrics before training."
+    )
     baseline_test: dict[str, float] = Field(default_factory=dict)
     gate: GateReport | None = None
     last_checkpoint: Checkpoint | None = None

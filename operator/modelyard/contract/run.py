@@ -15,7 +15,9 @@ class Identity(ContractModel):
     namespace: str
     name: str
     uid: str
-    labels: dict[str, str] = Field(default_factory=dict, description="modelyard.dev/project and /team, for lineage.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="modelyard.dev/project and /team, for lineage."
+    )
 
 
 class ModelInput(ContractModel):
@@ -83,7 +85,9 @@ class RunConfig(Versioned):
     model: ModelInput | None
     data: dict[str, Any] | None
     training: TrainingInput
-    deepspeed: dict[str, Any] = Field(description="A DeepSpeed configuration; batch sizes are filled in by the trainer.")
+    deepspeed: dict[str, Any] = Field(
+        description="A DeepSpeed configuration; the trainer fills in batch sizes."
+    )
     checkpoint: CheckpointPolicy
     gate: GateInput | None
     output_name: str

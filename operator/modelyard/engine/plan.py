@@ -108,7 +108,8 @@ class Seen:
 class Plan:
     """What should be true.
 
-    `children` are applied in this order; one that is refused holds back those behind it. Children not named
+    `children` are applied in this order: neighbours at once, but one with a pod template after all before it.
+    A refused one holds back the later groups. Children not named
     here any more are deleted (`keep` names children, as Kind/name, that are left as they are, neither applied
     nor deleted). After children were written the plan is made again with them in view, so that one status
     write tells the whole. `status` is the whole status. `volatile` names the top-level status fields whose

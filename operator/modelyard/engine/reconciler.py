@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,24 +116,36 @@ class Reconciler:
         `refused` are the children that the server has said no to in this pass; they are not sent again.
         """
         changed = waits = False
-        for child in plan.children:
-            if child.id in plan.keep:
-                continue
-            if child.id in refused:
+        for stage in _stages(plan):
+            if any(child.id in refused for child in stage):
                 waits = True
                 break
-            outcome = await self._settle(key, resource, child)
-            changed |= outcome in ("changed", "refused")
-            if outcome in ("refused", "still refused"):
-                refused.add(child.id)
-            if outcome in ("refused", "still refused", "ending"):
+            outcomes = await self._settle_all(key, resource, stage)
+            changed |= any(o in ("changed", "refused") for o in outcomes)
+            refused |= {
+                c.id for c, o in zip(stage, outcomes, strict=True) if o in ("refused", "still refused")
+            }
+            if any(o in ("refused", "still refused", "ending") for o in outcomes):
                 waits = True
                 break
         changed |= await self._prune(key, resource, plan)
         return changed, waits
 
-    async def _settle(self, key: Key, resource: Manifest, child: Child) -> str:
-        decision = self._decide(key, resource, child)
+    async def _settle_all(self, key: Key, resource: Manifest, stage: list[Child]) -> list[str]:
+        """Settles the children of one stage at once. What went wrong with one is raised when all are done."""
+        decisions = [self._decide(key, resource, child) for child in stage]
+        pairs = list(zip(stage, decisions, strict=True))
+        if sum(d.verdict != "equal" for d in decisions) <= 1:
+            return [await self._settle(key, child, decision) for child, decision in pairs]
+        outcomes = await asyncio.gather(
+            *(self._settle(key, child, decision) for child, decision in pairs), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [str(outcome) for outcome in outcomes]
+
+    async def _settle(self, key: Key, child: Child, decision: Decision) -> str:
         if decision.verdict == "equal":
             self._accept(key, child)
             return "equal"
@@ -245,3 +258,21 @@ class Reconciler:
         self._statuses.forget(key)
         self._rejections.pop(key, None)
         self._observer.holds(key, None)
+
+
+def _stages(plan: Plan) -> list[list[Child]]:
+    """The children in the order of the plan, those that can be written at once together.
+
+    What carries a pod template waits for all before it: its pods need them.
+    """
+    stages: list[list[Child]] = []
+    runs_pods: bool | None = None
+    for child in plan.children:
+        if child.id in plan.keep:
+            continue
+        with_pods = "template" in (child.manifest.get("spec") or {})
+        if with_pods != runs_pods:
+            stages.append([])
+            runs_pods = with_pods
+        stages[-1].append(child)
+    return stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,16 @@ class Baseline:
 class FirstThings(TrainerCallback):  # type: ignore[misc]
     """What is evaluated before the first step: the baseline, and what a stop left owing."""
 
-    def __init__(self, baseline: Baseline | None, splits: Splits, agreement: Agreement, saver: Saver) -> None:
+    def __init__(
+        self,
+        baseline: Baseline | None,
+        splits: Splits,
+        agreement: Agreement,
+        saver: Saver,
+        loaded: Callable[[], None],
+    ) -> None:
         self._baseline = baseline
+        self._loaded = loaded  # called once a checkpoint, if any, has been loaded
         self._splits = splits
         self._agreement = agreement
         self._saver = saver
@@ -65,6 +74,7 @@ class FirstThings(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluates if there is reason to."""
+        self._loaded()
         if self._baseline is not None and state.global_step == 0 and not self._baseline.validation:
             self._baseline.measure(self.trainer, self._splits)
         if self._agreement.owes_evaluation:

@@ -141,7 +141,15 @@ def build(ctx: Context, devices: Devices) -> Session:
     improvement = Improvement(gate, task, run.checkpoint.keep_best > 0) if gate else None
     baseline = Baseline.recall(ctx.run_dir, ranks)
     wants_baseline = bool(training.args.get("eval_on_start"))
-    first = FirstThings(baseline if wants_baseline else None, splits, agreement, saver)
+
+    def forget_conversion() -> None:
+        if beginning is not None and beginning.universal is not None:
+            expect_universal(trainer, False)
+            ranks.wait()
+            if ranks.leads:
+                shutil.rmtree(beginning.universal, ignore_errors=True)
+
+    first = FirstThings(baseline if wants_baseline else None, splits, agreement, saver, forget_conversion)
     callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
     own = training.lr_scheduler_type if training.lr_scheduler_type in OWN_SCHEDULES else None
     options = dict(args.lr_scheduler_kwargs or {})
@@ -193,11 +201,6 @@ def _stop(session: Session) -> TrainResult:
 def _finish(session: Session) -> TrainResult:
     """Judges and exports. A stop between two of its parts ends it; the next attempt does them again."""
     trainer, gate = session.trainer, session.ctx.run.gate
-    if session.beginning is not None and session.beginning.universal is not None:
-        expect_universal(trainer, False)
-        session.ranks.wait()
-        if session.ranks.leads:
-            shutil.rmtree(session.beginning.universal, ignore_errors=True)
     metrics: dict[str, float] = {}
     if len(session.splits.validation):
         if trainer.measured is None or trainer.measured[0] != trainer.state.global_step:
