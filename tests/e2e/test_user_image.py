@@ -20,7 +20,7 @@ def own_code(image: str, command: list[str], **env: str) -> dict[str, Any]:
             "podTemplate": {
                 "spec": {
                     "volumes": [{"name": "script", "configMap": {"name": "plain-trainer"}}],
-                    "volumeMounts": [{"name": "script", "mountPath": "/scripts"}],
+                    "containers": [{"name": "trainer", "volumeMounts": [{"name": "script", "mountPath": "/scripts"}]}],
                 }
             },
         },
