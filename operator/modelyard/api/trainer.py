@@ -80,10 +80,9 @@ class Trainer(ApiModel):
     )
     pod_template: dict[str, Any] = Field(
         default_factory=dict, max_length=16,
-        description="Overlay on the pods: metadata.labels, metadata.annotations, and of spec: "
-        "nodeSelector, tolerations, "
-        "affinity, topologySpreadConstraints, priorityClassName, schedulerName, runtimeClassName, "
-        "imagePullSecrets, "
-        "terminationGracePeriodSeconds, volumes (configMap, secret, emptyDir, persistentVolumeClaim) and "
-        "volumeMounts of the training container. It can't weaken the pod's security.",
+        description="Overlay on the pods: metadata.labels, metadata.annotations, and of spec: nodeSelector, "
+        "tolerations, affinity, topologySpreadConstraints, priorityClassName, schedulerName, runtimeClassName, "
+        "imagePullSecrets, terminationGracePeriodSeconds, volumes (configMap, secret, emptyDir, "
+        "persistentVolumeClaim) and containers: [{name: trainer, volumeMounts: […]}]. It can't weaken the pod's "
+        "security.",
     )  # fmt: skip
