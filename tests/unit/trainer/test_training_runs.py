@@ -39,15 +39,9 @@ def lose_end(ctx: Context) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, TrainResult, dict[str, Any]]:
-    ctx = prepare_run(tmp_path_factory.mktemp("undisturbed"), model={"config": _bert()}, **DROPOUT)
+    ctx = prepare_run(tmp_path_factory.mktemp("undisturbed"), **DROPOUT)
     ended = launch(ctx)
     return ctx, succeed(ended), ended.progress
-
-
-def _bert() -> dict[str, Any]:
-    from tests.unit.trainer.launching import BERT
-
-    return dict(BERT)
 
 
 def test_a_run_tells_its_progress_saves_and_exports(
@@ -143,19 +137,29 @@ def test_a_run_that_lost_only_its_end_trains_no_further(
     assert resumed.metrics == result.metrics and weights(ctx) == before
 
 
+# Without dropout, since ranks draw their own random numbers.
+EXACT = {"model__dropout": 0.0, "checkpoint__keep_last": 9}
+
+
+@pytest.fixture(scope="module")
+def exact_losses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    ctx = prepare_run(tmp_path_factory.mktemp("exact"), **EXACT)
+    succeed(launch(ctx))
+    return losses(ctx, 0, STEPS)
+
+
 @pytest.mark.parametrize("stage", [1, 3])
-def test_a_checkpoint_of_two_processes_goes_on_with_one(tmp_path: Path, stage: int) -> None:
-    deepspeed = {"zero_optimization": {"stage": stage}}
-    ctx = prepare_run(tmp_path, deepspeed=deepspeed)
-    assert succeed(launch(ctx, stop=True)).step == 1
-    alone = prepare_run(tmp_path, deepspeed=deepspeed, training__per_device_train_batch_size=8)
+def test_a_checkpoint_of_two_processes_goes_on_with_one(
+    tmp_path: Path, stage: int, exact_losses: dict[int, float]
+) -> None:
+    changes = EXACT | {"deepspeed": {"zero_optimization": {"stage": stage}}}
+    assert succeed(launch(prepare_run(tmp_path, **changes), stop=True)).step == 1
+    alone = prepare_run(tmp_path, training__per_device_train_batch_size=8, **changes)
     resumed = succeed(launch(alone, processes=1, attempt=1))
     assert (resumed.resumed_from, resumed.step) == (1, STEPS)
-    assert not list((ctx.run_dir / "a1").glob("universal-*"))
-    # The same global batches in the same order: the same run but for rounding.
-    reference = prepare_run(tmp_path / "reference", deepspeed=deepspeed)
-    succeed(launch(reference))
-    assert losses(alone, 1, STEPS) == pytest.approx(losses(reference, 0, STEPS), abs=2e-3)
+    assert not list((alone.run_dir / "a1").glob("universal-*"))
+    if stage == 1:  # stage 3 makes other first weights of the same seed
+        assert losses(alone, 1, STEPS) == pytest.approx(exact_losses, abs=1e-4)
 
 
 @pytest.mark.parametrize("stage", [0, 3])
@@ -195,7 +199,7 @@ def test_a_better_checkpoint_than_the_last_is_exported(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run_as_the_users_error(tmp_path: Path) -> None:
-    ctx = prepare_run(tmp_path, training__learning_rate=1e38, training__args={"max_grad_norm": 0.0})
+    ctx = prepare_run(tmp_path, training__learning_rate=1e30, training__args={"max_grad_norm": 0.0})
     failure = fail(launch(ctx, processes=1))
     assert (failure.reason, failure.exit_code) == ("LossNaN", 2) and "learningRate" in failure.message
 
