@@ -18,7 +18,9 @@ import yaml
 from tests.bench import burst
 from tests.bench.process import Operator, rss_mib
 from tests.bench.server import Server
+from tests.cluster import native, plan
 
+CLUSTER = "bench"
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = {"profiles": {"default": {"trainerImage": "localhost/none:1", "agentImage": "localhost/none:1"}}}
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
@@ -50,14 +52,16 @@ TARGETS = {
 
 
 def control_plane() -> str:
-    """Starts the control plane that has no nodes; its kubeconfig's path."""
+    """Starts a control plane of its own, without nodes and scheduler, as the peers had it; its kubeconfig's path."""
     subprocess.run(
-        [sys.executable, "-m", "tests.cluster", "up", "--control-plane-only", "--name", "bench"],
+        [sys.executable, "-m", "tests.cluster", "up", "--control-plane-only", "--name", CLUSTER],
         check=True,
         cwd=ROOT,
     )
-    command = [sys.executable, "-m", "tests.cluster", "kubeconfig", "--name", "bench"]
-    return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    cluster = plan.load(CLUSTER)
+    assert cluster is not None
+    native.halt(cluster, ["kube-scheduler"])
+    return str(cluster.kubeconfig)
 
 
 async def prepare(server: Server) -> None:

@@ -15,7 +15,7 @@ BENCH = "bench-run"
 
 
 def manifest(name: str, run: str) -> dict[str, Any]:
-    """An ordinary job: text from a ConfigMap, storage of its own, two nodes."""
+    """An ordinary job on a team's shared storage: text from a ConfigMap, two nodes."""
     return {
         "apiVersion": "modelyard.dev/v1alpha1", "kind": "TrainingJob",
         "metadata": {"name": name, "namespace": "default", "labels": {BENCH: run}},
@@ -24,6 +24,7 @@ def manifest(name: str, run: str) -> dict[str, Any]:
             "model": {"uri": "pvc://inputs/model"},
             "data": {"sources": [{"name": "rows", "uri": "configmap://rows/rows.csv"}], "split": {"validation": 0.1}},
             "training": {"maxSteps": 100, "learningRate": 2e-5},
+            "storage": {"uri": "pvc://team"},
             "trainer": {"numNodes": 2, "resourcesPerNode": {"limits": {"cpu": "1", "memory": "1Gi"}}},
         },
     }  # fmt: skip

@@ -70,6 +70,12 @@ def down(name: str, wipe: bool) -> None:
     say(f"cluster '{name}' is {'gone' if wipe else 'stopped; its objects, images and volumes are kept'}")
 
 
+def halt(cluster: Cluster, names: list[str]) -> None:
+    """Stop single components of a running cluster; the next `up` starts them again."""
+    with _alone(cluster):
+        _supervisor(cluster).stop(names)
+
+
 def load(cluster: Cluster, path: Path, name: str | None) -> str:
     """Put an image into the node, while nobody may stop it; return what was done."""
     if cluster.control_plane_only:
