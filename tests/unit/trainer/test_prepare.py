@@ -350,6 +350,12 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("missing model", {"model": {"uri": "pvc://models/bse"}}, "ModelNotFound", "it holds 'base/'"),
     ("no model", {"model": {"uri": "pvc://models"}}, "ModelInvalid", "no config.json"),
+    (
+        "unknown model type",
+        {"model": {"config": {"model_type": "brt", "vocab_size": 300}}},
+        "ModelInvalid",
+        "correct model.config",
+    ),
     ("too long", {"training__max_length": 65}, "InvalidArgument", "set maxLength to 64 or less"),
     (
         "tokens before the tokenizer",

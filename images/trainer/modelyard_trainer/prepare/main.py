@@ -34,7 +34,13 @@ from modelyard_trainer.prepare.sources import Source, find_source, open_source
 from modelyard_trainer.prepare.split import SPLITS, split_rows
 from modelyard_trainer.prepare.spool import Spool, write_spool
 from modelyard_trainer.prepare.steps import NormalizeStep, make_steps, run_steps, text_hash
-from modelyard_trainer.prepare.tokenizer import Tokenizer, check_length, new_tokenizer_key, train_tokenizer
+from modelyard_trainer.prepare.tokenizer import (
+    Tokenizer,
+    check_config,
+    check_length,
+    new_tokenizer_key,
+    train_tokenizer,
+)
 
 _log = logging.getLogger("modelyard.prepare")
 _BATCH = 4096  # rows
@@ -92,6 +98,7 @@ def _prepare(ctx: Context) -> PrepareResult:
     model = fetch_model(ctx, run.model) if run.model.uri else None
     if model:
         _log.info("model %s: %s", run.model.uri, model.digest)
+        check_config(model.folder)
         check_length(model.folder, run.training.max_length)
     sources = [find_source(ctx, s) for s in data.sources]
     key = model.tokenizer_key if model else new_tokenizer_key(run.model.config or {})
@@ -189,6 +196,7 @@ def _make_model(ctx: Context, hub: Path, texts: Iterator[str]) -> None:
     config = ctx.run.model.config or {}
     with new_folder(hub, ctx.owner) as folder:
         train_tokenizer(texts, config, ctx.run.task, folder)
+        check_config(folder)
         check_length(folder, ctx.run.training.max_length)
         files = describe_files(walk_files(folder), folder)
         write_json(folder / FILES, {"origin": "config", "revision": None, "files": files})

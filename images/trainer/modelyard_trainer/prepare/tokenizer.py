@@ -125,6 +125,17 @@ def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, fol
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": size, **ids}, indent=1))
 
 
+def check_config(folder: Path) -> None:
+    """Refuses a config.json that training could not read, while no accelerator waits. Raises Failure (ModelInvalid)."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign file makes it raise
+        message = f"transformers can't read the model's configuration: {error}; correct model.config, or choose another"
+        raise Failure("ModelInvalid", message) from error
+
+
 def check_length(folder: Path, max_length: int) -> None:
     """Refuses a maxLength that the model's position table can't hold. Raises Failure (InvalidArgument)."""
     config = read_json(folder / "config.json") or {}

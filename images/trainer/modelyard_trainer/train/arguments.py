@@ -18,7 +18,22 @@ _LOGS = 50  # lines over a run, so that each costs nothing
 _MOST_STEPS = 10  # between two of them
 
 
-def make_arguments(
+def make_arguments(values: dict[str, Any], args: dict[str, Any]) -> Any:
+    """The TrainingArguments, which also set up torch.distributed.
+
+    Raises Failure (InvalidArgument) with what transformers said, and the user's `args` beside it.
+    """
+    from transformers import TrainingArguments
+
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        given = ", ".join(f"{k}: {v!r}" for k, v in args.items()) or "none"
+        message = f"transformers refused the training arguments (args: {given}): {error}"
+        raise Failure("InvalidArgument", message) from error
+
+
+def collect_arguments(
     training: TrainingInput,
     gate: GateInput | None,
     deepspeed: dict[str, Any],
@@ -26,14 +41,14 @@ def make_arguments(
     devices: Devices,
     output: Path,
     max_steps: int,
-) -> Any:
-    """The TrainingArguments: ours, the run's `args` on top, then what only we may set.
+) -> dict[str, Any]:
+    """Names and values: ours, the run's `args` on top, then what only we may set.
 
-    Raises Failure (InvalidArgument) naming the argument that transformers refused.
+    Raises Failure (InvalidArgument) for unknown names and for ours. `eval_on_start` is left out: the
+    baseline is measured on both splits, by a callback.
     """
     from transformers import TrainingArguments
 
-    own = _defaults(training, max_steps) | {k: v for k, v in training.args.items() if k != "eval_on_start"}
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     for name in training.args:
         if name not in known:
@@ -47,13 +62,8 @@ def make_arguments(
     clash = next((k for k in training.args if k in fixed and training.args[k] != fixed[k]), None)
     if clash:
         raise Failure("InvalidArgument", f"training.args.{clash} is set by Modelyard itself; remove it")
-    try:
-        return TrainingArguments(**own | fixed)
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        given = ", ".join(f"{k}: {v!r}" for k, v in training.args.items()) or "none"
-        raise Failure(
-            "InvalidArgument", f"transformers refused the arguments (args: {given}): {error}"
-        ) from error
+    given = {k: v for k, v in training.args.items() if k != "eval_on_start"}
+    return _defaults(training, max_steps) | given | fixed
 
 
 def count_steps(training: TrainingInput, rows: int, world_size: int) -> int:

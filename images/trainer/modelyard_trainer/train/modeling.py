@@ -48,7 +48,7 @@ def load_config(model: ModelInput, folder: Path, task: Task, tokenizer: Any, lab
         }
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except Exception as error:  # whatever a foreign file makes it raise
         raise Failure("ModelInvalid", f"transformers can't read the model's config.json: {error}") from error
     if task.labelled and hasattr(config, "problem_type"):
         config.problem_type = "single_label_classification"

@@ -18,7 +18,12 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import read_json
 from modelyard_trainer.train.agreement import Agreement
-from modelyard_trainer.train.arguments import count_steps, make_arguments, resolve_eval_steps
+from modelyard_trainer.train.arguments import (
+    collect_arguments,
+    count_steps,
+    make_arguments,
+    resolve_eval_steps,
+)
 from modelyard_trainer.train.dataset import Collator, open_split
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
@@ -118,7 +123,8 @@ def build(ctx: Context, devices: Devices) -> Session:
     precision = choose_precision(run.model.dtype, run.deepspeed, training.args, devices)
     config = fill_config(run.deepspeed, training, precision, ctx.world_size)
     output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
-    args = make_arguments(training, gate, config, precision, devices, output, max_steps)
+    values = collect_arguments(training, gate, config, precision, devices, output, max_steps)
+    args = make_arguments(values, training.args)
     ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
     beginning = find_beginning(ctx, ranks, stage_of(config))
     set_seed(training.seed)
