@@ -58,10 +58,10 @@ def test_the_estimate_follows_the_recent_pace_and_a_restart_begins_anew() -> Non
         progress.merge({"step": step, "maxSteps": 500, "pid": 7})
     assert read(progress).step_seconds == 3.0
     clock.now += 500.0
-    for pid_step in (380, 381):
-        clock.now += 1.0
-        progress.merge({"step": pid_step, "pid": 8})
-    assert read(progress).seconds_left == 119.0
+    for step, seconds in ((380, 1.0), (381, 30.0), (382, 1.0)):  # a new process' first step holds its warm-up
+        clock.now += seconds
+        progress.merge({"step": step, "pid": 8})
+    assert read(progress).seconds_left == 118.0
 
 
 def test_without_two_steps_the_reported_pace_is_used() -> None:
