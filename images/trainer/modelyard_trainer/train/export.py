@@ -85,7 +85,7 @@ def describe_model(ctx: Context, result: TrainResult, report: dict[str, Any], di
         },
         **{key: told[key] for key in kept if key in told},
         "bestCheckpoint": told.get("bestCheckpoint"),
-        "attempts": ctx.attempt + 1,
+        "attempts": ctx.attempt,
         "worldSize": ctx.world_size,
         "run": run.model_dump(mode="json", by_alias=True),
         "versions": {"python": platform.python_version(), **_versions()},
