@@ -47,8 +47,12 @@ def skip_shared_memory_op() -> None:
 
 
 def _quiet_libraries(rank: int) -> None:
+    # It misses triton, which only counting the operations of triton kernels would need.
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)
     import deepspeed.utils
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     deepspeed.utils.logger.setLevel(logging.WARNING)
     for name in ("accelerate", "transformers"):
         logging.getLogger(name).setLevel(logging.WARNING if rank == 0 else logging.ERROR)

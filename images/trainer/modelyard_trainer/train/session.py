@@ -124,6 +124,8 @@ def build(ctx: Context, devices: Devices) -> Session:
     config = fill_config(run.deepspeed, training, precision, ctx.world_size)
     output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
     values = collect_arguments(training, gate, config, precision, devices, output, max_steps)
+    # A language model's logits are too many to be gathered; its loss is all that is measured.
+    values["prediction_loss_only"] = not task.labelled
     args = make_arguments(values, training.args)
     ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
     beginning = find_beginning(ctx, ranks, stage_of(config))
