@@ -53,7 +53,7 @@ class Operator:
         self._clock = LoopClock()
         self._cache = Cache(OPERATOR_KINDS)
         self._queue = WorkQueue(self._clock, self._metrics, spacing=SPACING)
-        self._guard = Guard(self._cache, self._clock, self._queue.add)
+        self._guard = Guard(self._cache, self._clock, self._check)
         self._stop = asyncio.Event()
         self._watches: Watches | None = None
         self._background: list[asyncio.Task[None]] = []
@@ -195,6 +195,10 @@ class Operator:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+
+    def _check(self, kind: str) -> None:
+        if self._watches is not None:
+            self._watches.check(kind)
 
     def _hangs(self) -> str | None:
         running = self._queue.longest_running()

@@ -123,7 +123,7 @@ def engine(kubeconfig: str, kubectl: Kubectl, namespace: str) -> Callable[[Scena
     async def main(scenario: Scenario) -> None:
         metrics, clock, cache = Metrics(), LoopClock(), Cache(KINDS)
         queue = WorkQueue(clock, metrics, spacing=0.02)
-        guard = Guard(cache, clock, queue.add)
+        guard = Guard(cache, clock, lambda kind: watches.check(kind))
         login = await log_in(kubeconfig)
         async with Client(login, KINDS, metrics) as client:
             reconciler = Reconciler(

@@ -55,7 +55,8 @@ class Engine:
         self.metrics = Metrics()
         self.cache = Cache(cluster.kinds)
         self.queue = WorkQueue(self.clock, self.metrics, jitter=lambda: 0.0)
-        self.guard = Guard(self.cache, self.clock, self.queue.add)
+        self.doubtful: list[str] = []
+        self.guard = Guard(self.cache, self.clock, self.doubtful.append)
         self.facts = FakeFacts()
         self.reconciler = Reconciler(
             kinds=cluster.kinds,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -28,9 +28,12 @@ from modelyard.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 0.02  # seconds between two looks at what is still missing
+LOOK_EVERY = 0.05  # seconds between two looks at what is still missing
 RELIST_AFTER = 3.0  # seconds after which what is missing is listed anew: it may be gone
 RESYNC_DELAY = 1.0  # seconds in which the events of one start-over are taken together
+
+CHUNK = 200  # objects of a listing in memory at once, per kind
+_BULK = ("spec", "status", "data")
 
 
 class WatchError(Exception):
@@ -93,17 +96,22 @@ class Watches:
     async def _wait_for(self, kind: Kind) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            missing = {uid for uids, _, _ in await self._list(kind) for uid in uids} - self._cache.uids(
-                kind.name
-            )
+            listed = {uid for uids, _, _ in await self._list(kind) for uid in uids}
+            missing = self._missing(kind, listed)
             until = loop.time() + RELIST_AFTER
+            # While objects arrive there is no reason to list again, however many there are.
             while missing and loop.time() < until:
                 await asyncio.sleep(LOOK_EVERY)
-                missing -= self._cache.uids(kind.name)
+                before, missing = len(missing), self._missing(kind, missing)
+                if len(missing) < before:
+                    until = loop.time() + RELIST_AFTER
             if not missing:
                 self._complete.add(kind.name)
                 self._metrics.synced(kind.name, True)
                 return
+
+    def _missing(self, kind: Kind, uids: set[str]) -> set[str]:
+        return {uid for uid in uids if not self._cache.has(kind.name, uid)}
 
     async def _list(self, kind: Kind) -> list[tuple[set[str], int, str | None]]:
         """Per namespace the uids and the listing's version."""
@@ -129,17 +137,24 @@ class Watches:
             found.append((uids, version, namespace))
         return found
 
+    def check(self, kind_name: str) -> None:
+        """Has a kind listed, soon: what its watch says is in doubt."""
+        if kind_name in self._complete and kind_name not in self._resyncs:
+            task = asyncio.create_task(self._resync(self._kinds[kind_name]), name=f"resync-{kind_name}")
+            self._resyncs[kind_name] = task
+            task.add_done_callback(lambda _: self._resyncs.pop(kind_name, None))
+
     def _taken(self, kind: Kind, event: str | None, obj: Manifest) -> None:
         obj.setdefault("kind", kind.name)
         obj.setdefault("apiVersion", kind.api_version)
         self._observe(event, prune(obj))
-        if event is None and kind.name in self._complete and kind.name not in self._resyncs:
-            task = asyncio.create_task(self._resync(kind), name=f"resync-{kind.plural}")
-            self._resyncs[kind.name] = task
-            task.add_done_callback(lambda _: self._resyncs.pop(kind.name, None))
+        if event is None:
+            # Of a listing of kopf's: where that is not the first, a watch has started over, and what was
+            # deleted in between is gone without a word.
+            self.check(kind.name)
 
     async def _resync(self, kind: Kind) -> None:
-        """A watch has started over: what was deleted in between is gone without a word."""
+        """Removes from the cache what a listing does not name."""
         await asyncio.sleep(RESYNC_DELAY)
         try:
             for uids, version, namespace in await self._list(kind):
@@ -165,7 +180,12 @@ class Watches:
         @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")
         async def on_event(event: kopf.RawEvent, **_: Any) -> None:
             # What a handler raises is logged and lost: nothing in here may fail.
-            self._taken(kind, event["type"], dict(event["object"]))
+            raw = event["object"]
+            self._taken(kind, event["type"], dict(raw))
+            # kopf holds on to the object for a while; of a long listing that is most of the memory at the
+            # start.
+            for name in _BULK:
+                cast("dict[str, Any]", raw).pop(name, None)
 
     def _settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()
@@ -177,7 +197,7 @@ class Watches:
         settings.persistence.diffbase_storage = NoDiffBase()
         settings.persistence.progress_storage = NoProgress()
         settings.queueing.idle_timeout = 0.2  # a listing of N objects holds 2 N tasks for so long
-        settings.watching.chunk_size = 500
+        settings.watching.chunk_size = CHUNK
         settings.networking.request_timeout = 30
         settings.networking.connect_timeout = 5
         settings.execution.max_workers = 1  # all handlers are coroutines

@@ -51,7 +51,7 @@ class Cache:
         self._entries: dict[Key, Entry] = {}
         self._below: dict[Key, set[Key]] = {}
         self._unpacked: dict[Key, float] = {}
-        self._counts: dict[str, int] = {}
+        self._uids: dict[str, set[str]] = {kind.name: set() for kind in kinds}
 
     def put(self, obj: Manifest, now: float, *, at_rest: bool = False) -> bool:
         """Takes an object in. Returns whether that is news: older or equal versions are not.
@@ -65,9 +65,10 @@ class Cache:
             return False
         obj["metadata"].pop("managedFields", None)
         entry = Entry(obj, self._kinds.owners(obj))
-        if old is None:
-            self._counts[key.kind] = self._counts.get(key.kind, 0) + 1
-        elif old.owners != entry.owners:
+        if old is not None and old.uid != entry.uid:
+            self._uids[key.kind].discard(old.uid)
+        self._uids[key.kind].add(entry.uid)
+        if old is not None and old.owners != entry.owners:
             self._unlink(key, old)
             old = None
         if old is None:
@@ -87,7 +88,7 @@ class Cache:
         if entry is not None:
             self._unlink(key, entry)
             self._unpacked.pop(key, None)
-            self._counts[key.kind] -= 1
+            self._uids[key.kind].discard(entry.uid)
 
     def _unlink(self, key: Key, entry: Entry) -> None:
         for owner in entry.owners:
@@ -112,11 +113,11 @@ class Cache:
 
     def count(self, kind: str) -> int:
         """How many objects of one kind there are."""
-        return self._counts.get(kind, 0)
+        return len(self._uids[kind])
 
-    def uids(self, kind: str) -> set[str]:
-        """The uids of one kind."""
-        return {entry.uid for key, entry in self._entries.items() if key.kind == kind}
+    def has(self, kind: str, uid: str) -> bool:
+        """Whether an object of that kind and uid is known."""
+        return uid in self._uids[kind]
 
     def affected(self, obj: Manifest) -> tuple[Key, ...]:
         """The custom resources to look at again after a change of this object.

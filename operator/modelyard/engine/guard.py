@@ -2,8 +2,7 @@
 
 The answer of a write goes into the cache; older events that the watch still holds are ignored. So a pass
 never decides on what it has already changed, and the watch's echo of an own write is no news. If the echo
-stays away for 5 seconds the watch is believed again: the object may have been deleted meanwhile, or a watch
-may have been lost.
+stays away for 5 seconds, a watch may be slow or lost, or the object gone again: then the server is asked.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ PATIENCE = 5.0
 
 @dataclass(slots=True)
 class _Expectation:
-    """`seen` is what the watch last said of the object; `version` None expects its removal."""
+    """`version` None expects the object's removal."""
 
     uid: str
     version: int | None
-    seen: Manifest | None
     deadline: float
 
 
@@ -33,38 +31,32 @@ class Guard:
     """Stands between the watches and the cache."""
 
     def __init__(
-        self, cache: Cache, clock: Clock, changed: Callable[[Key], object], patience: float = PATIENCE
+        self, cache: Cache, clock: Clock, overdue: Callable[[str], object], patience: float = PATIENCE
     ) -> None:
+        """`overdue` is called with the kind of objects whose echo stayed away, to have them listed."""
         self._cache = cache
         self._clock = clock
-        self._changed = changed
+        self._overdue = overdue
         self._patience = patience
         self._expected: dict[Key, _Expectation] = {}
         self._sweeping = False
 
     def wrote(self, answer: Manifest) -> None:
         """Takes in the answer of an own write."""
-        key = key_of(answer)
-        before = self._expected.get(key)
-        seen = before.seen if before is not None else self._cache.get(key)
         if self._cache.put(answer, self._clock.monotonic()):
-            self._expect(key, answer["metadata"].get("uid", ""), version_of(answer), seen)
+            self._expect(key_of(answer), answer["metadata"].get("uid", ""), version_of(answer))
 
     def deleted(self, key: Key, uid: str) -> None:
         """An own delete took effect."""
-        before = self._expected.get(key)
-        seen = before.seen if before is not None else self._cache.get(key)
         self._cache.remove(key)
-        self._expect(key, uid, None, seen)
+        self._expect(key, uid, None)
 
     def observe(self, event: str | None, obj: Manifest, *, at_rest: bool = False) -> bool:
         """Takes in what a watch says. Returns whether that is news."""
         key = key_of(obj)
         expected = self._expected.get(key)
         if expected is not None:
-            echo = self._is_echo(expected, event, obj)
-            if not echo:
-                expected.seen = None if event == "DELETED" else obj
+            if not self._is_echo(expected, event, obj):
                 return False
             del self._expected[key]
         if event == "DELETED":
@@ -86,9 +78,9 @@ class Guard:
             return True
         return expected.version is not None and version_of(obj) >= expected.version
 
-    def _expect(self, key: Key, uid: str, version: int | None, seen: Manifest | None) -> None:
+    def _expect(self, key: Key, uid: str, version: int | None) -> None:
         self._expected.pop(key, None)  # so that the order of insertion is the order of deadlines
-        self._expected[key] = _Expectation(uid, version, seen, self._clock.monotonic() + self._patience)
+        self._expected[key] = _Expectation(uid, version, self._clock.monotonic() + self._patience)
         if not self._sweeping:
             self._sweeping = True
             self._clock.call_later(self._patience, self._sweep)
@@ -96,21 +88,14 @@ class Guard:
     def _sweep(self) -> None:
         now = self._clock.monotonic()
         self._sweeping = False
+        doubtful: set[str] = set()
         while self._expected:
             key, expected = next(iter(self._expected.items()))
             if expected.deadline > now:
                 self._sweeping = True
                 self._clock.call_later(expected.deadline - now, self._sweep)
-                return
+                break
             del self._expected[key]
-            self._believe_watch(key, expected.seen)
-
-    def _believe_watch(self, key: Key, seen: Manifest | None) -> None:
-        gone = self._cache.get(key)
-        self._cache.remove(key)
-        if seen is not None:
-            self._cache.put(seen, self._clock.monotonic())
-        for obj in (gone, seen):
-            if obj is not None:
-                for owner in self._cache.affected(obj):
-                    self._changed(owner)
+            doubtful.add(key.kind)
+        for kind in doubtful:
+            self._overdue(kind)
