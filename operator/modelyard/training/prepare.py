@@ -77,10 +77,9 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         return
     problem = podstate.find_problem(pods, view.now)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
-    if not draft.pods_ready:
-        draft.wake_in(
-            podstate.STUCK_AFTER + 1 - min(podstate.STUCK_AFTER, seconds_since(_created(job), view.now))
-        )
+    age = seconds_since(_created(job), view.now)
+    if not draft.pods_ready and age <= podstate.STUCK_AFTER:
+        draft.wake_in(podstate.STUCK_AFTER + 1 - age)
     name = job["metadata"]["name"]
     draft.stand("Preparing", f"The data is being prepared: kubectl logs job/{name}.", problem)
 

@@ -77,12 +77,8 @@ def _summary(draft: Draft) -> list[Condition]:
     if draft.stage == "Suspended":
         return [_condition(ConditionType.READY, "False", "Suspended", draft.message)]
     why = draft.problem or Problem("Progressing", draft.message)
-    # Nothing is known about a job that was never looked at.
-    first = draft.view.status.observed_generation < 0
-    return [
-        _of(ConditionType.READY, "Unknown" if first else "False", why),
-        _of(ConditionType.RECONCILING, "True", why),
-    ]
+    # Never Unknown, not even at first: a second status write that says nothing more would follow at once.
+    return [_of(ConditionType.READY, "False", why), _of(ConditionType.RECONCILING, "True", why)]
 
 
 def _data(draft: Draft) -> list[Condition]:

@@ -201,7 +201,8 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
     if problem is None and len(running) < desired:
-        draft.wake_in(podstate.STUCK_AFTER + 1 - min(age, podstate.STUCK_AFTER))
+        if age <= podstate.STUCK_AFTER:
+            draft.wake_in(podstate.STUCK_AFTER + 1 - age)
         problem = _explain_gap(job, pods, running, age)
     report = progress.read_report(view.seen, attempt.index)
     if problem is not None or not draft.pods_ready or report is None or report.state == "starting":

@@ -47,7 +47,7 @@ def test_the_first_pass_creates_only_what_preparing_needs() -> None:
         "create PersistentVolumeClaim", "create ConfigMap", "create Job"
     ]  # fmt: skip
     assert simulation.jobs() == ["sentiment-prepare-1"]
-    assert simulation.condition("Ready") == ("Unknown", "Progressing")
+    assert simulation.condition("Ready") == ("False", "Progressing")
     assert simulation.status["phase"] == "Preparing"
 
 

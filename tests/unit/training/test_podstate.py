@@ -84,6 +84,19 @@ def test_a_job_that_makes_no_pods_is_noticed_in_time() -> None:
     assert "kubectl describe job sentiment-train-1" in simulation.message()
 
 
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+def test_a_job_that_has_waited_long_is_not_looked_at_for_nothing(stage: str) -> None:
+    simulation = Simulation(TrainingJobBuilder())
+    if stage == "train":
+        simulation.prepare()
+    else:
+        simulation.step()
+    simulation.settle()
+    assert simulation.plan.requeue_after is not None
+    simulation.advance(3600).settle()
+    assert simulation.plan.requeue_after is None
+
+
 def test_a_gang_of_which_a_part_runs_is_named() -> None:
     simulation = Simulation(TrainingJobBuilder().nodes(2)).prepare()
     simulation.put(simulation.pod("sentiment-train-1", 0).running(simulation.time)).settle()
