@@ -28,6 +28,7 @@ class Draft:
     message: str = ""
     problem: Problem | None = None
     stalled: Problem | None = None
+    data_failure: Problem | None = None  # why the last try to prepare the data failed
     pods_ready: bool = False
     children: list[Child] = field(default_factory=list)
     keep: set[str] = field(default_factory=set)

@@ -37,6 +37,12 @@ def advance(draft: Draft, settings: Settings) -> bool:
         draft.update(prepare_attempt=index, retry_time=None, start_time=start)
     draft.keep_object(job)
     pods = podstate.of_job(view.seen.of_kind("Pod"), job)
+    if jobstate.is_failed(job):
+        draft.data_failure = _find_failure(draft, job)
+    elif previous := found.get(index - 1):
+        # It stays until this one has ended: it says why there is another try.
+        draft.keep_object(previous)
+        draft.data_failure = _find_failure(draft, previous)
     if jobstate.is_complete(job) or jobstate.is_failed(job):
         if not recorded and _is_behind(draft, job, pods):
             return False
@@ -109,9 +115,19 @@ def _finish(
         draft.stand("Preparing", message, Problem("ProgressingWithRetry", message))
     else:
         draft.keep.clear()
+        draft.keep_object(job)
         draft.stand("Preparing", "The data is being prepared.")
         creation.create_prepare(draft, settings, index + 1)
     return False
+
+
+def _find_failure(draft: Draft, job: Manifest) -> Problem | None:
+    """What a failed try told, in its own words."""
+    for pod in podstate.of_job(draft.view.seen.of_kind("Pod"), job):
+        if (result := read_result(pod, PrepareResult)) and result.failure:
+            failure = classify_single(pod, result.failure).failure
+            return Problem(failure.reason, f"{failure.message} It is tried again.") if failure else None
+    return None
 
 
 def _record(draft: Draft, pods: list[Manifest], index: int, result: PrepareResult | None) -> None:

@@ -90,6 +90,8 @@ def _data(draft: Draft) -> list[Condition]:
             _condition(ConditionType.DATA_READY, "True", reason, "The data is prepared; see status.data.")
         ]
     why = draft.stalled or draft.problem
+    if draft.data_failure and (why is None or why.reason == "ProgressingWithRetry"):
+        why = draft.data_failure
     if why is None:
         word = "Suspended" if draft.stage in ("Suspended", "Suspending") else "Preparing"
         why = Problem(word, draft.message)

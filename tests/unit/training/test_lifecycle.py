@@ -398,9 +398,25 @@ def test_an_interrupted_preparation_is_tried_again() -> None:
     assert simulation.jobs() == ["sentiment-prepare-1"]
     assert simulation.status["counters"]["infraFailures"] == 1
     simulation.advance(10).settle()
-    assert simulation.jobs() == ["sentiment-prepare-2"]
+    assert simulation.jobs() == ["sentiment-prepare-1", "sentiment-prepare-2"]
     assert simulation.status["prepareAttempt"] == 2
     assert simulation.status["counters"]["infraFailures"] == 1
+
+
+def test_a_source_that_can_not_be_reached_is_named_until_it_can() -> None:
+    simulation = Simulation(TrainingJobBuilder())
+    simulation.step()
+    failure = {"reason": "SourceUnreachable", "message": "rows: the server does not answer; check it."}
+    result = {"stage": "prepare", "outcome": "failed", "failure": failure}
+    simulation.put(simulation.pod("sentiment-prepare-1").ended(75, result))
+    simulation.end("sentiment-prepare-1", "Failed").settle()
+    assert simulation.condition("DataReady") == ("False", "SourceUnreachable")
+    assert simulation.condition("Reconciling") == ("True", "ProgressingWithRetry")
+    simulation.advance(10).settle()
+    simulation.run("sentiment-prepare-2", 1).settle()
+    assert simulation.condition("DataReady") == ("False", "SourceUnreachable")
+    assert "does not answer" in simulation.message("DataReady")
+    assert simulation.condition("Stalled")[0] != "True"
 
 
 def test_a_refused_child_is_named_with_the_servers_reason() -> None:
