@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-import yaml
+from modelyard.api import yaml
 
 from tests.e2e.harness import Kube, TrainingJob, condition, is_true
 from tests.e2e.jobs import SMALL_POD, TINY_LLAMA, stories
@@ -29,7 +29,7 @@ print(json.dumps([r["label"] for r in classify(texts)]))
 def test_sentiment_reaches_a_useful_f1_and_its_model_loads_in_plain_transformers(
     kube: Kube, inputs: None, read_run: Callable[[TrainingJob], Reader]
 ) -> None:
-    manifest = yaml.safe_load((ROOT / "examples/sentiment/trainingjob.yaml").read_text())
+    manifest = yaml.load((ROOT / "examples/sentiment/trainingjob.yaml").read_text())
     job = TrainingJob(kube, "sentiment", manifest["spec"]).create()
     job.wait("training", lambda s: s.get("phase") == "Training" or is_true(s, "Stalled"), 180)
     status = job.wait_succeeded(600)

@@ -141,8 +141,7 @@ def _describe_run(settings: Settings, progress: Dict[str, Any]) -> Dict[str, Any
     for key in ("maxSteps", "resumedFrom", "lastCheckpoint", "bestCheckpoint"):
         if key in progress:
             result[key] = progress[key]
-    metrics = progress.get("metrics", {})
-    result["metrics"] = {name: value for name, value in metrics.items() if name.startswith("eval_")}
+    result["metrics"] = dict(progress.get("metrics", {}))
     if settings.node == 0:  # the others don't know of the checkpoints
         saved = max(progress.get("resumedFrom") or 0, _own_checkpoint_step(settings, progress))
         result["lostSteps"] = max(0, result["step"] - saved)

@@ -83,7 +83,8 @@ class TrainResult(Versioned):
     lost_steps: int = 0
     process_restarts: int = 0
     metrics: dict[str, float] = Field(
-        default_factory=dict, description="Of the trained model on the validation split."
+        default_factory=dict,
+        description="Of the trained model on the validation split; without one, the last reported.",
     )
     test_metrics: dict[str, float] = Field(default_factory=dict)
     baseline: dict[str, float] = Field(

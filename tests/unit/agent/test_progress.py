@@ -113,7 +113,7 @@ def test_a_users_process_finds_the_endpoint_in_its_environment(make_pod: MakePod
 import urllib.request
 token = Path(os.environ["KUBEFLOW_TRAINER_SERVER_TOKEN"]).read_text().strip()
 assert os.environ["KUBEFLOW_TRAINER_SERVER_CA_CERT"] == ""
-sent = {"current_step": "3", "eval_loss": "0.5"}
+sent = {"current_step": "3", "loss": "0.7", "eval_loss": "0.5"}
 body = {"trainerStatus": {"metrics": [{"name": name, "value": value} for name, value in sent.items()]}}
 request = urllib.request.Request(os.environ["KUBEFLOW_TRAINER_SERVER_URL"], json.dumps(body).encode(),
                                  {"Authorization": "Bearer " + token, "Content-Type": "application/json"})
@@ -127,7 +127,7 @@ wait_for((runtime / "go").exists)
     assert pod.progress().step == 3
     (pod.runtime / "go").touch()
     assert pod.wait() == 0
-    assert pod.result().metrics == {"eval_loss": 0.5}
+    assert pod.result().metrics == {"loss": 0.7, "eval_loss": 0.5}
 
 
 def test_the_endpoints_answer_and_refuse_nonsense(make_pod: MakePod) -> None:
