@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported late: `--help` and mistakes need no Kubernetes client.
     from modelyard.assembly import Operator
     from modelyard.cluster.login import LoginError
-    from modelyard.cluster.watch import WatchError
+    from modelyard.cluster.reflector import WatchError
     from modelyard.observe.profiles import ProfilesError
     from modelyard.telemetry.logs import set_up_logs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -41,6 +42,9 @@ STOP_PASSES = 12.0
 STOP_WATCHES = 5.0
 # A pass that takes longer than all its calls' time limits together hangs.
 STUCK_AFTER = 600.0
+# Objects of the API are trees, which need no collector; each holds hundreds of its containers, so that the
+# default (700) would look for cycles with every second event.
+COLLECT_AFTER = (25_000, 10, 20)
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -65,6 +69,7 @@ class Operator:
         health = HealthServer(self._metrics, alive=self._hangs, ready=self._lacks, refresh=self._refresh)
         port = await health.start(self._options.metrics_host, self._options.metrics_port)
         self._catch_signals()
+        gc.set_threshold(*COLLECT_AFTER)
         log.info("starting", extra={"server": login.server, "port": port, "pid": os.getpid()})
         try:
             async with (
@@ -145,6 +150,9 @@ class Operator:
         await ready.wait()
         self._catch_signals()  # kopf has taken them over
         await watches.wait_synced()
+        # What is there now stays: no collection need look at it again.
+        gc.collect()
+        gc.freeze()
         log.info("cache filled", extra={k.plural: self._cache.count(k.name) for k in OPERATOR_KINDS})
         if election is not None:
             await election.acquire()

@@ -10,6 +10,7 @@ from modelyard.engine.errors import (
     ClusterError,
     Conflict,
     Ending,
+    Expired,
     NotFound,
     Refused,
     Throttled,
@@ -38,8 +39,10 @@ def error_of(code: int, content: bytes, call: str, retry_after: str | None = Non
         return (AlreadyExists if reason == "AlreadyExists" else Conflict)(message)
     if code == 429:
         return Throttled(f"{call}: {message}", _seconds(retry_after))
-    if code in (408, 410, 401) or code >= 500:
-        # 401: a rotated token; the next call reads the new one. 410: a continue token that has expired.
+    if code == 410:
+        return Expired(f"{call}: {message}")
+    if code in (408, 401) or code >= 500:
+        # 401: a rotated token; the next call reads the new one.
         return Unavailable(f"{call}: {code} {message}")
     if code == 403 and "NamespaceTerminating" in causes:
         return Ending(message)

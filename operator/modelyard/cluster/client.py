@@ -11,14 +11,23 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 
 from modelyard.cluster.answers import error_of
 from modelyard.cluster.login import Login
-from modelyard.engine.errors import AlreadyExists, ClusterError, NotFound, NotLeader, Throttled, Unavailable
+from modelyard.engine.errors import (
+    AlreadyExists,
+    ClusterError,
+    Expired,
+    NotFound,
+    NotLeader,
+    Throttled,
+    Unavailable,
+)
 from modelyard.engine.kinds import Kind, Kinds
 from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.ports import CHILD_MANAGER, STATUS_MANAGER
@@ -31,7 +40,9 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 ATTEMPTS = 3
 RETRY_DELAY = 0.1
 LONGEST_RETRY_AFTER = 5.0
-PAGE = 500
+PAGE = 250
+# A server says something on each watch once a minute, if only a bookmark: silence is a lost connection.
+WATCHING = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
 _EVENT = Kind("Event", "", "v1", "events")
 
 
@@ -51,15 +62,18 @@ class Client:
     async def __aenter__(self) -> Client:
         context = self._login.ssl_context()
         connector = aiohttp.TCPConnector(
-            ssl=context if context is not None else True, limit=64, keepalive_timeout=60
+            # No limit: workers and slots bound the calls, and watches must not take the calls' places.
+            ssl=context if context is not None else True,
+            limit=0,
+            keepalive_timeout=60,
         )
         self._session = aiohttp.ClientSession(
             self._login.server,
             connector=connector,
             timeout=TIMEOUT,
             headers={"User-Agent": "modelyard", "Accept": "application/json"},
-            trust_env=True,
-            proxy=self._login.configuration.proxy or None,
+            # With trust_env aiohttp would read the environment in a thread, twice per call.
+            proxy=self._login.proxy(),
             read_bufsize=1 << 18,
         )
         return self
@@ -127,22 +141,50 @@ class Client:
         path = f"{kind.path(metadata['namespace'])}/{quote(metadata['name'])}"
         return await self.call("PUT", path, kind.plural, body=manifest, timeout=timeout)
 
-    async def list_metadata(
-        self, kind: Kind, namespace: str | None, selector: str | None
-    ) -> AsyncIterator[tuple[list[Manifest], int]]:
-        """Pages of a listing without the objects' bodies, each with the version of the whole listing."""
+    async def list_pages(
+        self, kind: Kind, namespace: str | None, selector: str | None, *, metadata_only: bool = False
+    ) -> AsyncGenerator[tuple[list[Manifest], int]]:
+        """Pages of a listing, each with the version of the listing it belongs to."""
         params = {"limit": str(PAGE)}
         if selector:
             params["labelSelector"] = selector
+        headers = {"Accept": METADATA_LIST} if metadata_only else None
         while True:
-            answer = await self.call(
-                "GET", kind.path(namespace), kind.plural, params=params, headers={"Accept": METADATA_LIST}
-            )
+            answer = await self.call("GET", kind.path(namespace), kind.plural, params=params, headers=headers)
             yield answer.get("items") or [], int(answer["metadata"]["resourceVersion"])
             more = answer["metadata"].get("continue")
             if not more:
                 return
             params = params | {"continue": more}
+
+    async def watch(
+        self, kind: Kind, namespace: str | None, selector: str, *, version: int, seconds: int
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """What happens after `version`, bookmarks included, until the server ends it after `seconds`."""
+        params = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(seconds),
+        }
+        path = kind.path(namespace)
+        started = time.monotonic()
+        try:
+            async with self._open_session().get(
+                path, params=params, headers=await self._authorized(), timeout=WATCHING
+            ) as response:
+                self._metrics.called("WATCH", kind.plural, response.status, time.monotonic() - started)
+                if response.status >= 400:
+                    retry_after = response.headers.get("Retry-After")
+                    raise error_of(response.status, await response.read(), f"WATCH {path}", retry_after)
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk if rest else chunk).split(b"\n")
+                    for line in lines:
+                        yield json.loads(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Unavailable(f"WATCH {path}: {type(error).__name__}: {error}") from error
 
     async def _apply(
         self, kind: Kind, namespace: str, name: str, sub: str, manifest: Manifest, manager: str, force: bool
@@ -157,6 +199,15 @@ class Client:
             headers={"Content-Type": APPLY},
         )
         return _named(answer, kind)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        return self._session
+
+    async def _authorized(self) -> dict[str, str]:
+        authorization = await self._login.authorization()
+        return {"Authorization": authorization} if authorization else {}
 
     def _check_leader(self) -> None:
         if not self.may_write():
@@ -181,6 +232,8 @@ class Client:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._once(method, path, resource, params, body, headers, timeout)
+            except Expired:
+                raise
             except Throttled as error:
                 if attempt == ATTEMPTS or error.retry_after > LONGEST_RETRY_AFTER:
                     raise
@@ -201,16 +254,12 @@ class Client:
         headers: Mapping[str, str] | None,
         timeout: float | None,
     ) -> Manifest:
-        if self._session is None:
-            raise RuntimeError("the client is not open")
+        session = self._open_session()
         started = time.monotonic()
         code = 0
-        sent = {"Content-Type": "application/json"} | dict(headers or {})
         try:
-            authorization = await self._login.authorization()
-            if authorization:
-                sent["Authorization"] = authorization
-            async with self._session.request(
+            sent = {"Content-Type": "application/json", **(headers or {}), **await self._authorized()}
+            async with session.request(
                 method,
                 path,
                 params=params,

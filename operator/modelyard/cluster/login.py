@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
@@ -31,6 +33,15 @@ class Login:
     def server(self) -> str:
         """The API server's base URL."""
         return str(self.configuration.host).rstrip("/")
+
+    def proxy(self) -> str | None:
+        """The proxy that the credentials name, else the environment (HTTPS_PROXY, NO_PROXY)."""
+        if self.configuration.proxy:
+            return str(self.configuration.proxy)
+        server = urlsplit(self.server)
+        if proxy_bypass(server.netloc):
+            return None
+        return getproxies().get(server.scheme)
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """TLS as the credentials want it; None for plain HTTP."""

@@ -1,10 +1,10 @@
-"""The kopf edge.
+"""The edge.
 
-One watch per kind, each event O(1) into the engine, and the barrier that says the cache is full.
+Kopf watches the custom resources, a reflector each child kind, and a barrier says when all is in.
 
 kopf tells neither when a listing has ended nor, after a watch had to start over (410), what was deleted
-meanwhile. So metadata-only listings of our own do: one per kind at the start names what must arrive, and one
-after each start-over names what is still there.
+meanwhile. So metadata-only listings of our own do: one at the start names what must arrive, and one after
+each start-over names what is still there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import kopf
 from modelyard.cluster.client import Client
 from modelyard.cluster.login import Login
 from modelyard.cluster.prune import prune
+from modelyard.cluster.reflector import Reflector, WatchError, refusal
 from modelyard.cluster.stateless import NoDiffBase, NoProgress
 from modelyard.engine.cache import Cache
 from modelyard.engine.errors import ClusterError, NotFound, Refused
@@ -34,10 +35,6 @@ RESYNC_DELAY = 1.0  # seconds in which the events of one start-over are taken to
 
 CHUNK = 200  # objects of a listing in memory at once, per kind
 _BULK = ("spec", "status", "data")
-
-
-class WatchError(Exception):
-    """The watches can't work; the message says what is missing."""
 
 
 class Watches:
@@ -68,6 +65,19 @@ class Watches:
         self._metrics = metrics
         self._complete: set[str] = set()
         self._resyncs: dict[str, asyncio.Task[None]] = {}
+        self._primary = [kind for kind in kinds if kind.owner_label]
+        listing = asyncio.Lock()
+        self._reflectors = {
+            kind.name: [
+                Reflector(
+                    client=client, kind=kind, namespace=namespace, cache=cache, observe=observe, gone=gone,
+                    metrics=metrics, listing=listing,
+                )
+                for namespace in self._namespaces
+            ]
+            for kind in kinds
+            if not kind.owner_label
+        }  # fmt: skip
         for kind in kinds:
             metrics.synced(kind.name, False)
 
@@ -79,19 +89,40 @@ class Watches:
     async def run(self, ready: asyncio.Event, stop: asyncio.Event) -> None:
         """Watches until `stop` is set. `ready` is set once kopf has taken over the signals."""
         named = [n for n in self._namespaces if n is not None]
-        await kopf.operator(
-            registry=self._registry(),
-            settings=self._settings(),
-            clusterwide=not named,
-            namespaces=named,
-            standalone=True,
-            ready_flag=ready,
-            stop_flag=stop,
-        )
+        reflecting = [
+            asyncio.create_task(reflector.run(), name=f"watch-{kind}")
+            for kind, reflectors in self._reflectors.items()
+            for reflector in reflectors
+        ]
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=self._settings(),
+                clusterwide=not named,
+                namespaces=named,
+                standalone=True,
+                ready_flag=ready,
+                stop_flag=stop,
+            )
+        finally:
+            for task in reflecting:
+                task.cancel()
+            await asyncio.gather(*reflecting, return_exceptions=True)
 
     async def wait_synced(self) -> None:
         """Returns once the cache is full. Raises WatchError where a kind can't be listed."""
-        await asyncio.gather(*(self._wait_for(kind) for kind in self._kinds))
+        await asyncio.gather(
+            *(
+                self._wait_for(kind) if kind.owner_label else self._wait_reflected(kind)
+                for kind in self._kinds
+            )
+        )
+
+    async def _wait_reflected(self, kind: Kind) -> None:
+        for reflector in self._reflectors[kind.name]:
+            await reflector.wait_synced()
+        self._complete.add(kind.name)
+        self._metrics.synced(kind.name, True)
 
     async def _wait_for(self, kind: Kind) -> None:
         loop = asyncio.get_running_loop()
@@ -121,19 +152,14 @@ class Watches:
             uids: set[str] = set()
             version = 0
             try:
-                async for page, page_version in self._client.list_metadata(kind, namespace, selector):
+                async for page, page_version in self._client.list_pages(
+                    kind, namespace, selector, metadata_only=True
+                ):
                     # A later page may be of a later version; only the first is surely covered by all of them.
                     version = version or page_version
                     uids |= {str(item["metadata"]["uid"]) for item in page}
-            except NotFound as error:
-                raise WatchError(
-                    f"the API server does not know {kind.plural} of {kind.api_version}: install "
-                    "the CustomResourceDefinitions (kubectl apply --server-side -f crds/, or the chart)"
-                ) from error
-            except Refused as error:
-                raise WatchError(
-                    f"may not list {kind.plural}: {error}. Grant list and watch on it."
-                ) from error
+            except (NotFound, Refused) as error:
+                raise refusal(kind, error) from error
             found.append((uids, version, namespace))
         return found
 
@@ -166,7 +192,7 @@ class Watches:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        for kind in self._kinds:
+        for kind in self._primary:
             self._register(registry, kind)
 
         # A registry of one's own has no login handlers unless one is given.
@@ -202,8 +228,4 @@ class Watches:
         settings.networking.connect_timeout = 5
         settings.execution.max_workers = 1  # all handlers are coroutines
         settings.process.ultimate_exiting_timeout = None  # the process ends by our own clock
-        for kind in self._kinds:
-            if not kind.owner_label:
-                # On the server's side, so that an object that loses the label arrives as deleted.
-                settings.watching.label_selectors[kind.group, kind.version, kind.plural] = MANAGED_SELECTOR
         return settings

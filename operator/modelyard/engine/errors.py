@@ -48,5 +48,9 @@ class Unavailable(ClusterError):
     """No answer, or an error inside the server (5xx). The call may or may not have taken effect."""
 
 
+class Expired(Unavailable):
+    """A version or a continue token is too old (410): list anew."""
+
+
 class NotLeader(ClusterError):
     """The Lease is not (any more) held, so nothing may be written."""

@@ -19,7 +19,7 @@ CASES: list[tuple[int, dict[str, Any], type[errors.ClusterError]]] = [
     (404, {"reason": "NotFound"}, errors.NotFound),
     (409, {"reason": "Conflict"}, errors.Conflict),
     (409, {"reason": "AlreadyExists"}, errors.AlreadyExists),
-    (410, {"reason": "Expired"}, errors.Unavailable),
+    (410, {"reason": "Expired"}, errors.Expired),
     (422, {"reason": "Invalid", "message": "spec.x: Required value"}, errors.Refused),
     (429, {"reason": "TooManyRequests"}, errors.Throttled),
     (500, {"reason": "InternalError"}, errors.Unavailable),

@@ -160,7 +160,7 @@ def test_a_listing_is_read_page_by_page() -> None:
 
     async def scenario(client: Client) -> list[Any]:
         kind = OPERATOR_KINDS["Job"]
-        return [page async for page in client.list_metadata(kind, None, "a=b")]
+        return [page async for page in client.list_pages(kind, None, "a=b")]
 
     assert use(server, scenario) == [([item("1")], 7), ([item("2")], 7)]
     assert [q.get("continue") for _, _, q, _ in server.requests] == [None, "more"]
