@@ -71,6 +71,7 @@ class Client:
             self._login.server,
             connector=connector,
             timeout=TIMEOUT,
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "modelyard", "Accept": "application/json"},
             # With trust_env aiohttp would read the environment in a thread, twice per call.
             proxy=self._login.proxy(),

@@ -35,6 +35,8 @@ def digest(value: Any) -> str:
 
 def project(live: Any, wanted: Any) -> Any:
     """What `live` says on everything that `wanted` speaks of; equal to `wanted` where they mean the same."""
+    if live == wanted:
+        return wanted
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
             return wanted if not wanted and live is None else live

@@ -77,12 +77,21 @@ class Metrics:
         self._resources = gauge(
             "modelyard_resources", "Custom resources, by phase and owner.", "kind", "phase", "project", "team"
         )
+        self._children: dict[tuple[Any, ...], Any] = {}
         self._census: dict[Any, tuple[str, str, str, str]] = {}
         self._owners: set[tuple[str, str]] = set()
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """The metric with these labels. Looked up once: prometheus_client checks and locks each time."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
 
     # The queue (engine.queue.QueueMetrics)
 
@@ -110,12 +119,12 @@ class Metrics:
 
     def reconciled(self, key: Any, seconds: float, outcome: str) -> None:
         """A pass ended."""
-        self._passes.labels(key.kind, outcome).inc()
-        self._pass_seconds.labels(key.kind).observe(seconds)
+        self._child(self._passes, key.kind, outcome).inc()
+        self._child(self._pass_seconds, key.kind).observe(seconds)
 
     def wrote(self, kind: str, operation: str) -> None:
         """The engine made a call."""
-        self._writes.labels(kind, operation).inc()
+        self._child(self._writes, kind, operation).inc()
 
     def holds(self, key: Any, resource: Mapping[str, Any] | None) -> None:
         """The present state of a custom resource; None once it is gone."""
@@ -144,8 +153,8 @@ class Metrics:
 
     def called(self, method: str, resource: str, code: int, seconds: float) -> None:
         """The API server answered; code 0 stands for no answer."""
-        self._calls.labels(method, resource, str(code)).inc()
-        self._call_seconds.labels(method).observe(seconds)
+        self._child(self._calls, method, resource, str(code)).inc()
+        self._child(self._call_seconds, method).observe(seconds)
         if code == 429:
             self._throttled.inc()
 
