@@ -56,11 +56,11 @@ def build_progress(report: ProgressReport) -> Progress:
     return Progress(
         step=report.step,
         max_steps=report.max_steps,
-        epoch=_finite(report.epoch),
+        epoch=_speed(report.epoch),
         percent=_percent(report.step, report.max_steps),
-        step_seconds=_finite(report.step_seconds),
-        samples_per_second=_finite(report.samples_per_second),
-        tokens_per_second=_finite(report.tokens_per_second),
+        step_seconds=_speed(report.step_seconds),
+        samples_per_second=_speed(report.samples_per_second),
+        tokens_per_second=_speed(report.tokens_per_second),
         estimated_completion_time=end,
         metrics=limit_metrics(report.metrics),
     )
@@ -142,8 +142,8 @@ def place_of(job: Manifest) -> Place:
 
 
 def limit_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """Finite ones, and no more than the status has room for."""
-    finite = {name: value for name, value in sorted(metrics.items()) if isfinite(value)}
+    """Finite ones in six digits, and no more than the status has room for."""
+    finite = {name: _round(value, 6) for name, value in sorted(metrics.items()) if isfinite(value)}
     return dict(list(finite.items())[:METRIC_LIMIT])
 
 
@@ -163,6 +163,15 @@ def _evaluation(validation: dict[str, float], test: dict[str, float]) -> Evaluat
 
 def _percent(step: int, max_steps: int | None) -> int | None:
     return min(100, 100 * step // max_steps) if max_steps else None
+
+
+def _round(value: float, digits: int) -> float:
+    # People read these in kubectl's columns.
+    return float(f"{value:.{digits}g}")
+
+
+def _speed(value: float | None) -> float | None:
+    return _round(value, 4) if value is not None and isfinite(value) else None
 
 
 def _finite(value: float | None) -> float | None:
