@@ -44,7 +44,7 @@ STOP_WATCHES = 5.0
 STUCK_AFTER = 600.0
 # Objects of the API are trees, which need no collector; each holds hundreds of its containers, so that the
 # default (700) would look for cycles with every second event.
-COLLECT_AFTER = (25_000, 10, 20)
+COLLECT_AFTER = (10_000, 5, 5)
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 

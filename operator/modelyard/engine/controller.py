@@ -30,8 +30,9 @@ REFUSED_RETRY = 60.0
 WAIT_RETRY = 30.0
 # A plan that asks to be looked at again at once has no reason that a watch would not tell of.
 SHORTEST_REQUEUE = 0.5
-# An object that changed no more for so long is packed.
-REST_AFTER = 20.0
+# An object that changed no more for so long is packed. In a burst all that is younger lies unpacked, and the
+# process never gives back what that took.
+REST_AFTER = 5.0
 
 
 class Controller:
