@@ -149,6 +149,7 @@ def engine(kubeconfig: str, kubectl: Kubectl, namespace: str) -> Callable[[Scena
                 await controller.stop(5.0)
                 stop.set()
                 await watching
+        await asyncio.sleep(0.1)  # connections with TLS take a moment to close
 
     return lambda scenario: asyncio.run(main(scenario))
 
