@@ -65,9 +65,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{/*
-Settings as the operator reads them: every profile with the images it does not name itself. Preparation asks for less
-than it may use: a pod that waits for data needs no whole cores set aside. Its resources are taken whole or not at all,
-as a mixture could ask for more than its limit.
+Settings as the operator reads them: every profile with the images it does not name itself.
 */}}
 {{- define "modelyard.settings" -}}
 {{- $defaults := dict
@@ -77,11 +75,6 @@ as a mixture could ask for more than its limit.
 {{- $profiles := dict -}}
 {{- range $name, $profile := .Values.profiles -}}
 {{- $all := merge (dict) (default (dict) $profile) $defaults -}}
-{{- if not (hasKey $all "prepareResources") -}}
-{{- $_ := set $all "prepareResources" (dict
-  "limits" (dict "cpu" "2" "memory" "4Gi")
-  "requests" (dict "cpu" "500m" "memory" "1Gi")) -}}
-{{- end -}}
 {{- $_ := set $profiles $name $all -}}
 {{- end -}}
 {{- toYaml (dict "profiles" $profiles) -}}

@@ -31,8 +31,11 @@ class Profile(ApiModel):
         default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}),
         description="Per training pod.",
     )
+    # Preparation asks for less than it may use: a pod that waits for data needs no whole cores set aside.
     prepare_resources: Resources = Field(
-        default_factory=lambda: Resources(limits={"cpu": "2", "memory": "4Gi"}),
+        default_factory=lambda: Resources(
+            limits={"cpu": "2", "memory": "4Gi"}, requests={"cpu": "500m", "memory": "1Gi"}
+        ),
         description="Of the preparation pod.",
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
