@@ -72,7 +72,7 @@ def ensure_pause(program: Path) -> Path:
 
 
 def _install_debian(rootfs: Path) -> None:
-    packages = ",".join(versions.BASE_PACKAGES)
+    packages, mirror = ",".join(versions.BASE_PACKAGES), debian_mirror()
     run(
         [
             "debootstrap",
@@ -80,7 +80,7 @@ def _install_debian(rootfs: Path) -> None:
             f"--include={packages}",
             versions.DEBIAN_SUITE,
             rootfs,
-            debian_mirror(),
+            *([mirror] if mirror else []),
         ],
         env={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
     )
@@ -99,7 +99,7 @@ def _install_debian(rootfs: Path) -> None:
 
 
 def debian_mirror() -> str | None:
-    """Return the mirror that this machine's apt uses, else Debian's own."""
+    """Return the mirror that this machine's apt uses; None leaves the choice to debootstrap."""
     sources = [*sorted(Path("/etc/apt/sources.list.d").glob("*.sources")), Path("/etc/apt/sources.list")]
     for source in sources:
         if source.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,16 +17,16 @@ CountTokens = Callable[[list[str]], list[int]]
 
 
 @dataclass
-class Step:
+class Step(ABC):
     """One step in action: takes a batch, gives what is left of it."""
 
     name: str
     removals: Removals
     changed: int = 0
 
+    @abstractmethod
     def apply(self, batch: list[Item]) -> list[Item]:
         """The rows that stay, changed in place where the step changes text."""
-        raise NotImplementedError
 
 
 @dataclass
