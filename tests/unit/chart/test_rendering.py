@@ -10,7 +10,7 @@ import yaml
 from modelyard.__main__ import build_parser
 from modelyard.api.profile import Settings
 
-from tests.unit.chart.pod_security import find_violations
+from tests.podsecurity import find_violations
 from tests.unit.chart.rendering import CHART, ChartError, of_kind, only, render, run_helm
 
 DIGEST = "sha256:" + "a" * 64
