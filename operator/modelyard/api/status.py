@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from modelyard.api.base import ApiModel
 from modelyard.api.conditions import Condition
@@ -21,7 +22,17 @@ Phase = Literal[
     "Failed",
 ]
 Cause = Literal["Finished", "UserError", "Infrastructure", "Preempted", "Suspended", "DeadlineExceeded"]
-Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+
+
+def _check_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return text
+
+
+Time = Annotated[
+    str, Field(max_length=64, json_schema_extra={"format": "date-time"}), AfterValidator(_check_time)
+]
 
 
 class Progress(ApiModel):

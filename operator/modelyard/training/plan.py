@@ -94,7 +94,7 @@ def _plan_finished(job: Manifest, seen: Seen, now: datetime, status: TrainingJob
     raw: dict[str, Any] = dict(job.get("status") or {})
     if raw.get("observedGeneration") != generation:
         raw["observedGeneration"] = generation
-        raw["conditions"] = [{**c, "observedGeneration": generation} for c in raw.get("conditions") or []]
+        raw["conditions"] = [{**c.dump(), "observedGeneration": generation} for c in status.conditions]
     ttl = (job.get("spec") or {}).get("ttlSecondsAfterFinished")
     left = None
     if isinstance(ttl, int) and status.completion_time:
