@@ -138,8 +138,9 @@ class TrainingJob:
             report = self.progress()
             if report.get("step", 0) >= step:
                 return report
-            if is_true(self.status(), "Stalled"):
-                raise AssertionError(f"{self.name} stalled before step {step}\n{self.describe()}")
+            status = self.status()
+            if is_true(status, "Stalled") or is_true(status, "Succeeded"):
+                raise AssertionError(f"{self.name} ended before step {step} was seen\n{self.describe()}")
             time.sleep(0.3)
         raise WaitTimeoutError(f"{self.name}: step {step} did not come in {timeout:.0f} s\n{self.describe()}")
 

@@ -115,7 +115,7 @@ def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_
 
 
 def test_the_operator_may_be_away_while_the_job_ends(kube: Kube, reviews: None, operator: Any) -> None:
-    job = TrainingJob(kube, "unattended", classification(steps=60, nodes=2)).create()
+    job = TrainingJob(kube, "unattended", classification(steps=200, nodes=2)).create()
     job.wait_step(5)
     operator.kill()
     try:
@@ -123,7 +123,7 @@ def test_the_operator_may_be_away_while_the_job_ends(kube: Kube, reviews: None, 
     finally:
         operator.start()
     status = job.wait_succeeded(60)
-    assert status["progress"]["step"] == 60
+    assert status["progress"]["step"] == 200
     assert status["attempt"] == 1
     assert status["model"]["digest"]
     job.delete()

@@ -10,7 +10,7 @@ OURS = "app.kubernetes.io/managed-by=modelyard"
 
 
 def test_a_suspended_job_frees_its_pods_and_goes_on_where_it_was(kube: Kube, reviews: None) -> None:
-    job = TrainingJob(kube, "paused", classification(steps=120, nodes=2)).create()
+    job = TrainingJob(kube, "paused", classification(steps=300, nodes=2)).create()
     job.wait_step(10)
     job.patch({"suspend": True})
     status = job.wait("suspension", lambda s: is_true(s, "Suspended"), 90)

@@ -37,13 +37,13 @@ def provide_script(kube: Kube) -> None:
 def test_a_plain_hugging_face_script_reports_steps_and_loss(kube: Kube, trainer_image: str) -> None:
     provide_script(kube)
     job = TrainingJob(
-        kube, "own-image", own_code(trainer_image, ["python3", "/scripts/train.py"], STEPS="400")
+        kube, "own-image", own_code(trainer_image, ["python3", "/scripts/train.py"], STEPS="120")
     ).create()
     report = job.wait_step(10)
-    assert report["maxSteps"] == 400
+    assert report["maxSteps"] == 120
     assert report["metrics"]["loss"] > 0
     status = job.wait_succeeded(240)
-    assert status["progress"]["maxSteps"] == 400
+    assert status["progress"]["maxSteps"] == 120
     assert status["progress"]["metrics"]["loss"] > 0
     job.delete()
 
