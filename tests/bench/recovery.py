@@ -1,4 +1,4 @@
-"""In real pods: from SIGTERM to a verified checkpoint, and from a lost pod to the next new step."""
+"""In real pods: from a pod that is stopped or vanishes to the next new step, and the steps lost."""
 
 from __future__ import annotations
 
@@ -41,15 +41,7 @@ def stop_pod(job: TrainingJob, grace: bool) -> dict[str, Any]:
     seconds = wait_new_step(job, before["attempt"], began)
     ended = next(a for a in job.status()["attempts"] if a["index"] == before["attempt"])
     row: dict[str, Any] = {"next_step_s": round(seconds, 1), "lost_steps": ended.get("lostSteps")}
-    if grace:
-        row["saved_s"] = round(_saved(job.kube, job) - began, 2)
     return row
-
-
-def _saved(kube: Kube, job: TrainingJob) -> float:
-    """When the checkpoint that the new attempt went on from was verified (Unix seconds)."""
-    found: float = job.progress()["lastCheckpoint"]["time"]
-    return found
 
 
 def measure() -> list[dict[str, Any]]:
@@ -65,7 +57,7 @@ def measure() -> list[dict[str, Any]]:
         for name, grace in (("asked to stop", True), ("gone without a word", False)):
             found = [stop_pod(job, grace) for _ in range(ROUNDS)]
             row: dict[str, Any] = {"pod": name, "rounds": ROUNDS}
-            for key in ("saved_s", "next_step_s", "lost_steps"):
+            for key in ("next_step_s", "lost_steps"):
                 values = [f[key] for f in found if f.get(key) is not None]
                 row[key] = statistics.median(values) if values else None
             rows.append(row)
