@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tests.e2e import jobs
-from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.harness import TrainingJob
 from tests.e2e.setup import bring_up, fresh_namespace
 
 NAMESPACE = "bench"
