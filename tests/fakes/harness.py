@@ -25,7 +25,7 @@ KINDS = Kinds(
         Kind("ConfigMap", "", "v1", "configmaps"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
         Kind("Job", "batch", "v1", "jobs"),
-        Kind("Pod", "", "v1", "pods"),
+        Kind("Pod", "", "v1", "pods", remembered=True),
     ]
 )
 

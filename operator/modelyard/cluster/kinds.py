@@ -15,6 +15,7 @@ OPERATOR_KINDS = Kinds(
         Kind("Service", "", "v1", "services"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
         Kind("Job", "batch", "v1", "jobs"),
-        Kind("Pod", "", "v1", "pods"),
+        # A deleted pod is gone within milliseconds of its last word: why it ended.
+        Kind("Pod", "", "v1", "pods", remembered=True),
     ]
 )

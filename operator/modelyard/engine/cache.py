@@ -10,6 +10,10 @@ from typing import Any
 from modelyard.engine.kinds import Kinds, controller_uid, key_of, version_of
 from modelyard.engine.plan import Key, Manifest
 
+# Seconds for which the last state of a deleted object stays known: enough for any pass to take it over, also
+# for one that has to be repeated while the API server is in trouble.
+REMEMBERED = 600.0
+
 
 class Entry:
     """One object. Packed, it takes a tenth of the memory; nearly all objects of a cluster are at rest."""
@@ -52,6 +56,8 @@ class Cache:
         self._below: dict[Key, set[Key]] = {}
         self._unpacked: dict[Key, float] = {}
         self._uids: dict[str, set[str]] = {kind.name: set() for kind in kinds}
+        # By the uid of their controller, with when they went (monotonic seconds).
+        self._departed: dict[str, list[tuple[float, Entry]]] = {}
 
     def put(self, obj: Manifest, now: float, *, at_rest: bool = False) -> bool:
         """Takes an object in. Returns whether that is news: older or equal versions are not.
@@ -89,6 +95,21 @@ class Cache:
             self._unlink(key, entry)
             self._unpacked.pop(key, None)
             self._uids[key.kind].discard(entry.uid)
+            self._departed.pop(entry.uid, None)
+
+    def depart(self, obj: Manifest, now: float) -> None:
+        """Forgets an object whose deletion the watch tells of, but for its last state if that is remembered.
+
+        `now` is monotonic seconds.
+        """
+        key = key_of(obj)
+        known = self._entries.get(key)
+        self.remove(key)
+        if known is None or known.controller is None or not self._kinds[key.kind].remembered:
+            return
+        entry = Entry(obj, ())
+        entry.pack()
+        self._departed.setdefault(known.controller, []).append((now, entry))
 
     def _unlink(self, key: Key, entry: Entry) -> None:
         for owner in entry.owners:
@@ -150,13 +171,27 @@ class Cache:
         """The objects of `below`, in the order of their keys."""
         return tuple(entry.body for _, entry in self.below(key, uid))
 
+    def departed(self, key: Key, uid: str) -> tuple[Manifest, ...]:
+        """The last states of what belonged to this very resource, in the order of their going."""
+        if not self._departed:
+            return ()
+        controllers = [uid, *(entry.uid for _, entry in self.below(key, uid))]
+        found = [pair for controller in controllers for pair in self._departed.get(controller, ())]
+        return tuple(entry.body for _, entry in sorted(found, key=lambda pair: pair[0]))
+
     def rest(self, before: float) -> None:
-        """Packs the objects that did not change since `before` (monotonic seconds)."""
+        """Packs the objects that did not change since `before` (monotonic seconds), and forgets departed ones."""
         # Insertion order is not the order of time (a changed object keeps its place), so all are looked at;
         # only objects that changed lately are in here.
         for key in [k for k, changed in self._unpacked.items() if changed < before]:
             del self._unpacked[key]
             self._entries[key].pack()
+        for controller, gone in list(self._departed.items()):
+            left = [pair for pair in gone if pair[0] >= before - REMEMBERED]
+            if left:
+                self._departed[controller] = left
+            else:
+                del self._departed[controller]
 
     def missing_from(self, kind: str, uids: Iterable[str], version: int, namespace: str | None) -> list[Key]:
         """Objects that a listing of `kind` made at `version` should have named and did not: they are gone."""

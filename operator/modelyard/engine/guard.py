@@ -64,7 +64,7 @@ class Guard:
             # The event may be of an earlier object of that name, already replaced in the cache by an own
             # write.
             if entry is not None and entry.uid == obj["metadata"].get("uid", ""):
-                self._cache.remove(key)
+                self._cache.depart(obj, self._clock.monotonic())
             return True
         return self._cache.put(obj, self._clock.monotonic(), at_rest=at_rest)
 

@@ -19,7 +19,7 @@ class Kind:
 
     A kind with an `owner_label` is a custom resource that is reconciled; the label, set to the resource's
     name, marks everything below it. Names of such kinds must fit a label's value (63 characters), as their
-    schemas demand.
+    schemas demand. Of a kind that is `remembered` the last state of deleted objects stays known for a while.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Kind:
     version: str
     plural: str
     owner_label: str | None = None
+    remembered: bool = False
 
     @property
     def api_version(self) -> str:

@@ -86,17 +86,20 @@ class Rejection:
 class Seen:
     """All that is observed of one custom resource.
 
-    `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache has
-    them; owners are checked by uid, so nothing of an earlier object of the same name is among them, but for
-    detached children, which belong to the name. `facts` are the last answers of the plan's probes, by the
-    probes' names. `rejections` are the planned children that the API server refused, by their ids
-    (Kind/name). The plan must go on naming such a child (else it is given up) and should say why it is
-    missing: Ready=False, Reconciling=True with the rejection's reason and message.
+    `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache
+    has them; owners are checked by uid, so nothing of an earlier object of the same name is among them,
+    but for detached children, which belong to the name. `departed` are the last states of such objects
+    that are gone since a short while (of kinds that are remembered, and while their controller is still
+    there). `facts` are the last answers of the plan's probes, by the probes' names. `rejections` are the
+    planned children that the API server refused, by their ids (Kind/name). The plan must go on naming
+    such a child (else it is given up) and should say why it is missing: Ready=False, Reconciling=True
+    with the rejection's reason and message.
     """
 
     children: tuple[Manifest, ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
+    departed: tuple[Manifest, ...] = ()
 
     def of_kind(self, kind: str) -> tuple[Manifest, ...]:
         """The children of one kind, ordered by name."""

@@ -96,8 +96,10 @@ class Reconciler:
         )
 
     def _plan(self, key: Key, resource: Manifest) -> Plan:
+        uid = str(resource["metadata"]["uid"])
         seen = Seen(
-            children=self._cache.children(key, resource["metadata"]["uid"]),
+            children=self._cache.children(key, uid),
+            departed=self._cache.departed(key, uid),
             facts=self._facts.of(key),
             rejections=dict(self._rejections.get(key, {})),
         )

@@ -22,7 +22,7 @@ def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | Non
         creation.create_collect(draft, settings, attempt)
         return None
     draft.keep_object(job)
-    pods = podstate.of_job(draft.view.seen.of_kind("Pod"), job)
+    pods = podstate.of_job(draft.view.seen, job)
     for pod in pods:
         result = read_result(pod, TrainResult)
         # An earlier attempt's result may lie there, if this one's was never written.

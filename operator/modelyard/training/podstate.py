@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from modelyard.engine.plan import Manifest
+from modelyard.engine.plan import Manifest, Seen
 from modelyard.training.problem import Problem
 from modelyard.training.view import parse_time, seconds_since
 
@@ -21,13 +21,21 @@ _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerEr
 _CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
-def of_job(pods: Iterable[Manifest], job: Manifest) -> list[Manifest]:
-    """The Job's own pods, by their owner's uid."""
+def of_job(seen: Seen, job: Manifest) -> list[Manifest]:
+    """The Job's own pods by their owner's uid, with those that are gone but had ended before.
+
+    A pod that was deleted vanishes as soon as it has ended; what it said is then in its last state only. Once
+    another pod stands in its place it no longer counts.
+    """
     uid = job["metadata"].get("uid")
-    return [
-        pod for pod in pods
-        if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences", []))
-    ]  # fmt: skip
+    there = [pod for pod in seen.of_kind("Pod") if _belongs(pod, uid)]
+    places = {index_of(pod) for pod in there}
+    gone = [pod for pod in seen.departed if pod["kind"] == "Pod" and _belongs(pod, uid) and is_over(pod)]
+    return [*(pod for pod in gone if index_of(pod) not in places), *there]
+
+
+def _belongs(pod: Manifest, uid: str | None) -> bool:
+    return any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences", []))
 
 
 def index_of(pod: Manifest) -> int:

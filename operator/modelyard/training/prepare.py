@@ -36,7 +36,7 @@ def advance(draft: Draft, settings: Settings) -> bool:
         start = view.status.start_time or job["metadata"].get("creationTimestamp")
         draft.update(prepare_attempt=index, retry_time=None, start_time=start)
     draft.keep_object(job)
-    pods = podstate.of_job(view.seen.of_kind("Pod"), job)
+    pods = podstate.of_job(view.seen, job)
     if jobstate.is_failed(job):
         draft.data_failure = _find_failure(draft, job)
     elif previous := found.get(index - 1):
@@ -123,7 +123,7 @@ def _finish(
 
 def _find_failure(draft: Draft, job: Manifest) -> Problem | None:
     """What a failed try told, in its own words."""
-    for pod in podstate.of_job(draft.view.seen.of_kind("Pod"), job):
+    for pod in podstate.of_job(draft.view.seen, job):
         if (result := read_result(pod, PrepareResult)) and result.failure:
             failure = classify_single(pod, result.failure).failure
             return Problem(failure.reason, f"{failure.message} It is tried again.") if failure else None

@@ -22,7 +22,7 @@ _FINISHED = (codes.SUCCEEDED, codes.GATE_FAILED)
 def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     """Watches the attempt; stops it when asked to; records its end."""
     view = draft.view
-    pods = podstate.of_job(view.seen.of_kind("Pod"), job)
+    pods = podstate.of_job(view.seen, job)
     results = read_results(pods)
     draft.keep_object(job)
     telling.fold(draft, job, results)

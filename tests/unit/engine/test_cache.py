@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard.engine.cache import Cache
+from modelyard.engine.cache import REMEMBERED, Cache
 from modelyard.engine.plan import Key, Manifest
 
 from tests.fakes.harness import KINDS
@@ -114,3 +114,29 @@ def test_a_listing_shows_what_a_watch_has_missed_but_nothing_newer_than_itself()
     cache.put(obj("Job", "far", "4", "toy", 4, namespace="other"), 0.0)
     assert [k.name for k in cache.missing_from("Job", {"1"}, 5, "ns")] == ["gone"]
     assert sorted(k.name for k in cache.missing_from("Job", {"1"}, 5, None)) == ["far", "gone"]
+
+
+def test_the_last_state_of_a_departed_object_stays_known_as_long_as_its_controller() -> None:
+    cache = fill()
+    last = obj("Pod", "run-0", "pod", "job", 9) | {"status": {"phase": "Failed"}}
+    cache.depart(last, 10.0)
+    assert names(cache, "toy") == ["run", "storage"]
+    assert [p["status"] for p in cache.departed(OWNER, "toy")] == [{"phase": "Failed"}]
+    assert cache.departed(OWNER, "old-toy") == ()
+    cache.remove(Key("Job", "ns", "run"))
+    cache.put(obj("Job", "run", "job", "toy"), 11.0)
+    assert cache.departed(OWNER, "toy") == ()
+
+
+def test_departed_objects_are_forgotten_after_a_while_and_at_once_where_nobody_asks_for_them() -> None:
+    cache = fill()
+    cache.depart(obj("Pod", "run-0", "pod", "job"), 10.0)
+    cache.depart(obj("Job", "run", "job", "toy"), 10.0)  # of a kind that is not remembered
+    cache.put(obj("Job", "run", "job", "toy"), 11.0)
+    cache.put(obj("Pod", "run-1", "pod-1", "job"), 11.0)
+    cache.depart(obj("Pod", "run-1", "pod-1", "job"), 12.0)
+    cache.depart(obj("Pod", "run-2", "pod-2", "job"), 12.0)  # never seen before
+    cache.rest(before=12.0 + REMEMBERED)
+    assert [p["metadata"]["name"] for p in cache.departed(OWNER, "toy")] == ["run-1"]
+    cache.rest(before=12.1 + REMEMBERED)
+    assert cache.departed(OWNER, "toy") == ()

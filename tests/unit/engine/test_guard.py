@@ -114,3 +114,14 @@ def test_an_echo_of_the_end_ends_the_waiting() -> None:
     case.clock.advance(10)
     assert case.data is None
     assert case.doubtful == []
+
+
+def test_a_deleted_objects_last_state_is_the_one_that_the_watch_told() -> None:
+    case = Case()
+    labels = {"modelyard.dev/toy": "a"}
+    owner = [{"uid": "toy", "controller": True}]
+    pod = {"name": "p", "namespace": "ns", "uid": "p", "labels": labels, "ownerReferences": owner}
+    case.guard.observe("ADDED", {"kind": "Pod", "metadata": pod | {"resourceVersion": "1"}, "status": {}})
+    ended = {"kind": "Pod", "metadata": pod | {"resourceVersion": "2"}, "status": {"phase": "Failed"}}
+    assert case.guard.observe("DELETED", ended) is True
+    assert [o["status"] for o in case.cache.departed(Key("Toy", "ns", "a"), "toy")] == [{"phase": "Failed"}]

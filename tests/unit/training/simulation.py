@@ -28,6 +28,7 @@ class Simulation:
         self.objects: dict[str, Manifest] = {}
         self.facts: dict[str, dict[str, Any]] = {}
         self.rejections: dict[str, Rejection] = {}
+        self.departed: list[Manifest] = []
         self.events: list[str] = []
         self.writes: list[str] = []
         self.deleted = False
@@ -57,7 +58,12 @@ class Simulation:
 
     def decide(self) -> Plan:
         """A plan, without its effects."""
-        seen = Seen(tuple(copy.deepcopy(list(self.objects.values()))), self.facts, self.rejections)
+        seen = Seen(
+            tuple(copy.deepcopy(list(self.objects.values()))),
+            self.facts,
+            self.rejections,
+            tuple(self.departed),
+        )
         before = copy.deepcopy(self.job)
         plan = plan_job(self.job, seen, self.now, self.settings)
         assert self.job == before, "a plan must not change what it is given"
@@ -146,6 +152,14 @@ class Simulation:
         ]  # fmt: skip
         for key in gone:
             del self.objects[key]
+        return self
+
+    def depart(self, *pods: PodBuilder) -> Simulation:
+        """These pods are gone; the watch told of it, with these last states."""
+        for pod in pods:
+            body = pod.build()
+            self.objects.pop(f"Pod/{body['metadata']['name']}", None)
+            self.departed.append(body)
         return self
 
     # Whole stages.

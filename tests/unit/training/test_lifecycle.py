@@ -199,6 +199,39 @@ def test_a_deleted_pod_makes_the_attempt_preempted_and_the_next_one_goes_on_at_o
     assert simulation.status["attempts"][1]["fromStep"] == 40
 
 
+def test_deleted_pods_that_are_gone_already_have_told_why_they_ended() -> None:
+    simulation = train()
+    stopped = [
+        train_result("preempted", 40, node=node, lastCheckpoint=checkpoint(40), lostSteps=0)
+        for node in (0, 1)
+    ]
+    pods = [simulation.pod("sentiment-train-1", node).ended(143, stopped[node]) for node in (0, 1)]
+    simulation.depart(*pods).end("sentiment-train-1", "Failed").step()
+    attempt = simulation.status["attempts"][0]
+    assert (attempt["cause"], attempt["toStep"], attempt["lostSteps"]) == ("Preempted", 40, 0)
+    assert simulation.status["checkpoints"]["last"]["step"] == 40
+    simulation.advance(1).settle()
+    assert simulation.jobs() == ["sentiment-prepare-1", "sentiment-train-2"], "and nothing to wait for"
+
+
+def test_pods_that_went_without_a_word_tell_nothing() -> None:
+    simulation = train()
+    pods = [simulation.pod("sentiment-train-1", node).running(simulation.time) for node in (0, 1)]
+    simulation.depart(*pods).end("sentiment-train-1", "Failed").step()
+    attempt = simulation.status["attempts"][0]
+    assert (attempt["cause"], attempt["failure"]["reason"]) == ("Infrastructure", "PodsVanished")
+
+
+def test_a_departed_pods_word_ends_with_the_pod_that_takes_its_place() -> None:
+    simulation = train()
+    stopped = train_result("preempted", 40, node=0, lastCheckpoint=checkpoint(40), lostSteps=0)
+    simulation.depart(simulation.pod("sentiment-train-1", 0).ended(143, stopped))
+    simulation.run("sentiment-train-1", 2)
+    simulation.facts["train-1"] = report(50)
+    simulation.settle()
+    assert simulation.status["progress"]["step"] == 50
+
+
 def test_an_operator_that_dies_between_two_writes_doubles_nothing() -> None:
     simulation = train()
     simulation.finish_attempt("sentiment-train-1", 1, "Failed", [train_result("failed")] * 2)
