@@ -72,6 +72,13 @@ def read_run(kube: Kube, cluster: Cluster) -> Iterator[Callable[[TrainingJob], R
         kube.delete("pod", reader.pod, "--grace-period=1")
 
 
+@pytest.fixture(autouse=True)
+def no_job_left(kube: Kube) -> Iterator[None]:
+    """Whatever a failed test left running would take the processors from the tests after it."""
+    yield
+    kube.run("delete", "tj", "--all", timeout=180)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quiet_operator(operator: OperatorDeployment) -> Iterator[None]:
     """Fails the session if the operator logged an error that no test provoked."""

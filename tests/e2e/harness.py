@@ -26,7 +26,7 @@ class Kube:
     namespace: str
 
     def run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
-        """Runs kubectl; returns its standard output. Raises CalledProcessError with stderr in its notes."""
+        """Runs kubectl; returns its standard output. Raises AssertionError with what it wrote to stderr."""
         done = subprocess.run(
             [self.kubectl, "-n", self.namespace, *args],
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
