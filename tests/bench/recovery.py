@@ -1,4 +1,6 @@
-"""In real pods: from a pod that is stopped or vanishes to the next new step, and the steps lost."""
+"""In real pods: from a pod that is stopped or vanishes to a verified checkpoint, to the next new step, and the
+steps lost.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Any
 from tests.e2e import jobs
 from tests.e2e.harness import TrainingJob
 from tests.e2e.setup import bring_up, fresh_namespace
+from tests.e2e.storage import Reader, open_reader
 
 NAMESPACE = "bench"
 ROUNDS = 3
@@ -17,7 +20,7 @@ ROUNDS = 3
 
 def long_run() -> dict[str, Any]:
     """Two pods, saving often, too long to end by itself."""
-    spec = jobs.classification(steps=100_000, nodes=2, checkpoint={"every": {"steps": 20}})
+    spec = jobs.classification(steps=100_000, nodes=2, checkpoint={"every": {"steps": 20}, "keepLast": 100})
     spec["failurePolicy"] = {"backoff": {"initialSeconds": 0, "maxSeconds": 0}}
     return spec
 
@@ -32,15 +35,26 @@ def wait_new_step(job: TrainingJob, attempt: int, began: float) -> float:
     raise TimeoutError(f"no new step in 180 s\n{job.describe()}")
 
 
-def stop_pod(job: TrainingJob, grace: bool) -> dict[str, Any]:
+def stop_pod(job: TrainingJob, reader: Reader, grace: bool) -> dict[str, Any]:
     """Deletes the second pod, with or without its grace period. Times are of the machine's one clock."""
     before = job.wait_step((job.progress().get("step") or 0) + 25)
-    pod = next(p["metadata"]["name"] for p in job.kube.pods(job.name) if "-1-" in p["metadata"]["name"][-8:])
+    attempt = before["attempt"]
+    pod = next(
+        p["metadata"]["name"]
+        for p in job.kube.pods(job.name)
+        if f"-train-{attempt}-1-" in p["metadata"]["name"]
+    )
     began = time.time()
     job.kube.run("delete", "pod", pod, "--wait=false", *([] if grace else ["--grace-period=0", "--force"]))
-    seconds = wait_new_step(job, before["attempt"], began)
-    ended = next(a for a in job.status()["attempts"] if a["index"] == before["attempt"])
-    row: dict[str, Any] = {"next_step_s": round(seconds, 1), "lost_steps": ended.get("lostSteps")}
+    seconds = wait_new_step(job, attempt, began)
+    ended = next(a for a in job.status()["attempts"] if a["index"] == attempt)
+    row: dict[str, Any] = {
+        "cause": ended["cause"], "next_step_s": round(seconds, 1), "lost_steps": ended.get("lostSteps"),
+    }  # fmt: skip
+    if grace:
+        # The agent writes a checkpoint's manifest, with the time, when it has read back and hashed the files.
+        manifest = json.loads(reader.read(f"a{attempt}/checkpoint-{ended['toStep']}/manifest.json"))
+        row["checkpoint_s"] = round(manifest["time"] - began, 1)
     return row
 
 
@@ -52,12 +66,18 @@ def measure() -> list[dict[str, Any]]:
     data = {"reviews.csv": jobs.reviews()}
     kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
     job = TrainingJob(kube, "recovery", long_run()).create()
+    job.wait_step(1)
+    reader = open_reader(kube, job, cluster.images["trainer"])
     rows = []
     try:
         for name, grace in (("asked to stop", True), ("gone without a word", False)):
-            found = [stop_pod(job, grace) for _ in range(ROUNDS)]
-            row: dict[str, Any] = {"pod": name, "rounds": ROUNDS}
-            for key in ("next_step_s", "lost_steps"):
+            found = [stop_pod(job, reader, grace) for _ in range(ROUNDS)]
+            row: dict[str, Any] = {
+                "pod": name,
+                "rounds": ROUNDS,
+                "causes": ", ".join(sorted({f["cause"] for f in found})),
+            }
+            for key in ("checkpoint_s", "next_step_s", "lost_steps"):
                 values = [f[key] for f in found if f.get(key) is not None]
                 row[key] = statistics.median(values) if values else None
             rows.append(row)

@@ -18,6 +18,7 @@ from modelyard.training import podstate
 
 M = TypeVar("M", bound=ContractModel)
 
+_EXIT_KILLED = 128 + 9
 # Never cured by doing the same again.
 FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
 _CUDA_OOM = re.compile(
@@ -82,6 +83,8 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
         )
     if first in stopped:
         return Ending("Preempted", _describe(first, "Preempted"))
+    if _is_killed(first):
+        return Ending("Preempted" if saved else "Infrastructure", _describe(first, "Deleted"))
     exit_code = podstate.terminated(first).get("exitCode")
     missing = len({podstate.index_of(pod) for pod in pods}) < desired
     deleted = any("deletionTimestamp" in pod["metadata"] for pod in pods)
@@ -128,6 +131,7 @@ _ADVICE = {
     "UserCodeError": "Pod {pod} ended with exit code {code}: kubectl logs {pod}.",
     "DataInvalid": "Preparing the data failed with exit code {code}: kubectl logs {pod}.",
     "Preempted": "Pod {pod} was asked to stop.",
+    "Deleted": "Pod {pod} was deleted, and killed before it could say how far it was.",
     "Evicted": "Pod {pod} was evicted from its node. {detail}",
     "PodFailed": "Pod {pod} failed before its container ran. {detail}",
     "TemporaryFailure": "Pod {pod} met a failure outside of the training code.",
@@ -184,6 +188,12 @@ def _is_stopped(pod: Manifest) -> bool:
     return podstate.terminated(pod).get("exitCode") == codes.EXIT_STOPPED
 
 
+def _is_killed(pod: Manifest) -> bool:
+    """Whether it was deleted with less grace than it needed, and so ended without a word of its own."""
+    killed = podstate.terminated(pod).get("exitCode") == _EXIT_KILLED
+    return killed and "deletionTimestamp" in pod["metadata"] and read_result(pod, TrainResult) is None
+
+
 def _disruption(pod: Manifest) -> str:
     status: dict[str, Any] = pod.get("status") or {}
     if status.get("reason") in _DISRUPTED:
@@ -199,7 +209,6 @@ def _is_disrupted(pod: Manifest) -> bool:
 
 
 def _end_of(pod: Manifest) -> tuple[str, bool, int]:
-    # A pod without a container that ended (evicted before it ran) failed before the others noticed. Within
-    # one
+    # A pod without a container that ended (evicted before it ran) failed before the others noticed. Within one
     # second a failure comes before a stop: when a pod fails, its Job stops the others.
     return str(podstate.terminated(pod).get("finishedAt") or ""), _is_stopped(pod), podstate.index_of(pod)

@@ -447,6 +447,19 @@ def test_progress_is_told_twice_a_second_at_most_and_at_the_last_step() -> None:
     )
 
 
+def test_saving_often_keeps_no_step_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("modelyard_trainer.train.progress.time.monotonic", lambda: now)
+    heard = Heard()
+    reporter = ProgressReporter(heard, CLASSES, batch_rows=8, mean_length=10.0)  # type: ignore[arg-type]
+    state = SimpleNamespace(global_step=0, max_steps=1000, epoch=0.0)
+    for step in range(1, 21):
+        now, state.global_step = step * 0.2, step
+        reporter.on_step_end(None, state, None)
+        reporter.enter("saving")
+    assert [r["step"] for r in heard.reports if "step" in r] == [3, 6, 9, 12, 15, 18]
+
+
 def test_metrics_are_passed_on_as_they_are_logged() -> None:
     heard = Heard()
     reporter = ProgressReporter(heard, CLASSES, 8, 10.0)  # type: ignore[arg-type]

@@ -56,6 +56,22 @@ CASES: dict[str, tuple[Build, str, str]] = {
         "Infrastructure",
         "PreemptionByScheduler",
     ),
+    "a pod was deleted without grace while the other saved": (
+        lambda p: [p(0).ended(143, PREEMPTED, end=AT(2)), p(1).ended(137, end=AT(2)).deleted(AT(0))],
+        "Preempted",
+        "Deleted",
+    ),
+    "a pod was deleted without grace and nothing saved": (
+        lambda p: [p(0).ended(75, PEER, end=AT(1)), p(1).ended(137, end=AT(2)).deleted(AT(0))],
+        "Infrastructure",
+        "Deleted",
+    ),
+    "a rank crashes, and the Job's stop of the other takes longer than its grace": (
+        lambda p: [p(0).ended(1, CRASH, end=AT(1)), p(1).ended(137, end=AT(5)).deleted(AT(4))],
+        "UserError",
+        "UserCodeError",
+    ),
+    "a kill by nobody knows whom": (lambda p: [p(0).ended(137)], "UserError", "UserCodeError"),
     "a rank crashes, and its peer notices in the same second": (
         lambda p: [p(0).ended(75, PEER, end=AT(1)), p(1).ended(1, CRASH, end=AT(1))],
         "UserError",

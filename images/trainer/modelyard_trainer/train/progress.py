@@ -30,6 +30,7 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
         self._last_step: float | None = None  # when the last step ended; None after a pause
         self._steps: deque[float] = deque(maxlen=_WINDOW)  # seconds each
         self._last_report = 0.0
+        self._step_report = 0.0  # apart from the others: frequent saving must not keep steps untold
 
     def enter(self, state: str) -> None:
         """Changes the state and says so at once. The time until the next step is no step's time."""
@@ -48,7 +49,8 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
         if self._last_step is not None:
             self._steps.append(now - self._last_step)
         self._state, self._last_step = "training", now
-        if now - self._last_report >= _EVERY_SECONDS or state.global_step >= state.max_steps:
+        if now - self._step_report >= _EVERY_SECONDS or state.global_step >= state.max_steps:
+            self._step_report = now
             self._report(step=state.global_step, maxSteps=state.max_steps, epoch=state.epoch, **self._speed())
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
