@@ -1,6 +1,7 @@
 """What one would write without Modelyard: a loop over deepspeed.initialize, for torchrun.
 
-Arguments: model folder, dataset folder (Arrow shards), rows per process, steps to warm up, steps to measure.
+Arguments: model folder, dataset folder (Arrow shards), rows per process, tokens per row, steps to warm
+up, steps to measure.
 Rank 0 prints {"seconds": …} of the measured steps.
 """
 
@@ -44,12 +45,16 @@ def collate(rows: list[tuple[list[int], int]]) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     """Trains and prints how long the measured steps took."""
-    folder, dataset, rows_per_process, warm, measured = sys.argv[1:]
+    folder, dataset, rows_per_process, length, warm, measured = sys.argv[1:]
     # A shared-memory op for inference that DeepSpeed would compile at every start on a CPU.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo")
     torch.manual_seed(42)
     rows = read_rows(Path(dataset))
+    if any(len(tokens) != int(length) for tokens, _ in rows):
+        raise SystemExit(
+            "rows of several lengths: batches differ in work, so the two loops can't be compared"
+        )
     labels = len({label for _, label in rows})
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels, dtype=torch.float32)
     config = {

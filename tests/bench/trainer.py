@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -19,28 +20,46 @@ from modelyard_agent.progress import Progress
 from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.main import prepare
 
-from examples.demo.inputs import MODEL, prepare_inputs
+from examples.demo.inputs import MODEL, TWEETS, prepare_inputs
 from tests.unit.trainer.builders import make_context, make_environment, make_run
 from tests.unit.trainer.launching import running_agent
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))
-RANKS, ROWS, WARM, MEASURED, ROUNDS = 2, 16, 5, 25, 3
+RANKS, ROWS, LENGTH, WARM, MEASURED, ROUNDS = 2, 16, 48, 5, 25, 3
+JOINED = 12  # tweets in a row
+
+
+def write_rows(tweets: Path, target: Path) -> None:
+    """Rows of several tweets each, all longer than max_length: with rows of one length a step is as much work in
+    whatever order they come.
+    """
+    with (
+        tweets.open(newline="", encoding="utf-8") as source,
+        target.open("w", newline="", encoding="utf-8") as out,
+    ):
+        rows = list(csv.DictReader(source))
+        writer = csv.DictWriter(out, ["text", "label"])
+        writer.writeheader()
+        for start in range(0, len(rows) - JOINED, 2):
+            text = " ".join(row["text"] for row in rows[start : start + JOINED])
+            writer.writerow({"text": text, "label": rows[start]["label"]})
 
 
 def prepare_run(root: Path) -> Context:
-    """MiniLM and the tweets, prepared; a run that does nothing but train."""
+    """MiniLM and long rows, prepared; a run that does nothing but train."""
     inputs = prepare_inputs()
+    write_rows(inputs / TWEETS, root / "rows.csv")
     run = make_run(
         model={"uri": f"pvc://inputs/{MODEL}"},
         data={
-            "sources": [{"name": "tweets", "uri": "pvc://inputs/tweets.csv"}],
+            "sources": [{"name": "tweets", "uri": "pvc://rows/rows.csv"}],
             "split": {"validation": 0, "test": 0},
         },
         training__max_steps=WARM + MEASURED + 1,
         training__global_batch_size=RANKS * ROWS,
         training__per_device_train_batch_size=ROWS,
-        training__max_length=48,
+        training__max_length=LENGTH,
         training__learning_rate=1e-4,
         training__args={"logging_steps": 1},
         checkpoint__max_lost_seconds=86_400,
@@ -48,6 +67,7 @@ def prepare_run(root: Path) -> Context:
     )
     ctx = make_context(root, run)
     (root / "sources/pvc/inputs").symlink_to(inputs)
+    (root / "sources/pvc/rows").symlink_to(root)
     done = prepare(ctx)
     return dataclasses.replace(ctx, dataset=f"datasets/{done.digest}", model=f"hub/{done.model_digest}")
 
@@ -100,7 +120,7 @@ def measure_bare(ctx: Context) -> float:
     assert ctx.model and ctx.dataset
     script = str(Path(__file__).with_name("bare_deepspeed.py"))
     folders = [str(ctx.storage / ctx.model), str(ctx.storage / ctx.dataset / "train")]
-    process = torchrun(script, *folders, str(ROWS), str(WARM), str(MEASURED))
+    process = torchrun(script, *folders, str(ROWS), str(LENGTH), str(WARM), str(MEASURED))
     output, _ = process.communicate(timeout=600)
     if process.returncode:
         raise RuntimeError(f"the bare script ended with {process.returncode}")
