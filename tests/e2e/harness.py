@@ -152,7 +152,8 @@ class TrainingJob:
             ].endswith("-0"):
                 continue
             path = f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod['metadata']['name']}:9400/proxy/v1/progress"
-            text = self.kube.run("get", "--raw", path, check=False)
+            # The address of a pod that is ending leads nowhere, and the proxy would try it for 30 s.
+            text = self.kube.run("get", "--raw", path, "--request-timeout=2s", check=False)
             if text.strip().startswith("{"):
                 found: dict[str, Any] = json.loads(text)
                 return found
