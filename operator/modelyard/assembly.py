@@ -91,6 +91,7 @@ class Operator:
             facts=poller,
             clock=self._clock,
             observer=self._metrics,
+            crowded=lambda: self._queue.crowded,
         )
         controller = Controller(
             kinds=OPERATOR_KINDS,

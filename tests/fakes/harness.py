@@ -67,6 +67,7 @@ class Engine:
             facts=self.facts,
             clock=self.clock,
             observer=self.metrics,
+            crowded=lambda: self.queue.crowded,
         )
         self.controller = Controller(
             kinds=cluster.kinds,

@@ -143,7 +143,9 @@ class Controller:
             self._queue.retry(key, at_most=WAIT_RETRY)
         else:
             self._queue.forget(key)
-        if result.again:
+        if result.deferred:
+            self._queue.defer(key)
+        elif result.again:
             self._queue.add(key)
         elif result.requeue_after is not None:
             self._queue.add_after(key, max(result.requeue_after, SHORTEST_REQUEUE))

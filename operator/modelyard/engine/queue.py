@@ -16,6 +16,8 @@ from modelyard.engine.ports import Clock, Timer
 
 BASE_DELAY = 0.005
 MAX_DELAY = 1000.0
+# Seconds for which a deferred key lets others go before it.
+PATIENCE = 10.0
 
 
 class QueueMetrics(Protocol):
@@ -57,6 +59,8 @@ class WorkQueue:
         self._spacing = spacing
         self._jitter = jitter
         self._waiting: OrderedDict[Key, float] = OrderedDict()
+        self._behind: OrderedDict[Key, float] = OrderedDict()
+        self._deferred: set[Key] = set()
         self._working: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._timers: dict[Key, tuple[float, Timer]] = {}
@@ -67,7 +71,7 @@ class WorkQueue:
 
     def add(self, key: Key) -> None:
         """Puts a key in, unless it waits already."""
-        if self._closed or key in self._waiting:
+        if self._closed or self._has(key):
             return
         if key in self._working:
             self._again.add(key)
@@ -78,6 +82,11 @@ class WorkQueue:
                 self.add_after(key, hold)
                 return
         self._enter(key)
+
+    def defer(self, key: Key) -> None:
+        """Puts a key in, behind all keys that are not deferred; so for PATIENCE seconds at most."""
+        self._deferred.add(key)
+        self.add(key)
 
     def add_after(self, key: Key, delay: float) -> None:
         """Puts a key in after `delay` seconds; of several wishes the earliest counts."""
@@ -114,6 +123,7 @@ class WorkQueue:
     def drop(self, key: Key) -> None:
         """The key is gone for good: nothing is remembered of it."""
         self.forget(key)
+        self._deferred.discard(key)
         planned = self._timers.pop(key, None)
         if planned is not None:
             planned[1].cancel()
@@ -121,7 +131,7 @@ class WorkQueue:
     async def get(self) -> Key | None:
         """The next key; None once the queue is closed. `done` must follow."""
         while not self._closed:
-            if self._waiting:
+            if len(self):
                 return self._take()
             taker = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
@@ -152,17 +162,23 @@ class WorkQueue:
             timer.cancel()
         self._timers.clear()
         self._waiting.clear()
+        self._behind.clear()
         for taker in self._takers:
             if not taker.done():
                 taker.set_result(None)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._behind)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether keys wait that are not deferred."""
+        return bool(self._waiting)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nobody works."""
-        return not self._waiting and not self._working
+        return not len(self) and not self._working
 
     def longest_running(self) -> float:
         """Seconds that the slowest present pass has taken so far."""
@@ -177,15 +193,19 @@ class WorkQueue:
         self._timers.pop(key, None)
         self._enter(key)
 
+    def _has(self, key: Key) -> bool:
+        return key in self._waiting or key in self._behind
+
     def _enter(self, key: Key) -> None:
-        if self._closed or key in self._waiting:
+        if self._closed or self._has(key):
             return
         if key in self._working:
             self._again.add(key)
             return
-        self._waiting[key] = self._clock.monotonic()
+        line = self._behind if key in self._deferred else self._waiting
+        line[key] = self._clock.monotonic()
         self._metrics.added()
-        self._metrics.depth(len(self._waiting))
+        self._metrics.depth(len(self))
         while self._takers:
             taker = self._takers.pop()
             if not taker.done():
@@ -193,13 +213,16 @@ class WorkQueue:
                 break
 
     def _take(self) -> Key:
-        key, since = self._waiting.popitem(last=False)
         now = self._clock.monotonic()
+        overdue = bool(self._behind) and now - next(iter(self._behind.values())) >= PATIENCE
+        line = self._behind if overdue or not self._waiting else self._waiting
+        key, since = line.popitem(last=False)
+        self._deferred.discard(key)
         self._working[key] = now
         planned = self._timers.get(key)
         if planned is not None and planned[0] <= now:
             planned[1].cancel()
             del self._timers[key]
-        self._metrics.depth(len(self._waiting))
+        self._metrics.depth(len(self))
         self._metrics.started(now - since)
         return key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,10 +29,15 @@ Outcome = Literal["gone", "settled", "waiting", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a pass ended. `again` asks for another at once, `requeue_after` for one in so many seconds."""
+    """How a pass ended.
+
+    `again` asks for another at once, `deferred` for one after those of other resources, `requeue_after` for one
+    in so many seconds.
+    """
 
     outcome: Outcome
     again: bool = False
+    deferred: bool = False
     requeue_after: float | None = None
 
 
@@ -50,8 +55,11 @@ class Reconciler:
         facts: Facts,
         clock: Clock,
         observer: Observer,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`crowded` says whether other resources wait for their pass."""
         self._kinds = kinds
+        self._crowded = crowded
         self._planners = planners
         self._cache = cache
         self._guard = guard
@@ -82,6 +90,9 @@ class Reconciler:
             changed, waits = await self._converge(key, resource, plan, refused)
             if not changed:
                 break
+            if self._crowded() and not refused:
+                # In a burst all get their children first; what to say of them is said a little later.
+                return Result("waiting" if waits else "settled", deferred=True)
             plan = self._plan(key, resource)
         else:
             waits = True

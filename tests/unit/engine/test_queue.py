@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 from modelyard.engine.plan import Key
-from modelyard.engine.queue import WorkQueue
+from modelyard.engine.queue import PATIENCE, WorkQueue
 from modelyard.telemetry.metrics import Metrics
 
 from tests.fakes.clock import FakeClock
@@ -47,6 +47,37 @@ def test_keys_come_in_the_order_in_which_they_were_added() -> None:
     queue.add(B)
     queue.add(A)
     assert [take(queue), take(queue)] == [B, A]
+
+
+def test_a_deferred_key_lets_the_others_go_first_but_not_for_ever() -> None:
+    queue, clock, _ = make()
+    queue.defer(A)
+    queue.add(A)  # an event for it changes nothing
+    crowded = [queue.crowded]
+    queue.add(B)
+    assert [*crowded, queue.crowded] == [False, True]
+    assert [take(queue), take(queue)] == [B, A]
+    queue.done(A)
+    queue.done(B)
+    queue.defer(A)
+    clock.advance(PATIENCE)
+    queue.add(B)
+    assert [take(queue), take(queue)] == [A, B]
+
+
+def test_a_key_that_is_deferred_while_it_is_worked_on_comes_after_the_spacing_and_the_others() -> None:
+    queue, clock, _ = make(spacing=0.1)
+    queue.add(A)
+    take(queue)
+    queue.defer(A)
+    queue.done(A)
+    clock.advance(0.2)
+    queue.add(B)
+    assert [take(queue), take(queue)] == [B, A]
+    queue.done(A)
+    clock.advance(0.2)
+    queue.add(A)
+    assert queue.crowded, "deferred once, not for ever"
 
 
 def test_of_several_delays_the_shortest_counts() -> None:
@@ -138,7 +169,10 @@ def test_the_metrics_are_those_of_client_go() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["add", "after", "retry", "take", "done", "tick"]), st.sampled_from([A, B]))
+        st.tuples(
+            st.sampled_from(["add", "defer", "after", "retry", "take", "done", "tick"]),
+            st.sampled_from([A, B]),
+        )
     )
 )
 def test_no_wish_is_lost_and_no_key_is_worked_on_twice_at_once(steps: list[tuple[str, Key]]) -> None:
@@ -148,6 +182,9 @@ def test_no_wish_is_lost_and_no_key_is_worked_on_twice_at_once(steps: list[tuple
     for action, key in steps:
         if action == "add":
             queue.add(key)
+            wished.add(key)
+        elif action == "defer":
+            queue.defer(key)
             wished.add(key)
         elif action == "after":
             queue.add_after(key, 1.0)

@@ -52,6 +52,27 @@ def test_children_come_in_order_and_one_status_write_tells_of_them_all() -> None
     assert status(cluster)["children"] == ["a-run", "a-settings", "a-storage"]
 
 
+def test_in_a_burst_all_get_their_children_before_any_status_is_written() -> None:
+    cluster = FakeCluster(KINDS)
+    for name in ("a", "b", "c"):
+        cluster.create(toy(name))
+    run(Engine(cluster, plan_toy).start())
+    done = operations(cluster)
+    kinds = [op.split("/")[0] for op in done]
+    assert [op for op in done if op.startswith("apply Job")] == [
+        "apply Job/a-run",
+        "apply Job/b-run",
+        "apply Job/c-run",
+    ]
+    assert kinds.index("status Toy") > max(i for i, kind in enumerate(kinds) if kind == "apply Job")
+    assert sorted(op for op in done if op.startswith("status")) == [
+        "status Toy/a",
+        "status Toy/b",
+        "status Toy/c",
+    ]
+    assert len(done) == 3 * len(FIRST)
+
+
 def test_children_carry_labels_and_the_owner_reference_that_the_plan_left_out() -> None:
     cluster, _ = start()
     made = cluster.objects[RUN]
