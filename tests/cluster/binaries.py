@@ -29,12 +29,18 @@ def hyperkube() -> Path:
 
 def ensure(control_plane_only: bool) -> None:
     """Build or unpack every program that is missing or not what was built."""
-    folder().mkdir(parents=True, exist_ok=True)
+    ensure_tools()
     with cache.locked(folder() / "lock", "building the cluster's programs"):
-        _ensure_tools()
         _ensure_hyperkube()
         if not control_plane_only:
             _ensure_containerd()
+
+
+def ensure_tools() -> None:
+    """Fetch kubectl and helm, by hash, unless they are there."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with cache.locked(folder() / "lock", "fetching kubectl and helm"):
+        _fetch_tools()
 
 
 def hyperkube_flags() -> list[str]:
@@ -92,7 +98,7 @@ def _go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
     say(f"built {', '.join(packages)} in {time.monotonic() - started:.0f} s")
 
 
-def _ensure_tools() -> None:
+def _fetch_tools() -> None:
     stamp = folder() / "tools.stamp"
     key = cache.key_of([], [versions.TOOLS_PACKAGE, versions.TOOLS_SHA256])
     if cache.is_current(stamp, key):

@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from . import archive, cache
+from . import archive, binaries, cache
 from .shell import attempt, find, run, say
 
 CONFIG = Path(__file__).parents[2] / "kind-config.yaml"
@@ -63,6 +63,7 @@ def storage_patch() -> dict[str, object]:
 
 def up(name: str) -> None:
     """Make the cluster unless it is there; a creation that was cut short is started over."""
+    binaries.ensure_tools()
     kubeconfig(name).parent.mkdir(parents=True, exist_ok=True)
     whole = kubeconfig(name).with_suffix(".whole")
     if exists(name) and not whole.exists():

@@ -13,7 +13,7 @@ SHOWN_METRICS = ("loss", "eval_loss", "eval_accuracy", "eval_f1", "eval_perplexi
 # The one says what the others say.
 _REPEATED = ("Reconciling", "Stalled", "Succeeded", "Suspended")
 # Of a job that works: they say no more than its phase does.
-_EXPECTED = ("Progressing", "NotEvaluated", "Finished", "Preparing", "Starting", "Suspended")
+_EXPECTED = ("Progressing", "NotEvaluated", "Finished", "Preparing", "Starting", "Suspended", "NoCheckpoint")
 
 
 def find_outcome(job: Object) -> bool | None:

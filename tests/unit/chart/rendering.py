@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster import binaries, cache
+from tests.cluster import binaries
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "modelyard"
@@ -22,14 +23,11 @@ class ChartError(Exception):
     """helm refused; the message is its own."""
 
 
+@functools.cache
 def find_helm() -> str:
     """helm as the local cluster's tools keep it: fetched by hash where it is missing."""
-    helm = binaries.folder() / "helm"
-    if not helm.exists():
-        binaries.folder().mkdir(parents=True, exist_ok=True)
-        with cache.locked(binaries.folder() / "lock", "fetching helm"):
-            binaries._ensure_tools()
-    return str(helm)
+    binaries.ensure_tools()
+    return str(binaries.folder() / "helm")
 
 
 def run_helm(*args: str, values: Values | None = None) -> str:

@@ -46,6 +46,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Record]:
     def install(*clusters: str) -> Record:
         made = Record(*clusters)
         monkeypatch.setattr(kind, "run", made)
+        monkeypatch.setattr(kind.binaries, "ensure_tools", lambda: made.commands.append(["fetch", "tools"]))
         return made
 
     return install
@@ -69,7 +70,7 @@ def test_create_uses_the_projects_configuration_and_not_the_users_kubeconfig(cac
 def test_up_makes_the_cluster_and_lets_volumes_be_shared(record: Callable[..., Record]) -> None:
     made = record()
     kind.up("default")
-    assert made.verbs() == ["kind create", "docker exec"]
+    assert made.verbs() == ["fetch tools", "kind create", "docker exec"]
     assert "sharedFileSystemPath" in made.commands[-1][-1]
     assert made.commands[-1][2] == "modelyard-default-control-plane"
 
@@ -79,7 +80,7 @@ def test_up_again_only_starts_a_stopped_node(record: Callable[..., Record]) -> N
     kind.up("default")
     made = record("modelyard-default")
     kind.up("default")
-    assert made.verbs() == ["docker start"]
+    assert made.verbs() == ["fetch tools", "docker start"]
 
 
 def test_a_creation_that_was_cut_short_is_started_over(record: Callable[..., Record]) -> None:
@@ -89,7 +90,7 @@ def test_a_creation_that_was_cut_short_is_started_over(record: Callable[..., Rec
         kind.up("default")
     made = record("modelyard-default")
     kind.up("default")
-    assert made.verbs() == ["kind delete", "kind create", "docker exec"]
+    assert made.verbs() == ["fetch tools", "kind delete", "kind create", "docker exec"]
 
 
 def test_down_stops_and_wipe_removes(record: Callable[..., Record]) -> None:
