@@ -16,8 +16,8 @@ from modelyard.engine.ports import Clock, Timer
 
 BASE_DELAY = 0.005
 MAX_DELAY = 1000.0
-# Seconds for which a deferred key lets others go before it.
-PATIENCE = 10.0
+# Seconds for which a deferred key lets others go before it; then it takes turns with them.
+PATIENCE = 30.0
 
 
 class QueueMetrics(Protocol):
@@ -61,6 +61,7 @@ class WorkQueue:
         self._waiting: OrderedDict[Key, float] = OrderedDict()
         self._behind: OrderedDict[Key, float] = OrderedDict()
         self._deferred: set[Key] = set()
+        self._turn = False  # whether the last key was a deferred one
         self._working: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._timers: dict[Key, tuple[float, Timer]] = {}
@@ -84,7 +85,7 @@ class WorkQueue:
         self._enter(key)
 
     def defer(self, key: Key) -> None:
-        """Puts a key in, behind all keys that are not deferred; so for PATIENCE seconds at most."""
+        """Puts a key in, behind all that are not deferred; after PATIENCE seconds in turn with them."""
         self._deferred.add(key)
         self.add(key)
 
@@ -215,8 +216,8 @@ class WorkQueue:
     def _take(self) -> Key:
         now = self._clock.monotonic()
         overdue = bool(self._behind) and now - next(iter(self._behind.values())) >= PATIENCE
-        line = self._behind if overdue or not self._waiting else self._waiting
-        key, since = line.popitem(last=False)
+        self._turn = not self._waiting or (overdue and not self._turn)
+        key, since = (self._behind if self._turn else self._waiting).popitem(last=False)
         self._deferred.discard(key)
         self._working[key] = now
         planned = self._timers.get(key)

@@ -46,7 +46,9 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Record]:
     def install(*clusters: str) -> Record:
         made = Record(*clusters)
         monkeypatch.setattr(kind, "run", made)
-        monkeypatch.setattr(kind.binaries, "ensure_tools", lambda: made.commands.append(["fetch", "tools"]))
+        monkeypatch.setattr(
+            "tests.cluster.binaries.ensure_tools", lambda: made.commands.append(["fetch", "tools"])
+        )
         return made
 
     return install

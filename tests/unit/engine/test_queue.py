@@ -57,12 +57,14 @@ def test_a_deferred_key_lets_the_others_go_first_but_not_for_ever() -> None:
     queue.add(B)
     assert [*crowded, queue.crowded] == [False, True]
     assert [take(queue), take(queue)] == [B, A]
-    queue.done(A)
-    queue.done(B)
-    queue.defer(A)
+    for key in (A, B):
+        queue.done(key)
+        queue.defer(key)
     clock.advance(PATIENCE)
-    queue.add(B)
-    assert [take(queue), take(queue)] == [A, B]
+    fresh = [Key("Toy", "ns", name) for name in "cde"]
+    for key in fresh:
+        queue.add(key)
+    assert [take(queue) for _ in range(5)] == [fresh[0], A, fresh[1], B, fresh[2]]
 
 
 def test_a_key_that_is_deferred_while_it_is_worked_on_comes_after_the_spacing_and_the_others() -> None:
