@@ -195,6 +195,11 @@ class TrainingJobStatus(ApiModel):
     )  # fmt: skip
     attempt: int = Field(0, description="Index of the current or last attempt.")
     prepare_attempt: int = Field(0, description="Index of the current or last preparation.")
+    spec_digest: str | None = Field(
+        None,
+        max_length=64,
+        description="Content address of what can't change, as the job was started with it.",
+    )
     active_seconds: int = Field(0, description="Seconds that pods of ended attempts were active.")
     counters: Counters | None = Field(None, description="How often what went wrong.")
     gate: GateStatus | None = Field(None, description="What the gate saw.")

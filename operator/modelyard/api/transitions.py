@@ -5,7 +5,7 @@ rules), so a user can't lift a rule by sending another status.
 
 NB: CEL's `==` does not see a renamed key inside a free-form object (training.args, model.config,
 deepspeed.config) if the number of keys stays the same: the API server compares the keys that both sides
-have. Changed values, added and removed keys are seen.
+have. Changed values, added and removed keys are seen. The operator sees it by a digest (training.frozen).
 """
 
 from __future__ import annotations

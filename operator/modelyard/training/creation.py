@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.api.profile import Profile, Settings
 from modelyard.engine.plan import Child
-from modelyard.training import jobs, names, runconfig, validation
+from modelyard.training import frozen, jobs, names, runconfig, validation
 from modelyard.training.draft import Draft
 from modelyard.training.pods import Site
 from modelyard.training.problem import Problem
@@ -46,6 +46,7 @@ def create_collect(draft: Draft, settings: Settings, index: int) -> None:
 
 def check(view: View, settings: Settings) -> Profile:
     """All validation. Raises Refused."""
+    frozen.check(view)
     validation.check_name(view.name)
     profile = validation.find_profile(view.spec, settings)
     validation.check_spec(view.spec, profile, view.name)

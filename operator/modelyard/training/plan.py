@@ -13,7 +13,7 @@ from modelyard.api.profile import Settings
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.training import creation, prepare, report, train
+from modelyard.training import creation, frozen, prepare, report, train
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem, Refused
 from modelyard.training.view import View, parse_time, read_status
@@ -59,6 +59,8 @@ def _finish(draft: Draft) -> Plan:
         draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
         if view.spec.ttl_seconds_after_finished is not None:
             draft.wake_in(view.spec.ttl_seconds_after_finished)
+    if draft.status.spec_digest is None and (draft.status.prepare_attempt or draft.status.attempt):
+        draft.update(spec_digest=frozen.digest_spec(view.job.get("spec") or {}))
     conditions = report.build_conditions(draft)
     draft.update(
         observed_generation=int(view.job["metadata"].get("generation", 0)),

@@ -478,6 +478,23 @@ def test_a_wrong_spec_is_refused_before_anything_exists_and_cured_by_a_right_one
     assert simulation.jobs() == ["sentiment-prepare-1"]
 
 
+def test_a_key_renamed_after_the_start_makes_no_other_pods_until_it_is_put_back() -> None:
+    simulation = Simulation(TrainingJobBuilder().argument("adam_beta1", 0.5).nodes(2)).prepare()
+    simulation.job["spec"]["training"]["args"] = {"max_grad_norm": 0.5}
+    simulation.job["metadata"]["generation"] = 2
+    simulation.settle()
+    assert simulation.condition("Stalled")[0] == "absent", "what runs is not touched"
+    stopped = [train_result("preempted", 40, node=node, lastCheckpoint=checkpoint(40)) for node in (0, 1)]
+    simulation.finish_attempt("sentiment-train-1", 143, "Failed", stopped)
+    simulation.advance(60).settle()
+    assert simulation.condition("Stalled") == ("True", "InvalidSpec")
+    assert "training" in simulation.message("Stalled")
+    assert "sentiment-train-2" not in simulation.jobs()
+    simulation.job["spec"]["training"]["args"] = {"adam_beta1": 0.5}
+    simulation.settle()
+    assert "sentiment-train-2" in simulation.jobs()
+
+
 def test_a_profile_that_disappears_does_not_disturb_a_running_attempt() -> None:
     simulation = train()
     simulation.settings = type(simulation.settings)(profiles={})
