@@ -128,6 +128,9 @@ async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[s
         await burst.remove(server, run)
         table("SIGTERM with 200 settled jobs -> first child of a new one", results["restart"])
         if idle:
+            # A process keeps what a burst once took; at rest means without one before.
+            operator.stop()
+            operator.start()
             results["empty_rss_mib"] = round(rss_mib(operator.pid), 1)
             run = f"i{stamp}"
             results["idle"] = await burst.measure_idle(server, operator, run, [0, 1000, 5000], 15)

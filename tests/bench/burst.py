@@ -7,6 +7,8 @@ import json
 import time
 from typing import Any
 
+from modelyard.training.podstate import STUCK_AFTER
+
 from tests.bench.process import Operator, cpu_seconds, rss_mib
 from tests.bench.server import FirstChild, Server, writes
 
@@ -163,6 +165,9 @@ async def measure_idle(
     for count in counts:
         await create(server, [f"{run}-{index:05d}" for index in range(made, count)], run, 10)
         made = count
+        await settle(server, operator.pid, 600)
+        # There is no node here: after a minute every job says that its pod does not start, and is then at rest.
+        await asyncio.sleep(STUCK_AFTER + 5)
         await settle(server, operator.pid, 600)
         before, cpu = await server.requests(), cpu_seconds(operator.pid)
         await asyncio.sleep(seconds)

@@ -32,7 +32,7 @@ WAIT_RETRY = 30.0
 SHORTEST_REQUEUE = 0.5
 # An object that changed no more for so long is packed. In a burst all that is younger lies unpacked, and the
 # process never gives back what that took.
-REST_AFTER = 5.0
+REST_AFTER = 3.0
 
 
 class Controller:
