@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from tests.bench import burst
-from tests.bench.process import Operator, rss_mib
+from tests.bench.process import Operator
 from tests.bench.server import Server
 from tests.cluster import native, plan
 
@@ -131,7 +131,6 @@ async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[s
             # A process keeps what a burst once took; at rest means without one before.
             operator.stop()
             operator.start()
-            results["empty_rss_mib"] = round(rss_mib(operator.pid), 1)
             run = f"i{stamp}"
             results["idle"] = await burst.measure_idle(server, operator, run, [0, 1000, 5000], 15)
             await burst.remove(server, run)
