@@ -250,6 +250,31 @@ def test_killed_at_each_write_it_reaches_the_same_end(
     )  # no write in a circle
 
 
+def test_a_pod_that_is_gone_as_soon_as_it_has_ended_has_told_why(yard: Yard, operator: StartOperator) -> None:
+    operator("--no-leader-election").wait_for("cache filled")
+    yard.create("short")
+    selector = ("--selector", "modelyard.dev/trainingjob=short", "--output", "name")
+    wait("the pod", lambda: yard("get", "pods", *selector).stdout.strip())
+    pod = yard("get", "pods", *selector).stdout.strip()
+    # The Job controller's finalizer keeps a deleted pod until it has ended, and not a moment longer.
+    yard("delete", pod, "--wait=false")
+    result = {
+        "contractVersion": 1,
+        "stage": "prepare",
+        "outcome": "failed",
+        "failure": {"reason": "ColumnNotFound", "message": "There is no column bodi."},
+    }
+    ended = {"exitCode": 2, "message": json.dumps(result), "finishedAt": "2026-01-01T00:00:00Z"}
+    container = {
+        "name": "prepare", "image": "i", "imageID": "", "ready": False, "restartCount": 0,
+        "state": {"terminated": ended},
+    }  # fmt: skip
+    status = {"status": {"phase": "Failed", "containerStatuses": [container]}}
+    yard("patch", pod, "--subresource=status", "--type=merge", "--patch", json.dumps(status))
+    wait("the reason", lambda: (yard.condition("short", "Stalled") or {}).get("reason") == "ColumnNotFound")
+    assert not yard("get", "pods", *selector).stdout.strip()
+
+
 def test_a_quota_reaches_the_user_as_a_condition_and_its_end_lets_the_job_go_on(
     yard: Yard, operator: StartOperator
 ) -> None:
