@@ -121,7 +121,8 @@ class Supervisor:
 
     def must_run(self, name: str) -> None:
         """Raise ClusterError with the end of its log when a component has died."""
-        if not self.pid(name):
+        recorded = self._recorded(name)
+        if not self.pid(name) and not (recorded and is_beginning(recorded)):
             raise ClusterError(f"{name} has stopped; {self.complain(name)}")
 
     def _mark(self, name: str) -> str:
@@ -142,6 +143,18 @@ class Supervisor:
         partial = self._run / f"{name}.pid.new"
         partial.write_text(str(pid))
         partial.replace(self._run / f"{name}.pid")
+
+
+def is_beginning(pid: int) -> bool:
+    """Tell whether a process was started a moment ago: the kernel shows no environment of it yet.
+
+    On a busy machine that moment, between two steps of exec, was long enough to be taken for a death.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return False
+    return state not in ("Z", "X") and not environment_of(pid)
 
 
 def is_shim(pid: int) -> bool:

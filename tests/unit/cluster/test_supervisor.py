@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.shell import ClusterError
-from tests.cluster.supervisor import Component, Supervisor, environment_of
+from tests.cluster.supervisor import Component, Supervisor, environment_of, is_beginning
 
 SLEEP = [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -107,9 +107,19 @@ def test_a_dead_component_is_reported_with_its_last_words(supervisor: Supervisor
     pid = supervisor.pid("part")
     assert pid
     os.kill(pid, signal.SIGKILL)
-    while environment_of(pid):
+    while environment_of(pid) or is_beginning(pid):
         time.sleep(0.01)
     with pytest.raises(ClusterError, match=r"part has stopped; its log is .*part\.log and ends:\nstarted"):
+        supervisor.must_run("part")
+
+
+def test_a_component_whose_environment_is_not_there_yet_has_not_stopped(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.ensure(Component("part", SLEEP))
+    wait_for_log(supervisor, "started")
+    with monkeypatch.context() as early:
+        early.setattr("tests.cluster.supervisor.environment_of", lambda pid: {})
         supervisor.must_run("part")
 
 
