@@ -224,12 +224,14 @@ def test_pods_that_went_without_a_word_tell_nothing() -> None:
 
 def test_a_departed_pods_word_ends_with_the_pod_that_takes_its_place() -> None:
     simulation = train()
-    stopped = train_result("preempted", 40, node=0, lastCheckpoint=checkpoint(40), lostSteps=0)
-    simulation.depart(simulation.pod("sentiment-train-1", 0).ended(143, stopped))
-    simulation.run("sentiment-train-1", 2)
-    simulation.facts["train-1"] = report(50)
-    simulation.settle()
-    assert simulation.status["progress"]["step"] == 50
+    crash = train_result(
+        "failed", 20, node=0, failure={"reason": "UserCodeError", "message": "ValueError: x"}
+    )
+    simulation.depart(simulation.pod("sentiment-train-1", 0).ended(1, crash, end=simulation.time))
+    simulation.advance(60)
+    stopped = [train_result("preempted", 40, node=node, lastCheckpoint=checkpoint(40)) for node in (0, 1)]
+    simulation.finish_attempt("sentiment-train-1", 143, "Failed", stopped)
+    assert simulation.status["attempts"][0]["cause"] == "Preempted"
 
 
 def test_an_operator_that_dies_between_two_writes_doubles_nothing() -> None:
