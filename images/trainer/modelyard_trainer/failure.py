@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from modelyard.contract.codes import EXIT_TEMPORARY, EXIT_USER_ERROR
 from modelyard.contract.report import FailureReport
@@ -68,3 +69,28 @@ def shorten(names: Iterable[str], limit: int = 12) -> str:
     listed = [repr(n) for n in names]
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more if listed else "nothing"
+
+
+@contextmanager
+def boundary(reason: str, what: str, advice: str) -> Iterator[None]:
+    """Turns whatever a library raises while `what` is done into a Failure: "<what>: <its words>; <advice>".
+
+    Failures pass, and so do errors of memory and of the file system, which have translations of their own.
+    """
+    try:
+        yield
+    except (Failure, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+            raise
+        raise Failure(reason, f"{what}: {describe(error)}; {advice}") from error
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line: its own first words, with its type where it would say too little alone."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    if isinstance(error, ImportError) and error.name:
+        return f"the image has no package {error.name.partition('.')[0]} ({text})"
+    return f"{name}: {text}" if text else name

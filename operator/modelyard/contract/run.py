@@ -93,3 +93,4 @@ class RunConfig(Versioned):
     output_name: str
     num_nodes: int
     num_proc_per_node: int
+    gpus_per_node: int = 0

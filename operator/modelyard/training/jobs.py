@@ -19,12 +19,15 @@ COLLECT_RETRIES = 2
 
 
 def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], index: int) -> Child:
-    """The Job that fetches the model and prepares the data."""
+    """The Job that fetches the model and prepares the data.
+
+    An image of the user's that runs the built-in trainer prepares as well: what packages it has is tried out here.
+    """
     profile = site.profile
     pod = pods.build_pod(
         site,
         "prepare",
-        profile.trainer_image,
+        (spec.builtin and spec.trainer.image) or profile.trainer_image,
         [PYTHON, codes.AGENT_PATH, "prepare"],
         profile.prepare_resources,
         {codes.ENV_ATTEMPT: index},

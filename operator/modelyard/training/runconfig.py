@@ -44,6 +44,7 @@ def build_run_config(
         output_name=spec.output.name or name,
         num_nodes=spec.trainer.num_nodes,
         num_proc_per_node=num_proc,
+        gpus_per_node=batch.count_gpus(resources),
     )  # fmt: skip
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from modelyard.contract.run import RunConfig
 from modelyard_trainer.context import Context
 from modelyard_trainer.files import write_atomic
+from modelyard_trainer.preflight.base import check_length, examine_base
+from modelyard_trainer.preflight.main import described_folder
 from modelyard_trainer.prepare.tokenizer import train_tokenizer
+from modelyard_trainer.train.tasks import find_task
 
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
 RUN_PATH = "runs/team/job-0a1b2c3d"
-# The smallest file that is a valid safetensors file: a header of two bytes that holds no tensors.
-EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 WORDS = [
     "the",
     "quick",
@@ -121,11 +126,31 @@ def make_environment(ctx: Context, **more: str) -> dict[str, str]:
 
 
 def make_model_folder(folder: Path, **config: Any) -> Path:
-    """A model folder with a trained tokenizer and weights that hold nothing."""
-    base = {"model_type": "bert", "vocab_size": 320, "max_position_embeddings": 64} | config
+    """A small model of random weights with a trained tokenizer."""
+    base = {"model_type": "bert", "vocab_size": 320, "max_position_embeddings": 64, **SIZES} | config
     train_tokenizer([" ".join(WORDS)] * 20, base, "text-classification", folder)
-    (folder / "model.safetensors").write_bytes(EMPTY_SAFETENSORS)
+    save_weights(folder, "AutoModel")
     return folder
+
+
+def save_weights(folder: Path, auto_class: str, **more: Any) -> None:
+    """Writes the weights of a new model of the folder's configuration into it."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.from_pretrained(folder, **more)
+    getattr(transformers, auto_class).from_config(config).save_pretrained(folder)
+
+
+@contextmanager
+def quick_preflight(run: RunConfig, folder: Path | None) -> Iterator[Any]:
+    """The preflight of the model in this process: tests of data need not wait for DeepSpeed to be imported."""
+    with described_folder(run, folder) as described:
+        assert run.model is not None
+        base = examine_base(run.model, described, find_task(run.task))
+        check_length(base, run.training.max_length)
+        yield SimpleNamespace(finish=lambda: base)
 
 
 def write_rows(path: Path, rows: list[tuple[str, str]]) -> Path:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.trainer.builders import make_model_folder
+from modelyard_trainer.prepare import main as stage
+
+from tests.unit.trainer.builders import make_model_folder, quick_preflight
 from tests.unit.trainer.web import WebServer
 
 
@@ -22,3 +24,9 @@ def web() -> Iterator[WebServer]:
     """A web server on loopback."""
     with WebServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def preflight_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See quick_preflight; the tests of the preflight itself start the real process."""
+    monkeypatch.setattr(stage, "starting_preflight", quick_preflight)

@@ -23,25 +23,22 @@ from modelyard_trainer.prepare.main import prepare
 
 from tests.unit.trainer.builders import (
     RUN_PATH,
+    SIZES,
     make_context,
     make_environment,
     make_rows,
     make_run,
+    quick_preflight,
     write_rows,
 )
 
 ROOT = Path(__file__).parents[3]
 _PACKAGES = ("operator", "images/trainer", "images/agent")
 _LIMIT_SECONDS = 120
-_SMALL = {
-    "vocab_size": 320,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
-BERT = {"model_type": "bert", "max_position_embeddings": 64, **_SMALL}
-LLAMA = {"model_type": "llama", "max_position_embeddings": 64, "num_key_value_heads": 2, **_SMALL}
+BERT = {"model_type": "bert", "max_position_embeddings": 64, "vocab_size": 320, **SIZES}
+LLAMA = {
+    "model_type": "llama", "max_position_embeddings": 64, "vocab_size": 320, "num_key_value_heads": 2, **SIZES
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -64,7 +61,7 @@ def prepare_run(root: Path, **changes: Any) -> Context:
     }
     ctx = make_context(root, make_run(**{"model": {"config": config}, "data": data} | changes))
     write_rows(root / "sources/pvc/data/rows.csv", make_rows(120))
-    prepared = prepare(ctx)
+    prepared = prepare(ctx, quick_preflight)
     return dataclasses.replace(
         ctx, dataset=f"datasets/{prepared.digest}", model=f"hub/{prepared.model_digest}"
     )

@@ -6,7 +6,8 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from modelyard.api.data import Data
 from modelyard.contract.codes import EXIT_OK, RESULT_FILE
 from modelyard.contract.layout import REPORT, dataset_dir, hub_dir
 from modelyard.contract.report import FailureReport, PrepareResult, RemovedRows
+from modelyard.contract.run import ModelInput, RunConfig
 from pydantic import ValidationError
 
 from modelyard_trainer.context import Context, read_context
 from modelyard_trainer.failure import Failure, shorten, storage_failure
 from modelyard_trainer.files import digest_of, new_folder, walk_files, write_atomic, write_json
+from modelyard_trainer.preflight.main import Preflight, starting_preflight
+from modelyard_trainer.preflight.vocabulary import check_vocabulary
 from modelyard_trainer.prepare.models import FILES, Model, describe_files, fetch_model, verified
 from modelyard_trainer.prepare.report import (
     FORMAT_VERSION,
@@ -34,17 +38,12 @@ from modelyard_trainer.prepare.sources import Source, find_source, open_source
 from modelyard_trainer.prepare.split import SPLITS, split_rows
 from modelyard_trainer.prepare.spool import Spool, write_spool
 from modelyard_trainer.prepare.steps import NormalizeStep, make_steps, run_steps, text_hash
-from modelyard_trainer.prepare.tokenizer import (
-    Tokenizer,
-    check_config,
-    check_length,
-    new_tokenizer_key,
-    train_tokenizer,
-)
+from modelyard_trainer.prepare.tokenizer import Tokenizer, new_tokenizer_key, train_tokenizer
 
 _log = logging.getLogger("modelyard.prepare")
 _BATCH = 4096  # rows
 EXIT_BUG = 1
+BeginPreflight = Callable[[RunConfig, Path | None], AbstractContextManager[Preflight]]
 
 
 def main() -> int:
@@ -71,10 +70,10 @@ def main() -> int:
     return code
 
 
-def prepare(ctx: Context) -> PrepareResult:
-    """Fetches, cleans, splits and tokenises. Raises Failure."""
+def prepare(ctx: Context, begin_preflight: BeginPreflight | None = None) -> PrepareResult:
+    """Fetches, cleans, splits and tokenises, and has model and settings looked at meanwhile. Raises Failure."""
     try:
-        result = _prepare(ctx)
+        result = _prepare(ctx, begin_preflight or starting_preflight)
         shutil.rmtree(ctx.run_dir / "prepare", ignore_errors=True)
         return result
     except OSError as error:
@@ -85,7 +84,7 @@ def prepare(ctx: Context) -> PrepareResult:
         ) from error
 
 
-def _prepare(ctx: Context) -> PrepareResult:
+def _prepare(ctx: Context, begin_preflight: BeginPreflight) -> PrepareResult:
     run = ctx.run
     if run.model is None or run.data is None or run.task is None:
         raise Failure(
@@ -98,18 +97,25 @@ def _prepare(ctx: Context) -> PrepareResult:
     model = fetch_model(ctx, run.model) if run.model.uri else None
     if model:
         _log.info("model %s: %s", run.model.uri, model.digest)
-        check_config(model.folder)
-        check_length(model.folder, run.training.max_length)
+    with begin_preflight(run, model.folder if model else None) as preflight:
+        return _prepare_data(ctx, run, run.model, data, model, preflight)
+
+
+def _prepare_data(
+    ctx: Context, run: RunConfig, told: ModelInput, data: Data, model: Model | None, preflight: Preflight
+) -> PrepareResult:
     sources = [find_source(ctx, s) for s in data.sources]
-    key = model.tokenizer_key if model else new_tokenizer_key(run.model.config or {})
+    key = model.tokenizer_key if model else new_tokenizer_key(told.config or {})
     digest = dataset_digest(run, data, sources, key)
-    model_digest = model.digest if model else digest_of({"config": run.model.config, "dataset": digest})
+    model_digest = model.digest if model else digest_of({"config": told.config, "dataset": digest})
     folder, hub = ctx.storage / dataset_dir(digest), ctx.storage / hub_dir(model_digest)
     report = read_report(folder, digest) if verified(hub) else None
     hit = report is not None
     if report is None:
+        preflight.finish()  # before hours of work for a model that can't be trained
         _log.info("dataset %s: preparing", digest)
         report = _build(ctx, data, sources, digest, model, hub)
+    check_vocabulary(preflight.finish(), report)
     removed = [RemovedRows.model_validate(r) for r in report["removed"]]
     check_require(data.require, report["rowsIn"], report["rowsOut"], removed)
     _log.info("dataset %s: %s, %d rows", digest, "found" if hit else "written", report["rowsOut"])
@@ -183,6 +189,7 @@ def _build(
             "removed": [r.model_dump(by_alias=True) for r in removals.listed()],
             "changed": [{"step": s.name, "rows": s.changed} for s in steps if isinstance(s, NormalizeStep)],
             "labels": names,
+            "padTokenId": tokenizer.pad_id,
             "leaks": leaks,
             "splits": splits,
             "seconds": round(time.time() - started, 2),
@@ -196,8 +203,6 @@ def _make_model(ctx: Context, hub: Path, texts: Iterator[str]) -> None:
     config = ctx.run.model.config or {}
     with new_folder(hub, ctx.owner) as folder:
         train_tokenizer(texts, config, ctx.run.task, folder)
-        check_config(folder)
-        check_length(folder, ctx.run.training.max_length)
         files = describe_files(walk_files(folder), folder)
         write_json(folder / FILES, {"origin": "config", "revision": None, "files": files})
 

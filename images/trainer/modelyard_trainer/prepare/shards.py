@@ -33,6 +33,7 @@ class ShardWriter:
     labelled: bool
     files: list[dict[str, Any]] = field(default_factory=list)
     lengths: list[Any] = field(default_factory=list)
+    largest_id: int = 0
     _writer: Any = None
     _rows: int = 0
 
@@ -54,6 +55,8 @@ class ShardWriter:
             arrays.append(pa.array(labels, pa.int32()))
         self._writer.write_batch(pa.record_batch(arrays, self._schema))
         self.lengths.append(np.fromiter((len(e) for e in examples), np.int32, len(examples)))
+        ids = arrays[0].flatten()
+        self.largest_id = max(self.largest_id, int(ids.to_numpy().max()) if len(ids) else 0)
         self._rows += len(examples)
         if self._rows >= _SHARD_ROWS:
             self.close()
@@ -70,7 +73,12 @@ class ShardWriter:
     def describe(self) -> dict[str, Any]:
         """Counts for the report. Lengths are in tokens."""
         lengths = np.concatenate(self.lengths) if self.lengths else np.zeros(0, np.int32)
-        about: dict[str, Any] = {"examples": len(lengths), "tokens": int(lengths.sum()), "files": self.files}
+        about: dict[str, Any] = {
+            "examples": len(lengths),
+            "tokens": int(lengths.sum()),
+            "largestTokenId": self.largest_id,
+            "files": self.files,
+        }
         if len(lengths):
             p50, p95 = np.percentile(lengths, [50, 95])
             about["length"] = {

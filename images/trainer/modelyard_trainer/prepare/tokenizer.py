@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import digest_of, read_json
+from modelyard_trainer.files import digest_of
 
 DEFAULT_VOCABULARY = 8000
 BPE_VERSION = 1  # raise it whenever training gives other tokens for the same text
@@ -50,6 +50,11 @@ class Tokenizer:
     def eos_id(self) -> int | None:
         """Id of the end-of-text token."""
         return self.backend.eos_token_id  # type: ignore[no-any-return]
+
+    @property
+    def pad_id(self) -> int | None:
+        """Id of the padding token."""
+        return self.backend.pad_token_id  # type: ignore[no-any-return]
 
     def encode(self, texts: list[str], max_length: int | None) -> tuple[list[list[int]], int]:
         """Token ids with special tokens, cut at `max_length`, and how many texts were cut."""
@@ -123,32 +128,3 @@ def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, fol
     (folder / "tokenizer_config.json").write_text(json.dumps(about, indent=1))
     ids = {f"{k}_id": fast.token_to_id(v) for k, v in special.items()}
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": size, **ids}, indent=1))
-
-
-def check_config(folder: Path) -> None:
-    """Refuses a config.json that training could not read, while no accelerator waits. Raises Failure (ModelInvalid)."""
-    from transformers import AutoConfig
-
-    try:
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a foreign file makes it raise
-        message = f"transformers can't read the model's configuration: {error}; correct model.config, or choose another"
-        raise Failure("ModelInvalid", message) from error
-
-
-def check_length(folder: Path, max_length: int) -> None:
-    """Refuses a maxLength that the model's position table can't hold. Raises Failure (InvalidArgument)."""
-    config = read_json(folder / "config.json") or {}
-    if any(key.startswith("rope") for key in config) or config.get("position_biased_input") is False:
-        return  # rotary and relative positions have no table
-    limit = config.get("max_position_embeddings") or config.get("n_positions")
-    if not isinstance(limit, int):
-        return
-    if "roberta" in str(config.get("model_type")) or config.get("model_type") == "camembert":
-        limit -= int(config.get("pad_token_id") or 1) + 1  # its table begins after the padding's position
-    if max_length > limit:
-        raise Failure(
-            "InvalidArgument",
-            f"training.maxLength is {max_length}, but the model has {limit} positions; set maxLength to "
-            f"{limit} or less",
-        )

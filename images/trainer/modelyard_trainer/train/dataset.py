@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,13 @@ IGNORED = -100  # label that costs nothing, torch's cross entropy's default
 
 
 class ShardDataset(Dataset):  # type: ignore[misc]
-    """Rows of one split: `input_ids` (int32 array of varying length) and, if labelled, `labels` (int)."""
+    """Rows of one split: `input_ids` (int32 array of varying length) and, if labelled, `labels` (int).
 
-    def __init__(self, folder: Path) -> None:
+    The files count the classes in the data's order; `places` has where each is in the model's head.
+    """
+
+    def __init__(self, folder: Path, places: Sequence[int] | None = None) -> None:
+        self._places = places
         self._ids: list[Any] = []
         self._offsets: list[Any] = []
         self._labels: list[Any] = []
@@ -47,7 +52,8 @@ class ShardDataset(Dataset):  # type: ignore[misc]
         first, last = self._offsets[place][inner : inner + 2]
         item: dict[str, Any] = {"input_ids": self._ids[place][first:last]}
         if self._labels:
-            item["labels"] = int(self._labels[place][inner])
+            label = int(self._labels[place][inner])
+            item["labels"] = label if self._places is None else self._places[label]
         return item
 
     @property
@@ -57,12 +63,12 @@ class ShardDataset(Dataset):  # type: ignore[misc]
         return tokens / len(self) if len(self) else 0.0
 
 
-def open_split(dataset: Path, split: str) -> ShardDataset:
-    """A split of a prepared dataset. Raises Failure (DatasetMissing, temporary)."""
+def open_split(dataset: Path, split: str, places: Sequence[int] | None = None) -> ShardDataset:
+    """A split of a prepared dataset (see ShardDataset). Raises Failure (DatasetMissing, temporary)."""
     if not (dataset / split).is_dir():
         # The prepare stage succeeded, so this is storage that isn't what the prepare pod saw.
         raise Failure("DatasetMissing", f"{dataset / split} is gone; check the job's storage", temporary=True)
-    return ShardDataset(dataset / split)
+    return ShardDataset(dataset / split, places)
 
 
 @dataclass(frozen=True, slots=True)

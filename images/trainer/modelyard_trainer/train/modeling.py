@@ -8,6 +8,8 @@ from typing import Any
 from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.preflight.causality import make_causal
+from modelyard_trainer.preflight.head import Head
 from modelyard_trainer.train.precision import Precision
 from modelyard_trainer.train.tasks import Task, load_class
 
@@ -35,21 +37,26 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_config(model: ModelInput, folder: Path, task: Task, tokenizer: Any, labels: list[str]) -> Any:
-    """The model's configuration for this task. Raises Failure (ModelInvalid, InvalidArgument)."""
+def load_config(model: ModelInput, folder: Path, task: Task, tokenizer: Any, head: Head | None) -> Any:
+    """The model's configuration for this task, with the classes of `head` in its order.
+
+    Raises Failure (ModelInvalid, InvalidArgument).
+    """
     from transformers import AutoConfig
 
     more: dict[str, Any] = {}
-    if task.labelled:
+    if head is not None:
         more = {
-            "num_labels": len(labels),
-            "id2label": dict(enumerate(labels)),
-            "label2id": {label: index for index, label in enumerate(labels)},
+            "num_labels": len(head.labels),
+            "id2label": dict(enumerate(head.labels)),
+            "label2id": {label: index for index, label in enumerate(head.labels)},
         }
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
     except Exception as error:  # whatever a foreign file makes it raise
         raise Failure("ModelInvalid", f"transformers can't read the model's config.json: {error}") from error
+    if not task.labelled:
+        make_causal(config)
     if task.labelled and hasattr(config, "problem_type"):
         config.problem_type = "single_label_classification"
     if getattr(config, "pad_token_id", None) is None:
@@ -72,11 +79,14 @@ def set_dropout(config: Any, value: float) -> None:
         setattr(config, name, value)
 
 
-def load_model(model: ModelInput, folder: Path, task: Task, config: Any, precision: Precision) -> Any:
+def load_model(
+    model: ModelInput, folder: Path, task: Task, config: Any, precision: Precision, *, new_head: bool = False
+) -> Any:
     """The model, on the CPU (or sharded at once under ZeRO-3). Raises Failure (ModelInvalid).
 
     Weights are loaded in the type that training computes in; DeepSpeed keeps float32 masters beside 16-bit
-    ones.
+    ones. `new_head`: the base model's head tells other classes apart and is initialised anew. That nothing but
+    the head is missing or of another size has been seen before (preflight.weights).
     """
     import torch
 
@@ -93,12 +103,31 @@ def load_model(model: ModelInput, folder: Path, task: Task, config: Any, precisi
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                ignore_mismatched_sizes=task.labelled,  # another task's head is replaced
+                ignore_mismatched_sizes=task.labelled,
             )
     except (ValueError, TypeError, OSError, KeyError, AttributeError, RuntimeError) as error:
         if "out of memory" in str(error):
             raise
         raise Failure("ModelInvalid", f"the model can't be loaded for {task.name}: {error}") from error
+    if new_head and model.config is None:
+        renew_head(made)
     if not task.counts_items:
         made.accepts_loss_kwargs = False
     return made
+
+
+def renew_head(model: Any) -> None:
+    """Initialises everything outside of the base model anew, as a model of its family begins. In place."""
+    import torch
+    from deepspeed.zero import GatheredParameters
+
+    body = {id(parameter) for parameter in model.base_model.parameters()}
+    owners = [m for m in model.modules() if any(id(p) not in body for p in m.parameters(recurse=False))]
+    parameters = [p for m in owners for p in m.parameters(recurse=False) if id(p) not in body]
+    # Under ZeRO-3 each rank holds a part of every parameter; elsewhere this gathers nothing.
+    with torch.no_grad(), GatheredParameters(parameters, modifier_rank=0):
+        for parameter in parameters:
+            parameter._is_hf_initialized = False  # transformers' mark of what was loaded
+        for owner in owners:
+            owner._is_hf_initialized = False
+            model._init_weights(owner)

@@ -70,5 +70,12 @@ def make_schedule(name: str, steps: int, warmup: int, options: dict[str, Any]) -
     return factor
 
 
+def own_schedule(name: str, options: dict[str, Any]) -> Callable[[int, int], Schedule] | None:
+    """Ours by name, to be made of steps and warm-up steps; None for transformers' own."""
+    if name not in OWN_SCHEDULES:
+        return None
+    return lambda steps, warmup: make_schedule(name, steps, warmup, options)
+
+
 def _cosine(start: float, end: float, place: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * place)) / 2

@@ -17,13 +17,9 @@ from transformers import set_seed
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import read_json
+from modelyard_trainer.preflight.base import examine_base
+from modelyard_trainer.preflight.head import choose_head
 from modelyard_trainer.train.agreement import Agreement
-from modelyard_trainer.train.arguments import (
-    collect_arguments,
-    count_steps,
-    make_arguments,
-    resolve_eval_steps,
-)
 from modelyard_trainer.train.dataset import Collator, open_split
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
@@ -33,17 +29,17 @@ from modelyard_trainer.train.gate import judge
 from modelyard_trainer.train.improvement import Improvement
 from modelyard_trainer.train.metrics import measure_classes, reduce_logits
 from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
-from modelyard_trainer.train.precision import choose_precision
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.results import write_result
 from modelyard_trainer.train.resume import Beginning, find_beginning
 from modelyard_trainer.train.saving import Saver
-from modelyard_trainer.train.schedules import OWN_SCHEDULES, make_schedule
-from modelyard_trainer.train.tasks import Task, check_metric, find_task
+from modelyard_trainer.train.schedules import own_schedule
+from modelyard_trainer.train.settings import resolve_settings
+from modelyard_trainer.train.tasks import Task, find_task
 from modelyard_trainer.train.trainer import RunTrainer
 from modelyard_trainer.train.universal import expect_universal
-from modelyard_trainer.train.zero import fill_config, stage_of
+from modelyard_trainer.train.zero import stage_of
 
 _log = logging.getLogger("modelyard.train")
 _VERIFY_SHARE = 0.7  # of the grace period, for hashing after a stop
@@ -108,31 +104,31 @@ def build(ctx: Context, devices: Devices) -> Session:
         raise Failure(
             "DatasetMissing", f"{dataset / REPORT} is gone; check the job's storage", temporary=True
         )
-    splits = Splits(*(open_split(dataset, name) for name in ("train", "validation", "test")))
-    gate = run.gate
-    if gate is not None:
-        check_metric(task, gate.metric)
-        if not len(splits.validation):
-            raise Failure("InvalidArgument", "a gate needs data.split.validation above 0")
-    max_steps = count_steps(run.training, len(splits.train), ctx.world_size)
-    training = run.training.model_copy(
-        update={"eval_steps": resolve_eval_steps(run.training, gate, max_steps)}
-    )
-    if not len(splits.validation):
-        training = training.model_copy(update={"eval_steps": None})
-    precision = choose_precision(run.model.dtype, run.deepspeed, training.args, devices)
-    config = fill_config(run.deepspeed, training, precision, ctx.world_size)
+    # Before the arguments, which make ZeRO-3 shard whatever model is built from then on.
+    base = examine_base(run.model, hub, task)
+    labels: list[str] = report.get("labels", [])
+    head = choose_head(base.labels, labels) if task.labelled else None
+    places = head.places(labels) if head else None
+    splits = Splits(*(open_split(dataset, name, places) for name in ("train", "validation", "test")))
     output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
-    values = collect_arguments(training, gate, config, precision, devices, output, max_steps)
-    # A language model's logits are too many to be gathered; its loss is all that is measured.
-    values["prediction_loss_only"] = not task.labelled
-    args = make_arguments(values, training.args)
+    settings = resolve_settings(
+        run,
+        task,
+        devices,
+        output,
+        train_rows=len(splits.train),
+        validation_rows=len(splits.validation),
+        world_size=ctx.world_size,
+    )
+    training, gate = settings.training, run.gate
+    args = settings.make_arguments()
     ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
-    beginning = find_beginning(ctx, ranks, stage_of(config))
+    beginning = find_beginning(ctx, ranks, stage_of(settings.deepspeed))
     set_seed(training.seed)
     tokenizer = load_tokenizer(hub)
-    model_config = load_config(run.model, hub, task, tokenizer, report.get("labels", []))
-    model = load_model(run.model, hub, task, model_config, precision)
+    model_config = load_config(run.model, hub, task, tokenizer, head)
+    new_head = head is not None and not head.kept
+    model = load_model(run.model, hub, task, model_config, settings.precision, new_head=new_head)
     client = Client(ctx.agent_port) if ctx.local_rank == 0 else None
     saver = Saver(ctx, ranks, client, gate.metric if gate else "eval_loss")
     reporter = None
@@ -159,8 +155,7 @@ def build(ctx: Context, devices: Devices) -> Session:
 
     first = FirstThings(baseline if wants_baseline else None, splits, agreement, saver, forget_conversion)
     callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
-    own = training.lr_scheduler_type if training.lr_scheduler_type in OWN_SCHEDULES else None
-    options = dict(args.lr_scheduler_kwargs or {})
+    own = own_schedule(training.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {}))
     trainer = RunTrainer(
         model=model,
         args=args,
@@ -174,7 +169,7 @@ def build(ctx: Context, devices: Devices) -> Session:
         task=task,
         saver=saver,
         reporter=reporter,
-        make_schedule=(lambda steps, warmup: make_schedule(own, steps, warmup, options)) if own else None,
+        make_schedule=own,
         is_over=lambda: improvement is not None and improvement.stopped,
     )
     first.trainer = trainer

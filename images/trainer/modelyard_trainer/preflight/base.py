@@ -1,0 +1,84 @@
+"""The base model as training will meet it, known from its files' headers and its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract.run import ModelInput
+
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.preflight.causality import make_causal
+from modelyard_trainer.preflight.head import read_labels
+from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
+from modelyard_trainer.train.tasks import Task, load_class
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """`labels`: the classes of its head in order, None where it has no whole classifier's head.
+
+    `vocabulary` counts the rows of its input embedding: token ids must be below it. `positions` is the longest
+    input it takes, None where nothing bounds it. `made_causal`: an encoder that is trained as a decoder.
+    """
+
+    findings: Findings
+    labels: tuple[str, ...] | None
+    vocabulary: int
+    positions: int | None
+    made_causal: bool
+
+
+def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
+    """Looks at the model of a run, from files or from `model.config`. Loads no weight.
+
+    Raises Failure (ModelInvalid).
+    """
+    from modelyard_trainer.preflight.positions import longest_input
+
+    config = read_config(folder)
+    causal = not task.labelled and make_causal(config)
+    kind = load_class(task)
+    empty = build_empty(kind, config)
+    findings = inspect_weights(folder, str(model.uri), kind, config) if model.config is None else Findings()
+    has_head = task.labelled and model.config is None and not _lacks_head(findings)
+    return Base(
+        findings,
+        read_labels(config) if has_head else None,
+        _vocabulary(empty),
+        longest_input(config),
+        causal,
+    )
+
+
+def read_config(folder: Path) -> Any:
+    """The configuration of a model folder. Raises Failure (ModelInvalid)."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign file makes it raise
+        raise Failure(
+            "ModelInvalid",
+            f"transformers can't read the model's configuration: {error}; correct model.config, or choose another",
+        ) from error
+
+
+def check_length(base: Base, max_length: int) -> None:
+    """Refuses a maxLength that the model's position table can't hold. Raises Failure (InvalidArgument)."""
+    if base.positions is not None and max_length > base.positions:
+        raise Failure(
+            "InvalidArgument",
+            f"training.maxLength is {max_length}, but the model takes {base.positions} tokens at most; set maxLength"
+            f" to {base.positions} or less",
+        )
+
+
+def _lacks_head(findings: Findings) -> bool:
+    return any("pooler." not in name for name in findings.new)
+
+
+def _vocabulary(empty: Any) -> int:
+    embeddings = empty.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
