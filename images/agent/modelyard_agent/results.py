@@ -25,7 +25,10 @@ _EXPENDABLE = (
     "splits",
     "bestCheckpoint",
     "gate",
+    "warnings",
 )
+# Characters that each warning's sentence is cut to, step by step: its reason and count say the most.
+_WARNING_LENGTHS = (320, 160, 80, 0)
 
 
 def decide_train(
@@ -99,13 +102,17 @@ def write_termination_message(path: Path, result: Dict[str, Any]) -> None:
 
 
 def shrink(result: Dict[str, Any], limit: int) -> bytes:
-    """JSON of at most `limit` bytes: the excerpt is cut first, then the message, then details."""
+    """JSON of at most `limit` bytes: the excerpt is cut first, then the message, the warnings, details."""
     result = clean_numbers(result)
     for cut in (_cut_excerpt, _cut_message):
         data = encode(result)
         if len(data) <= limit:
             return data
         result = cut(result, len(data) - limit)
+    for length in _WARNING_LENGTHS:
+        if len(encode(result)) <= limit:
+            break
+        result = _cut_warnings(result, length)
     for key in _EXPENDABLE:
         if len(encode(result)) <= limit:
             break
@@ -210,6 +217,20 @@ def _cut_excerpt(result: Dict[str, Any], excess: int) -> Dict[str, Any]:
 
 def _cut_message(result: Dict[str, Any], excess: int) -> Dict[str, Any]:
     return _cut(result, "message", excess, keep_end=False)
+
+
+def _cut_warnings(result: Dict[str, Any], length: int) -> Dict[str, Any]:
+    warnings = result.get("warnings")
+    if not isinstance(warnings, list):
+        return result
+    return dict(result, warnings=[_cut_warning(w, length) for w in warnings if isinstance(w, dict)])
+
+
+def _cut_warning(warning: Dict[str, Any], length: int) -> Dict[str, Any]:
+    text = str(warning.get("message") or "")
+    if len(text) <= length:
+        return warning
+    return dict(warning, message=text[: length - 1] + "…" if length else "")
 
 
 def _cut(result: Dict[str, Any], key: str, excess: int, keep_end: bool) -> Dict[str, Any]:

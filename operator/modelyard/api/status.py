@@ -66,6 +66,14 @@ class Removed(ApiModel):
     rows: int = Field(description="How many.")
 
 
+class DataWarning(ApiModel):
+    """What looks wrong in the data or the base model and stops nothing."""
+
+    reason: str = Field(max_length=128, description="One word what.")
+    count: int | None = Field(None, description="How many rows, lines or columns, where it counts something.")
+    message: str = Field("", max_length=1024, description="What was found and what to do.")
+
+
 class DataStatus(ApiModel):
     """The prepared data."""
 
@@ -76,6 +84,9 @@ class DataStatus(ApiModel):
         default_factory=list, max_length=64, description="What was removed and why."
     )
     splits: dict[str, int] = Field(default_factory=dict, max_length=3, description="Rows per split.")
+    warnings: list[DataWarning] = Field(
+        default_factory=list, max_length=32, description="What looks suspicious; samples are in the report."
+    )
     report_uri: str | None = Field(None, max_length=2048, description="The full report.")
     cache_hit: bool = Field(False, description="Whether an earlier job had prepared the same.")
     model_digest: str | None = Field(None, max_length=128, description="Content address of the base model.")

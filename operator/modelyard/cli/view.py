@@ -35,8 +35,8 @@ def format_job(job: Object, now: datetime) -> list[str]:
         metrics = format_metrics(progress.get("metrics") or {})
         if metrics:
             lines.append("  " + metrics)
-    lines += [f"  {line}" for line in (*_format_facts(job), *format_conditions(job))]
-    return lines
+    facts = (*_format_facts(job), *format_warnings(job), *format_conditions(job))
+    return lines + [f"  {line}" for line in facts]
 
 
 def format_line(job: Object, now: datetime) -> str:
@@ -99,6 +99,17 @@ def format_conditions(job: Object) -> list[str]:
         said.add(message)
         lines.append(f"{kind}: {reason}: {message}")
     return lines
+
+
+def format_warnings(job: Object) -> list[str]:
+    """What looked suspicious while the data was prepared, a line each."""
+    found = (_status(job).get("data") or {}).get("warnings") or []
+    return [f"warning: {_head(warning)}: {warning.get('message', '')}".rstrip(": ") for warning in found]
+
+
+def _head(warning: Object) -> str:
+    count = warning.get("count")
+    return str(warning["reason"]) + (f" ({count})" if count is not None else "")
 
 
 def format_end(job: Object) -> list[str]:

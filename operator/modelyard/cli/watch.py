@@ -93,11 +93,12 @@ class _Painter:
 
 
 class _Logger:
-    """A line for each change but the passing of time."""
+    """A line for each change but the passing of time; warnings once, below the line that they come with."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._before: dict[str, Any] | None = None
+        self._warned: list[str] = []
 
     def paint(self, job: dict[str, Any], now: datetime) -> None:
         status = job.get("status") or {}
@@ -109,6 +110,10 @@ class _Logger:
         if shown != self._before:
             self._before = shown
             print(f"{now:%H:%M:%S}  {view.format_line(job, now)}", file=self._out, flush=True)
+        warnings = view.format_warnings(job)
+        if warnings != self._warned:
+            self._warned = warnings
+            print("\n".join(f"  {line}" for line in warnings), file=self._out, flush=True)
 
 
 def _now() -> datetime:

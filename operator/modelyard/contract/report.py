@@ -106,6 +106,14 @@ class RemovedRows(ContractModel):
     rows: int
 
 
+class DataWarning(ContractModel):
+    """What looks wrong and stops nothing. `reason` is PascalCase; `message` is one sentence with what to do."""
+
+    reason: str
+    count: int | None = Field(None, description="How many rows, lines or columns, where it counts something.")
+    message: str = ""
+
+
 class PrepareResult(Versioned):
     """Result of the prepare pod."""
 
@@ -119,4 +127,5 @@ class PrepareResult(Versioned):
     rows_out: int = 0
     removed: list[RemovedRows] = Field(default_factory=list)
     splits: dict[str, int] = Field(default_factory=dict)
+    warnings: list[DataWarning] = Field(default_factory=list)
     failure: FailureReport | None = None

@@ -7,7 +7,7 @@ from modelyard.api.status import Counters, DataStatus, Removed
 from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobs, jobstate, names, podstate, progress, restarts
+from modelyard.training import creation, jobs, jobstate, names, podstate, progress, restarts, warnings
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, read_result
 from modelyard.training.problem import Problem
@@ -98,6 +98,7 @@ def _finish(
     if result and result.outcome == "succeeded" and result.digest:
         draft.update(data=_build_data(job, result))
         draft.emit("Normal", "DataReady", "The data is prepared.")
+        warnings.tell(draft)
         return True
     creation.existing(draft)
     if not recorded:
@@ -176,6 +177,7 @@ def _build_data(job: Manifest, result: PrepareResult) -> DataStatus:
             :REMOVED_LIMIT
         ],
         splits=dict(list(result.splits.items())[:3]),
+        warnings=warnings.bound(result.warnings),
         report_uri=f"{progress.place_of(job).uri}/{layout.dataset_dir(digest)}/{layout.REPORT}",
         cache_hit=result.cache_hit,
         model_digest=result.model_digest,

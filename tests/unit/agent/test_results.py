@@ -94,6 +94,28 @@ def test_a_long_message_and_many_metrics_still_fit(tmp_path: Path) -> None:
     assert parsed.failure is not None and parsed.failure.reason == "UserCodeError"
 
 
+def test_many_warnings_keep_their_reasons_and_counts_and_lose_words(tmp_path: Path) -> None:
+    names = [chr(65 + index // 26) + chr(97 + index % 26) * 30 for index in range(32)]
+    warnings = [{"reason": name, "count": index, "message": "ü" * 600} for index, name in enumerate(names)]
+    removed = [{"step": "1.filter", "reason": "tooFewTokens", "rows": 5}]
+    result = {"stage": "prepare", "outcome": "succeeded", "digest": "sha256-" + "0" * 64, "rowsIn": 9}
+    data = shrink({**result, "warnings": warnings, "removed": removed}, 4096)
+    read = PrepareResult.model_validate_json(data, strict=True)
+    assert len(data) <= 4096 and read.digest == result["digest"] and read.rows_in == 9
+    assert [(w.reason, w.count) for w in read.warnings] == [(name, i) for i, name in enumerate(names)]
+    few = PrepareResult.model_validate_json(shrink({**result, "warnings": warnings[:4]}, 4096), strict=True)
+    assert all(len(w.message) > 300 and w.message.endswith("…") for w in few.warnings)
+
+
+@pytest.mark.parametrize("warnings", [[{"reason": "R" * 9000}] * 40, ["text", 5], {"a": 1}])
+def test_warnings_that_cannot_be_shortened_never_cost_the_result(warnings: Any) -> None:
+    data = shrink(
+        {"outcome": "succeeded", "digest": "d", "warnings": warnings, "splits": {"x" * 5000: 1}}, 4096
+    )
+    assert len(data) <= 4096
+    assert json.loads(data)["digest"] == "d"
+
+
 def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
     gate = {"metric": "eval_loss", "value": float("nan"), "threshold": 0.1, "passed": False}
     given = {"outcome": "gateFailed", "metrics": {"eval_loss": float("nan"), "accuracy": 0.5}, "gate": gate}

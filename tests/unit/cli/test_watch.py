@@ -132,6 +132,37 @@ def test_a_log_gets_a_line_for_each_change_only() -> None:
     assert len(changes) == 3
 
 
+WARNED = job(
+    "Training",
+    condition("Ready", "False", "Progressing"),
+    data={
+        "rowsIn": 9,
+        "rowsOut": 8,
+        "warnings": [
+            {"reason": "LeakedTexts", "count": 12, "message": "Add deduplicate."},
+            {"reason": "NewHead", "message": "The head is new."},
+            {"reason": "ConstantColumn", "count": 1},
+        ],
+    },
+)
+
+
+def test_warnings_are_shown_with_count_and_what_to_do() -> None:
+    assert view.format_job(WARNED, NOW)[1:] == [
+        "  data: 8 of 9 rows",
+        "  warning: LeakedTexts (12): Add deduplicate.",
+        "  warning: NewHead: The head is new.",
+        "  warning: ConstantColumn (1)",
+    ]
+
+
+def test_a_log_tells_each_warning_once() -> None:
+    out = io.StringIO()
+    later = {**WARNED, "status": {**WARNED["status"], "progress": {"step": 1, "maxSteps": 9}}}
+    follow(out, WARNED, later, SUCCEEDED)
+    assert out.getvalue().count("  warning: LeakedTexts (12): Add deduplicate.\n") == 1
+
+
 def test_a_terminal_is_painted_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     out = Terminal()

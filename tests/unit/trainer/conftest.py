@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from modelyard_trainer.prepare import main as stage
 
 from tests.unit.trainer.builders import make_model_folder, quick_preflight

@@ -220,7 +220,11 @@ def test_after_exact_deduplication_no_text_is_in_two_splits(root: Path) -> None:
     split = {"validation": 0.3, "test": 0.2}
     leaky = make_context(root, make_run(data=with_data(split=split)))
     clean = make_context(root, make_run(data=with_data(split=split, prepare=[{"deduplicate": {}}])))
-    assert report_of(leaky, prepare(leaky))["leaks"]["validation"] > 0
+    result = prepare(leaky)
+    leaks = report_of(leaky, result)["leaks"]
+    assert leaks["validation"] > 0
+    assert [(w.reason, w.count) for w in result.warnings] == [("LeakedTexts", sum(leaks.values()))]
+    assert prepare(leaky).warnings == result.warnings, "a dataset that is found says the same"
     assert report_of(clean, prepare(clean))["leaks"] == {"validation": 0, "test": 0}
 
 

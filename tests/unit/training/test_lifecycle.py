@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.builders import TrainingJobBuilder
+from tests.crds.admission import refusals
 from tests.kstatus import compute_status
 from tests.unit.training.simulation import Simulation
 
@@ -81,6 +82,26 @@ def test_a_job_goes_from_data_to_model() -> None:
     assert simulation.status["attempts"][0]["cause"] == "Finished"
     assert simulation.status["activeSeconds"] == 60
     assert simulation.events == ["DataReady", "AttemptStarted", "Succeeded"]
+
+
+def test_what_preparing_found_suspicious_stands_in_the_status_and_is_told_once() -> None:
+    found = [
+        {"reason": "LeakedTexts", "count": 12, "message": "m" * 3000},
+        {"reason": "NewHead", "message": "The head is new."},
+        *({"reason": "W" * 900, "count": 10**30} for _ in range(40)),
+    ]
+    simulation = Simulation(TrainingJobBuilder()).prepare(warnings=found)
+    told = simulation.status["data"]["warnings"]
+    assert [w["reason"] for w in told[:2]] == ["LeakedTexts", "NewHead"] and told[0]["count"] == 12
+    assert len(told) == 32 and len(told[0]["message"]) == 1024 and "count" not in told[1]
+    assert refusals(simulation.job) == []
+    simulation.settle()
+    assert simulation.events.count("DataWarnings") == 1
+
+
+def test_data_without_warnings_are_ready_without_a_word() -> None:
+    simulation = Simulation(TrainingJobBuilder()).prepare()
+    assert "DataReady" in simulation.events and "DataWarnings" not in simulation.events
 
 
 def test_a_settled_job_asks_for_nothing_and_its_status_holds_still() -> None:

@@ -6,7 +6,7 @@ each tensor's dtype, shape and place (https://github.com/huggingface/safetensors
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +32,9 @@ class TensorHeader:
 def read_headers(folder: Path, uri: str) -> dict[str, TensorHeader]:
     """The tensors that transformers would load from `folder`, by name.
 
-    Raises Failure (ModelInvalid): git-lfs pointers in place of files, an adapter in place of a model, a shard
-    that is missing or cut off, an index that doesn't fit its shards.
+    Raises Failure (ModelInvalid): an adapter in place of a model, a shard that is missing or cut off, an index
+    that doesn't fit its shards.
     """
-    check_pointers(folder, uri)
     check_adapter(folder, uri)
     if (folder / INDEX).exists() and not (folder / SINGLE).exists():
         return _read_shards(folder, uri)
@@ -49,9 +48,9 @@ def read_headers(folder: Path, uri: str) -> dict[str, TensorHeader]:
     return {header.name: header for header in _read_file(folder / SINGLE, uri)}
 
 
-def check_pointers(folder: Path, uri: str) -> None:
+def check_pointers(files: Iterable[Path], uri: str) -> None:
     """Refuses what `git clone` leaves without git-lfs. Raises Failure (ModelInvalid)."""
-    pointers = sorted(p.name for p in folder.iterdir() if p.is_file() and _is_pointer(p))
+    pointers = sorted(path.name for path in files if _is_pointer(path))
     if pointers:
         raise Failure(
             "ModelInvalid",

@@ -1,4 +1,4 @@
-"""Builds what training will build, short of weights: arguments, Trainer, optimizer, schedule, DeepSpeed's configuration.
+"""Builds what training builds, short of weights: arguments, Trainer, optimizer, schedule, DeepSpeed's configuration.
 
 What transformers, accelerate, torch and DeepSpeed refuse is then known while no accelerator waits.
 """
@@ -34,11 +34,16 @@ def check_settings(run: RunConfig, task: Task, empty: Any, folder: Path, devices
         args = _on_this_machine(settings).make_arguments()
     with boundary("InvalidArgument", "the Trainer can't be made of these settings", _ADVICE):
         trainer = _make_trainer(settings, args, empty)
+        _change_model(args, empty)
     with boundary("InvalidArgument", f"training.optim {settings.training.optim} can't be made", _ADVICE):
         trainer.create_optimizer()
-    with boundary("InvalidArgument", f"training.lrSchedulerType {settings.training.lr_scheduler_type}", _ADVICE):
+    with boundary(
+        "InvalidArgument", f"training.lrSchedulerType {settings.training.lr_scheduler_type}", _ADVICE
+    ):
         _walk_schedule(trainer, settings)
-    with boundary("InvalidArgument", "DeepSpeed's configuration contradicts the training's settings", _ADVICE):
+    with boundary(
+        "InvalidArgument", "DeepSpeed's configuration contradicts the training's settings", _ADVICE
+    ):
         config = args.hf_deepspeed_config
         config.trainer_config_finalize(args, empty, settings.steps)
     with boundary("InvalidArgument", "DeepSpeed refuses its configuration", _ADVICE):
@@ -67,8 +72,21 @@ def _make_trainer(settings: Settings, args: Any, empty: Any) -> Any:
 
     rows = [{"input_ids": [0, 0], "labels": 0}]
     return Trainer(
-        model=empty, args=args, train_dataset=rows, eval_dataset=rows if settings.values["eval_steps"] else None
+        model=empty,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=rows if settings.values["eval_steps"] else None,
     )
+
+
+def _change_model(args: Any, empty: Any) -> None:
+    """What Trainer.train() does to the model before its first step."""
+    if args.use_liger_kernel:
+        from transformers.integrations.liger import apply_liger_kernel
+
+        apply_liger_kernel(empty, args.liger_kernel_config)
+    if args.activation_checkpointing:
+        empty.activation_checkpointing_enable()
 
 
 def _walk_schedule(trainer: Any, settings: Settings) -> None:

@@ -11,7 +11,10 @@ from modelyard_trainer.preflight.base import Base
 def check_vocabulary(base: Base, report: dict[str, Any]) -> None:
     """Compares a dataset's report with the model. Raises Failure (ModelInvalid)."""
     largest = max((about.get("largestTokenId", 0) for about in report["splits"].values()), default=0)
-    for what, token in (("the data's largest token id", largest), ("the padding token's id", report.get("padTokenId"))):
+    for what, token in (
+        ("the data's largest token id", largest),
+        ("the padding token's id", report.get("padTokenId")),
+    ):
         if token is not None and token >= base.vocabulary:
             raise Failure(
                 "ModelInvalid",

@@ -7,6 +7,8 @@ that its renamings and conversions of keys count here as they do when the weight
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,15 @@ def build_empty(auto_class: Any, config: Any) -> Any:
     try:
         with torch.device("meta"):
             return auto_class.from_config(config)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, ImportError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        ZeroDivisionError,
+        ImportError,
+    ) as error:
         raise Failure(
             "ModelInvalid",
             f"the model's configuration makes no {auto_class.__name__.removeprefix('AutoModelFor')} model"
@@ -82,14 +92,15 @@ def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Fin
     check_quantization(config, headers, uri)
     empty = build_empty(auto_class, config)
     tensors = {h.name: torch.empty(h.shape, device="meta") for h in headers.values()}
-    _, told = type(empty).from_pretrained(
-        None,
-        config=config,
-        state_dict=tensors,
-        device_map={"": "meta"},
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
+    with _silence():
+        _, told = type(empty).from_pretrained(
+            None,
+            config=config,
+            state_dict=tensors,
+            device_map={"": "meta"},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     if told["error_msgs"]:
         raise Failure("ModelInvalid", f"{uri}: transformers can't load the weights: {told['error_msgs'][0]}")
     body = _find_body(empty)
@@ -98,10 +109,24 @@ def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Fin
     sizes = {name: (tuple(have), tuple(want)) for name, have, want in told["mismatched_keys"]}
     mismatched = _sort(sizes, body)
     if missing.body or (unexpected.body and not mismatched.body):
-        raise Failure("ModelInvalid", _explain_keys(uri, missing.body, unexpected.body, headers))
+        theirs = [*unexpected.body, *unexpected.head]
+        raise Failure("ModelInvalid", _explain_keys(uri, missing.body, theirs, headers))
     if mismatched.body:
         raise Failure("ModelInvalid", _explain_sizes(uri, mismatched.body, sizes))
     return Findings(tuple(missing.head), tuple(mismatched.head), tuple(unexpected.head))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the loader's own report of what we judge ourselves out of the log."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def check_quantization(config: Any, headers: dict[str, TensorHeader], uri: str) -> None:
@@ -140,7 +165,9 @@ def _sort(names: Any, body: tuple[str, ...]) -> _Sorted:
     return found
 
 
-def _explain_keys(uri: str, missing: list[str], unexpected: list[str], headers: dict[str, TensorHeader]) -> str:
+def _explain_keys(
+    uri: str, missing: list[str], unexpected: list[str], headers: dict[str, TensorHeader]
+) -> str:
     names = sorted(headers)
     for prefix, wrapper in _WRAPPERS.items():
         if names and all(name.startswith(prefix) for name in names):
@@ -162,7 +189,9 @@ def _explain_keys(uri: str, missing: list[str], unexpected: list[str], headers: 
     )
 
 
-def _explain_sizes(uri: str, names: list[str], sizes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+def _explain_sizes(
+    uri: str, names: list[str], sizes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> str:
     first = names[0]
     have, want = sizes[first]
     return (

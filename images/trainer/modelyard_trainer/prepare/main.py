@@ -23,6 +23,7 @@ from modelyard_trainer.failure import Failure, shorten, storage_failure
 from modelyard_trainer.files import digest_of, new_folder, walk_files, write_atomic, write_json
 from modelyard_trainer.preflight.main import Preflight, starting_preflight
 from modelyard_trainer.preflight.vocabulary import check_vocabulary
+from modelyard_trainer.preflight.warnings import warn_of_model
 from modelyard_trainer.prepare.models import FILES, Model, describe_files, fetch_model, verified
 from modelyard_trainer.prepare.report import (
     FORMAT_VERSION,
@@ -39,6 +40,7 @@ from modelyard_trainer.prepare.split import SPLITS, split_rows
 from modelyard_trainer.prepare.spool import Spool, write_spool
 from modelyard_trainer.prepare.steps import NormalizeStep, make_steps, run_steps, text_hash
 from modelyard_trainer.prepare.tokenizer import Tokenizer, new_tokenizer_key, train_tokenizer
+from modelyard_trainer.prepare.warnings import LIMIT, Suspicions, read_warnings
 
 _log = logging.getLogger("modelyard.prepare")
 _BATCH = 4096  # rows
@@ -115,7 +117,8 @@ def _prepare_data(
         preflight.finish()  # before hours of work for a model that can't be trained
         _log.info("dataset %s: preparing", digest)
         report = _build(ctx, data, sources, digest, model, hub)
-    check_vocabulary(preflight.finish(), report)
+    base = preflight.finish()
+    check_vocabulary(base, report)
     removed = [RemovedRows.model_validate(r) for r in report["removed"]]
     check_require(data.require, report["rowsIn"], report["rowsOut"], removed)
     _log.info("dataset %s: %s, %d rows", digest, "found" if hit else "written", report["rowsOut"])
@@ -129,6 +132,7 @@ def _prepare_data(
         rows_out=report["rowsOut"],
         removed=removed,
         splits={name: about["rows"] for name, about in report["splits"].items()},
+        warnings=[*warn_of_model(base, report["labels"]), *read_warnings(report)][:LIMIT],
     )
 
 
@@ -139,7 +143,7 @@ def _build(
     labelled = run.task == "text-classification"
     tokenizer = Tokenizer.load(model.folder) if model else None
     with new_folder(ctx.storage / dataset_dir(digest), ctx.owner) as folder:
-        removals = Removals()
+        removals, suspicions = Removals(), Suspicions()
         reading = Reading([open_source(ctx, s) for s in sources], labelled, removals)
         steps = make_steps(data.prepare, removals, tokenizer.count if tokenizer else None)
         rows = folder / "rows.arrow"
@@ -175,8 +179,14 @@ def _build(
         }
         _check_blocks(splits)
         leaks = find_leaks(lambda s: {text_hash(t) for batch in _texts(spool, parts[s]) for t in batch})
-        if any(leaks.values()):
-            _log.warning("texts of the training split are also in %s; add the step deduplicate", leaks)
+        if total := sum(leaks.values()):
+            parts_of = " and ".join(f"{n} texts of {split}" for split, n in leaks.items() if n)
+            suspicions.add(
+                "LeakedTexts",
+                f"{parts_of} are in the training split too, so metrics flatter the model; add the step "
+                "deduplicate to data.prepare",
+                total,
+            )
         rows.unlink()
         report = {
             "formatVersion": FORMAT_VERSION,
@@ -191,6 +201,7 @@ def _build(
             "labels": names,
             "padTokenId": tokenizer.pad_id,
             "leaks": leaks,
+            "warnings": suspicions.dump(),
             "splits": splits,
             "seconds": round(time.time() - started, 2),
         }

@@ -15,6 +15,7 @@ from modelyard.contract.run import ModelInput
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure, nearest, shorten
 from modelyard_trainer.files import digest_of, hash_file, new_folder, read_json, walk_files, write_json
+from modelyard_trainer.preflight.headers import check_adapter, check_pointers
 from modelyard_trainer.prepare.archive import unpack
 from modelyard_trainer.prepare.download import Remote, download, text_key, unchanged
 from modelyard_trainer.prepare.hub import fetch_snapshot, resolve_commit
@@ -164,6 +165,7 @@ def select_files(folder: Path, uri: str) -> list[Path]:
     """The files of a model folder that training needs. Raises Failure (UnsafeModel, ModelInvalid)."""
     files = [p for p in walk_files(folder) if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
     top = [p for p in files if p.parent == folder]
+    check_adapter(folder, uri)
     if not any(p.name == "config.json" for p in top):
         found = shorten(p.relative_to(folder).as_posix() for p in files)
         raise Failure(
@@ -181,7 +183,9 @@ def select_files(folder: Path, uri: str) -> list[Path]:
             )
         raise Failure("ModelInvalid", f"{uri} has no *.safetensors; it holds {shorten(p.name for p in top)}")
     # Folders below the model (exports for other frameworks) aren't read by transformers.
-    return [p for p in top if p.suffix in _KEPT]
+    kept = [p for p in top if p.suffix in _KEPT]
+    check_pointers(kept, uri)
+    return kept
 
 
 def describe_files(files: list[Path], folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,50 @@
+"""What is told of a base model that can be trained, but not as one may believe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelyard.contract.report import DataWarning
+
+from modelyard_trainer.failure import shorten
+from modelyard_trainer.preflight.base import Base
+from modelyard_trainer.preflight.head import choose_head
+
+_SHOWN = 4  # names in a message
+
+
+def warn_of_model(base: Base, labels: Sequence[str]) -> list[DataWarning]:
+    """Warnings about the base model. `labels` are the data's classes, empty for text-generation.
+
+    A head that the base model never had goes without saying: it is in the trained model's modelyard.json.
+    """
+    found = []
+    if base.labels is not None and not choose_head(base.labels, labels).kept:
+        found.append(
+            DataWarning(
+                reason="NewHead",
+                count=len(base.labels),
+                message=f"the base model tells {len(base.labels)} classes apart"
+                f" ({shorten(base.labels, _SHOWN)}), the data have {len(labels)} ({shorten(labels, _SHOWN)}): its head"
+                " is replaced by a new one. To train it further, name the data's classes as it does",
+            )
+        )
+    layers = [name for name in base.findings.new if not labels or "pooler." in name]
+    if layers:
+        found.append(
+            DataWarning(
+                reason="NewlyInitialized",
+                count=len(layers),
+                message=f"the base model lacks {shorten(layers, _SHOWN)}, which begin at random; that is right if it"
+                " was saved without them on purpose",
+            )
+        )
+    if base.made_causal:
+        found.append(
+            DataWarning(
+                reason="MadeCausal",
+                message="the base model is an encoder that sees the whole text; it is trained as a decoder (is_decoder:"
+                " true), which it was not before: expect to train it for long",
+            )
+        )
+    return found
