@@ -91,6 +91,16 @@ def write_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
     return manifest
 
 
+def amend_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
+    """Add to the manifest of a checkpoint what became known after it was written. Returns the manifest.
+
+    Raises CheckpointError if the checkpoint isn't verified, and OSError.
+    """
+    manifest = dict(verify(folder), **info)
+    write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode(manifest))
+    return manifest
+
+
 def verify(folder: Path, hashes: bool = False) -> Dict[str, Any]:
     """The manifest of a checkpoint whose files are all there in full; with `hashes`, every byte is compared.
 

@@ -44,6 +44,11 @@ class Client:
         """
         return self._call("POST", "/v1/checkpoint", checkpoint, _TIMEOUT_SECONDS) is not None
 
+    def amend_checkpoint(self, step: int, metric: str, value: float) -> bool:
+        """Give a checkpoint that was asked to be verified the value of its metric. True if the agent took it."""
+        path = "/v1/checkpoint/{}".format(step)
+        return self._call("POST", path, {"metric": metric, "value": value}, _TIMEOUT_SECONDS) is not None
+
     def wait_for_verification(self, step: int, timeout_seconds: float) -> Optional[Dict[str, Any]]:
         """{"state": verified | failed | pending, "checkpoint"?, "message"?}, or None without an answer."""
         deadline = time.monotonic() + timeout_seconds

@@ -108,11 +108,14 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         path = urlsplit(self.path).path
+        checkpoint = _CHECKPOINT.fullmatch(path)
         if path == "/v1/report":
             self.server.agent.progress.merge(body)
             self._reply(200, b"{}")
         elif path == "/v1/checkpoint":
-            self._post_checkpoint(body)
+            self._post_checkpoint(body, None)
+        elif checkpoint:
+            self._post_checkpoint(body, int(checkpoint.group(1)))
         elif path == kubeflow.PATH:
             self._post_kubeflow(body)
         else:
@@ -131,13 +134,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(202 if answer["state"] == PENDING else 200, encode(answer))
 
-    def _post_checkpoint(self, body: Dict[str, Any]) -> None:
+    def _post_checkpoint(self, body: Dict[str, Any], step: Optional[int]) -> None:
         verifier = self.server.agent.verifier
         if verifier is None:
             self._fail(404, "this pod has no run folder to keep checkpoints in")
             return
         try:
-            verifier.request(body)
+            if step is None:
+                verifier.request(body)
+            else:
+                verifier.amend(step, body)
         except BadRequestError as error:
             self._fail(400, str(error))
             return

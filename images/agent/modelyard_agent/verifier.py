@@ -38,6 +38,7 @@ class Verifier:
         self._queue: "queue.Queue[Optional[Dict[str, Any]]]" = queue.Queue()
         self._changed = threading.Condition()
         self._answers: Dict[int, Dict[str, Any]] = {}
+        self._open: Dict[int, int] = {}  # requests of a step that are still in the queue
         self._busy: Set[Path] = set()
         self._thread = threading.Thread(target=self._work, name="verifier", daemon=True)
 
@@ -59,16 +60,31 @@ class Verifier:
         if body.get("attempt", self._attempt) != self._attempt:
             raise BadRequestError("this pod is of attempt {}".format(self._attempt))
         with self._changed:
-            self._answers[step] = {"state": PENDING}
+            self._open[step] = self._open.get(step, 0) + 1
             self._busy.add(self._storage / path)
         self._queue.put(dict(body, attempt=self._attempt))
+
+    def amend(self, step: int, body: Dict[str, Any]) -> None:
+        """Queue a value that became known after the checkpoint was asked for: {"metric", "value"}.
+
+        Raises BadRequestError.
+        """
+        metric, value = body.get("metric"), body.get("value")
+        if not isinstance(metric, str) or not checkpoints.is_finite_number(value):
+            raise BadRequestError("metric must be a name, and value a finite number")
+        path = self._own / "checkpoint-{}".format(step)
+        with self._changed:
+            if step not in self._open:
+                raise BadRequestError("nobody asked to verify the checkpoint of step {}".format(step))
+            self._open[step] += 1
+        self._queue.put({"step": step, "path": path, "amends": {"metric": metric, "value": value}})
 
     def answer(self, step: int, wait_seconds: float) -> Optional[Dict[str, Any]]:
         """{"state": pending | verified | failed, "checkpoint"?, "message"?}, or None for an unknown step."""
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             while True:
-                answer = self._answers.get(step)
+                answer = {"state": PENDING} if self._open.get(step) else self._answers.get(step)
                 left = deadline - time.monotonic()
                 if answer is None or answer["state"] != PENDING or left <= 0:
                     return answer
@@ -88,7 +104,8 @@ class Verifier:
             body = self._queue.get()
             if body is None:
                 return
-            self._settle(body["step"], self._storage / body["path"], self._verify(body))
+            answer = self._amend(body) if "amends" in body else self._verify(body)
+            self._settle(body["step"], self._storage / body["path"], answer)
 
     def _verify(self, body: Dict[str, Any]) -> Dict[str, Any]:
         folder = self._storage / body["path"]
@@ -103,7 +120,19 @@ class Verifier:
         except (OSError, ValueError, TypeError) as error:
             text = explain(error, "verifying " + body["path"]) if isinstance(error, OSError) else str(error)
             return {"state": FAILED, "message": text}
-        checkpoint = checkpoints.Verified(folder, body["attempt"], body["step"], manifest)
+        return self._describe(folder, body["step"], manifest)
+
+    def _amend(self, body: Dict[str, Any]) -> Dict[str, Any]:
+        folder = self._storage / body["path"]
+        try:
+            manifest = checkpoints.amend_manifest(folder, body["amends"])
+        except (OSError, checkpoints.CheckpointError) as error:
+            say("{} gets no value: {}".format(folder, error))
+            return self._answers[body["step"]]  # what its verification said
+        return self._describe(folder, body["step"], manifest)
+
+    def _describe(self, folder: Path, step: int, manifest: Dict[str, Any]) -> Dict[str, Any]:
+        checkpoint = checkpoints.Verified(folder, self._attempt, step, manifest)
         return {"state": VERIFIED, "checkpoint": checkpoint.describe(self._storage)}
 
     def _settle(self, step: int, folder: Path, answer: Dict[str, Any]) -> None:
@@ -113,6 +142,7 @@ class Verifier:
             self._publish(checkpoints.list_verified(self._run_path))
         with self._changed:
             self._answers[step] = answer
+            self._open[step] -= 1
             self._busy.discard(folder)
             busy = set(self._busy)
             self._changed.notify_all()

@@ -145,6 +145,60 @@ put("result.json", {"outcome": "succeeded", "step": 30})
     assert pod.result().last_checkpoint == progress.last_checkpoint
 
 
+def test_a_value_that_is_known_after_saving_makes_a_checkpoint_the_best(make_pod: MakePod) -> None:
+    pod = make_pod(
+        run_config={"checkpoint": {"keepLast": 1, "keepBest": 1}, "gate": {"metric": "eval_loss", "max": 1}}
+    )
+    pod.start(
+        """
+save(10, metric="eval_loss", value=0.9)
+save(20)
+wait_for((runtime / "go").exists)
+put("result.json", {"outcome": "succeeded", "step": 20})
+"""
+    )
+    manifest = pod.run_path / "a0/checkpoint-20/manifest.json"
+    wait_until(manifest.exists, "the last checkpoint")
+    before = json.loads(manifest.read_text())
+    assert "value" not in before
+    assert pod.post("/v1/checkpoint/20", {"metric": "eval_loss", "value": 0.5})[0] == 202
+    status, body = pod.get("/v1/checkpoint/20?wait=60")
+    assert (status, json.loads(body)["checkpoint"]["value"]) == (200, 0.5)
+    assert json.loads(manifest.read_text()) == {**before, "metric": "eval_loss", "value": 0.5}
+    best = pod.progress().best_checkpoint
+    assert best is not None and (best.step, best.value) == (20, 0.5)
+    gone = pod.run_path / "a0/checkpoint-10"
+    wait_until(lambda: not gone.exists(), "the rotation")
+    (pod.runtime / "go").touch()
+    assert pod.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "body", "message"),
+    [
+        (3, {"metric": "eval_loss", "value": 0.5}, "nobody asked"),
+        (1, {"metric": "eval_loss", "value": "low"}, "finite number"),
+        (1, {"value": 0.5}, "metric"),
+    ],
+)
+def test_only_a_number_for_a_checkpoint_that_is_known_is_taken(
+    make_pod: MakePod, step: int, body: object, message: str
+) -> None:
+    pod = make_pod().start("save(1)\ntime.sleep(600)")
+    wait_until((pod.run_path / "a0/checkpoint-1/manifest.json").exists, "the checkpoint")
+    status, answer = pod.post(f"/v1/checkpoint/{step}", body)
+    assert status == 400 and message in json.loads(answer)["message"]
+
+
+def test_a_value_doesnt_make_a_torn_checkpoint_whole(make_pod: MakePod) -> None:
+    pod = make_pod().start("time.sleep(600)")
+    path = "runs/team/job-12345678/a0/checkpoint-1"
+    assert pod.post("/v1/checkpoint", {"step": 1, "path": path})[0] == 202
+    assert pod.post("/v1/checkpoint/1", {"metric": "eval_loss", "value": 0.5})[0] == 202
+    answer = json.loads(pod.get("/v1/checkpoint/1?wait=60")[1])
+    assert answer["state"] == "failed" and answer["message"].startswith("verifying")
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
