@@ -1,41 +1,103 @@
-"""What is measured on a split, apart from the loss."""
+"""What is measured on a split: sums over rows or tokens, and the metrics made of them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
+from modelyard_trainer.train.losses import flatten_tokens, sum_losses
+from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.tasks import Task
 
 
-def reduce_logits(logits: Any, labels: Any) -> Any:
-    """Classes instead of logits, so that evaluation gathers one number a row."""
-    first = logits[0] if isinstance(logits, tuple) else logits
-    return first.argmax(dim=-1)
+class Sums(Protocol):
+    """Sums over the rows that one rank has seen. Nothing is kept of a row itself."""
+
+    def add(self, logits: Any, labels: Any) -> None:
+        """Adds rows (none is allowed). Doesn't wait for the device."""
+
+    def reduce(self, ranks: Ranks) -> dict[str, float]:
+        """The metrics over all ranks' rows, the same on each, without prefix. All ranks take part."""
 
 
-def measure_classes(prediction: Any) -> dict[str, float]:
-    """Accuracy, and precision, recall and F1 as the mean over the classes (macro), from an EvalPrediction."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+def make_sums(task: Task) -> Sums:
+    """The task's empty sums."""
+    return ClassSums() if task.labelled else TokenSums()
 
-    found, wanted = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        wanted, found, average="macro", zero_division=0
-    )
+
+class ClassSums:
+    """Of a classifier: the loss, and per class how often it was right, found and wanted."""
+
+    def __init__(self) -> None:
+        self._loss: Any = 0.0
+        self._counts: Any = None  # int64 (3, classes): right, found, wanted
+
+    def add(self, logits: Any, labels: Any) -> None:
+        """Adds rows: logits (rows, classes), labels (rows,)."""
+        loss, _ = sum_losses(logits, labels)
+        found = logits.argmax(dim=-1)
+        one = torch.ones_like(labels)
+        if self._counts is None:
+            self._counts = torch.zeros(3, logits.shape[-1], dtype=torch.int64, device=logits.device)
+        self._loss = self._loss + loss
+        self._counts[0].index_add_(0, labels, one * (found == labels))
+        self._counts[1].index_add_(0, found, one)
+        self._counts[2].index_add_(0, labels, one)
+
+    def reduce(self, ranks: Ranks) -> dict[str, float]:
+        """Loss and accuracy over the rows; precision, recall and F1 as means over the classes (macro)."""
+        total = ranks.total(torch.cat([self._loss.reshape(1), self._counts.flatten().double()])).numpy()
+        return measure_classes(float(total[0]), total[1:].reshape(3, -1))
+
+
+class TokenSums:
+    """Of a language model: the loss of each token that follows another in its row, and their number."""
+
+    def __init__(self) -> None:
+        self._loss: Any = 0.0
+        self._tokens: Any = 0
+
+    def add(self, logits: Any, labels: Any) -> None:
+        """Adds rows: logits (rows, tokens, vocabulary), labels (rows, tokens) not yet shifted."""
+        loss, tokens = sum_losses(*flatten_tokens(logits, labels))
+        self._loss, self._tokens = self._loss + loss, self._tokens + tokens
+
+    def reduce(self, ranks: Ranks) -> dict[str, float]:
+        """The mean loss of a token, and its exponential, the perplexity."""
+        loss, tokens = ranks.total(torch.stack([self._loss, self._tokens.double()])).tolist()
+        mean = loss / tokens if tokens else math.nan
+        return {"loss": mean, "perplexity": _exp(mean)}
+
+
+def measure_classes(loss: float, counts: Any) -> dict[str, float]:
+    """The metrics of a classifier from its summed loss and counts (right, found, wanted) per class.
+
+    The macro means are scikit-learn's: over the classes that were found or wanted at all; a ratio without
+    denominator is 0.
+    """
+    right, found, wanted = counts[:, (counts[1] + counts[2]) > 0]
+    rows = wanted.sum()
     return {
-        "accuracy": float(accuracy_score(wanted, found)),
-        "f1": float(f1),
-        "precision": float(precision),
-        "recall": float(recall),
+        "loss": loss / float(rows),
+        "accuracy": float(right.sum() / rows),
+        "f1": float(np.mean(_divide(2 * right, found + wanted))),
+        "precision": float(np.mean(_divide(right, found))),
+        "recall": float(np.mean(_divide(right, wanted))),
     }
 
 
-def select_metrics(task: Task, measured: dict[str, Any], prefix: str = "eval") -> dict[str, float]:
-    """The task's metrics out of the Trainer's, named eval_*; perplexity is made of the loss."""
-    values = {name.removeprefix(f"{prefix}_"): value for name, value in measured.items()}
-    if "perplexity" in task.metrics and "loss" in values:
-        loss = float(values["loss"])
-        values["perplexity"] = math.exp(loss) if loss < 700 else math.inf  # exp overflows at 709
-    return {f"eval_{name}": float(values[name]) for name in task.metrics if name in values}
+def select_metrics(task: Task, measured: dict[str, Any]) -> dict[str, float]:
+    """The task's metrics, named eval_*, out of all that the Trainer tells of an evaluation."""
+    names = [f"eval_{name}" for name in task.metrics]
+    return {name: float(measured[name]) for name in names if name in measured}
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if not loss >= 700 else math.inf  # exp overflows at 709
+
+
+def _divide(above: Any, below: Any) -> Any:
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import deepspeed
@@ -40,6 +41,15 @@ class Ranks:
         cell = torch.tensor([value], dtype=torch.int32)
         dist.all_reduce(cell, op=dist.ReduceOp.MAX, group=self.group)
         return int(cell.item())
+
+    def total(self, values: Any) -> Any:
+        """The sum of all ranks' vectors, as float64 on the CPU; added in one order: the same bits on each."""
+        values = values.detach().to("cpu", torch.float64)
+        if self.world_size == 1:
+            return values
+        parts = [torch.empty_like(values) for _ in range(self.world_size)]
+        dist.all_gather(parts, values, group=self.group)
+        return reduce(torch.add, parts)
 
     def share(self, value: Any) -> Any:
         """Rank 0's value, on all ranks."""

@@ -27,7 +27,6 @@ from modelyard_trainer.train.evaluation import Baseline, FirstThings, Splits, lo
 from modelyard_trainer.train.export import export_model
 from modelyard_trainer.train.gate import judge
 from modelyard_trainer.train.improvement import Improvement
-from modelyard_trainer.train.metrics import measure_classes, reduce_logits
 from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
@@ -163,10 +162,9 @@ def build(ctx: Context, devices: Devices) -> Session:
         eval_dataset=splits.validation if len(splits.validation) else None,
         data_collator=Collator(tokenizer.pad_token_id, task.labelled, 8 if devices.gpu else 1),
         processing_class=tokenizer,
-        compute_metrics=measure_classes if task.labelled else None,
-        preprocess_logits_for_metrics=reduce_logits if task.labelled else None,
         callbacks=[c for c in callbacks if c is not None],
         task=task,
+        ranks=ranks,
         saver=saver,
         reporter=reporter,
         make_schedule=own,

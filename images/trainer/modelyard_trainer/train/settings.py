@@ -59,6 +59,4 @@ def resolve_settings(
     precision = choose_precision(run.model.dtype, run.deepspeed, training.args, devices)
     config = fill_config(run.deepspeed, training, precision, world_size)
     values = collect_arguments(training, gate, config, precision, devices, output, steps)
-    # A language model's logits are too many to be gathered; its loss is all that is measured.
-    values["prediction_loss_only"] = not task.labelled
     return Settings(training, precision, config, values, steps)

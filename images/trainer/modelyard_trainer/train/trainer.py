@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
-from modelyard_trainer.train.metrics import select_metrics
+from modelyard_trainer.train.losses import LossWindow, TrainingLoss, ignore_repeats
+from modelyard_trainer.train.measurement import make_loader, measure
+from modelyard_trainer.train.metrics import make_sums, select_metrics
 from modelyard_trainer.train.progress import ProgressReporter
+from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.saving import Saver
 from modelyard_trainer.train.schedules import Schedule
 from modelyard_trainer.train.tasks import Task
@@ -30,6 +35,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self,
         *args: Any,
         task: Task,
+        ranks: Ranks,
         saver: Saver,
         reporter: ProgressReporter | None,
         make_schedule: Callable[[int, int], Schedule] | None,
@@ -37,12 +43,20 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        smoothing = self.args.label_smoothing_factor
+        if task.labelled or smoothing:
+            # A language model's own loss is as exact, and some models add to it.
+            self.compute_loss_func = TrainingLoss(shifts=not task.labelled, smoothing=smoothing)
+        self._window = LossWindow()
+        self.add_callback(self._window)
         self._task = task
+        self._ranks = ranks
         self._saver = saver
         self._reporter = reporter
         self._make_schedule = make_schedule
         self._is_over = is_over
         self.lr_scheduler: Any
+        self.control: Any
         self.measured: tuple[int, dict[str, float]] | None = None
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -54,6 +68,68 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, schedule)
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """The micro-batches of a step, and the number of items in those of all ranks."""
+        batches = list(islice(epoch_iterator, num_batches))
+        if batches and self._repeats_rows() and self.accelerator.gradient_state.end_of_dataloader:
+            ranks = self._ranks
+            ignore_repeats(batches[-1]["labels"], len(self.train_dataset), ranks.rank, ranks.world_size)
+        items = self._get_num_items_in_batch(batches, device)
+        if items is not None:
+            self._window.begin(items)
+        return batches, items
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Forward and backward of a micro-batch; its part of the step's mean loss, times the ranks."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._window.add(loss, num_items_in_batch, self._ranks.world_size)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Logs; `loss` is LossWindow's, where the Trainer's is a mean of steps' means."""
+        if "loss" in logs:
+            logs["loss"] = self._window.close(self._ranks)
+        if "train_loss" in logs:
+            logs["train_loss"] = self._window.mean_of_all()
+        super().log(logs, start_time)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Loads a split, the validation split if none is given, so that every row counts once."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        batch = self.args.eval_batch_size
+        return make_loader(dataset, batch, self._ranks, self.data_collator, self.args)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """The same for another split."""
+        return self.get_eval_dataloader(test_dataset)
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Every metric of the task, exact over all ranks' rows. Predictions aren't kept.
+
+        The Trainer's own loop takes the mean of batches' means, whatever their sizes, and rows that are
+        repeated to fill a batch for others.
+        """
+
+        def tell() -> None:
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        sums = make_sums(self._task)
+        self.callback_handler.eval_dataloader = dataloader
+        self.model.eval()
+        if callable(getattr(self.optimizer, "eval", None)):
+            self.optimizer.eval()  # schedule-free optimizers keep other weights for it
+        measure(self.model, dataloader, sums, self._prepare_inputs, tell)
+        values = sums.reduce(self._ranks)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        return EvalLoopOutput(None, None, metrics, len(dataloader.dataset))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates on the validation split. Random numbers of training are the same with or without it."""
@@ -86,8 +162,14 @@ class RunTrainer(Trainer):  # type: ignore[misc]
             return
         super()._run_epoch(*args, **kwargs)
 
+    def _repeats_rows(self) -> bool:
+        """Whether batches of an epoch's end are filled up with rows of its beginning."""
+        balanced = self.args.train_sampling_strategy == "batch_rebalance"  # has batches of its own
+        return self._ranks.world_size > 1 and not balanced and not self.args.dataloader_drop_last
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.enter("saving")
+        self._window.gather(self._ranks)
         self._saver.save(
             self.state.global_step, lambda: super(RunTrainer, self)._save_checkpoint(model, trial)
         )
