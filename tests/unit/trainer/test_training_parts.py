@@ -31,7 +31,7 @@ from modelyard_trainer.train.divergence import DivergenceGuard
 from modelyard_trainer.train.gate import improves, judge
 from modelyard_trainer.train.improvement import Improvement
 from modelyard_trainer.train.main import explain
-from modelyard_trainer.train.metrics import measure_classes, select_metrics
+from modelyard_trainer.train.metrics import select_metrics
 from modelyard_trainer.train.modeling import set_dropout
 from modelyard_trainer.train.precision import choose_precision
 from modelyard_trainer.train.progress import ProgressReporter
@@ -209,6 +209,14 @@ def test_the_last_step_is_logged_evaluated_and_saved(tmp_path: Path) -> None:
     assert said.should_log and said.should_evaluate and said.should_save
 
 
+def test_an_evaluation_is_owed_until_it_is_done(tmp_path: Path) -> None:
+    agreement = make_agreement(tmp_path, Crowd())
+    step_end(agreement, 3, evaluates=True)
+    assert agreement.state()["attributes"] == {"owes_evaluation": True}
+    agreement.on_evaluate(None, None, control())
+    assert agreement.state()["attributes"] == {"owes_evaluation": False}
+
+
 # Saving
 
 
@@ -252,6 +260,27 @@ def test_without_an_agent_checkpoints_are_verified_and_rotated_all_the_same(tmp_
     found = saver.wait(3, 0.0)
     assert found is not None and (found.step, found.value) == (3, 0.7)
     assert saver.wait(1, 0.0) is None
+
+
+def test_a_value_that_comes_after_the_checkpoint_gets_into_its_manifest(tmp_path: Path) -> None:
+    saver = make_saver(tmp_path, keep_last=9)
+    write_step(saver, 1)
+    saver.note(1, {"eval_loss": 0.5})
+    write_step(saver, 2)
+    saver.note(2, {"eval_loss": math.nan})
+    first, second = saver.wait(1, 0.0), saver.wait(2, 0.0)
+    assert first is not None and (first.metric, first.value) == ("eval_loss", 0.5)
+    assert second is not None and second.value is None
+    assert checkpoints.newest_verified(saver.folder(1).parent.parent) is not None
+    assert [c.step for c in saver.ranked()] == [1]
+
+
+def test_a_value_for_a_checkpoint_that_is_gone_fails_nothing(tmp_path: Path) -> None:
+    saver = make_saver(tmp_path)
+    write_step(saver, 1)
+    checkpoints.remove(saver.folder(1))
+    saver.note(1, {"eval_loss": 0.5})
+    assert not saver.verified()
 
 
 def test_a_step_that_is_saved_again_is_no_checkpoint_meanwhile(tmp_path: Path) -> None:
@@ -402,20 +431,9 @@ def test_batches_are_padded_to_the_longest_row() -> None:
     assert all(t.dtype == torch.int64 for t in rounded.values())
 
 
-def test_classes_are_measured_by_macro_means() -> None:
-    seen = SimpleNamespace(predictions=np.array([0, 0, 1, 1]), label_ids=np.array([0, 0, 0, 1]))
-    measured = measure_classes(seen)
-    assert measured == pytest.approx(
-        {"accuracy": 0.75, "f1": (0.8 + 2 / 3) / 2, "precision": 0.75, "recall": 5 / 6}
-    )
-
-
-def test_perplexity_is_the_exponential_of_the_loss() -> None:
-    task = TASKS["text-generation"]
-    assert select_metrics(task, {"eval_loss": 2.0, "eval_runtime": 1.0}) == pytest.approx(
-        {"eval_loss": 2.0, "eval_perplexity": math.exp(2)}
-    )
-    assert select_metrics(task, {"eval_loss": 1e4})["eval_perplexity"] == math.inf
+def test_a_tasks_metrics_are_chosen_out_of_what_the_trainer_tells() -> None:
+    told = {"eval_perplexity": 7.4, "eval_loss": 2.0, "eval_runtime": 1.0, "epoch": 1.0}
+    assert select_metrics(TASKS["text-generation"], told) == {"eval_loss": 2.0, "eval_perplexity": 7.4}
 
 
 # Progress and results

@@ -21,8 +21,9 @@ class Agreement(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Sets the Trainer's control, the same on all ranks.
 
     `due` is asked on rank 0 only. At the last step there is always an evaluation (if there is a validation
-    split) and a checkpoint, so that whatever fails later need not train again. An evaluation that a stop
-    came in the way of is owed: `owes_evaluation` goes into the checkpoint.
+    split) and a checkpoint, so that whatever fails later need not train again. An evaluation that is due
+    but not done, since saving comes before it or a stop came in its way, is owed: `owes_evaluation` goes
+    into the checkpoint.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Agreement(TrainerCallback, ExportableState):  # type: ignore[misc]
         if last:
             control.should_log = True
             control.should_evaluate = self._evaluates
+        self.owes_evaluation = bool(control.should_evaluate)
         if agreed == _STOP:
             self.stopped = True
             control.should_training_stop = True
             control.should_save = self._saves_on_stop or last
             # Saving must not wait for an evaluation: the grace period is short.
-            self.owes_evaluation = bool(control.should_evaluate)
             control.should_evaluate = False
-        else:
-            self.owes_evaluation = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Nothing is owed any more."""
+        self.owes_evaluation = False

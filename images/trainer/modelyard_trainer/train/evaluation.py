@@ -78,11 +78,7 @@ class FirstThings(TrainerCallback):  # type: ignore[misc]
         if self._baseline is not None and state.global_step == 0 and not self._baseline.validation:
             self._baseline.measure(self.trainer, self._splits)
         if self._agreement.owes_evaluation:
-            self._agreement.owes_evaluation = False
-            self.trainer.evaluate()
-            if control.should_save:  # the best so far
-                control.should_save = False
-                self.trainer.save_now()
+            self.trainer.catch_up()
         self._saver.begin()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,9 +54,13 @@ class Saver:
         return limit is not None and self._clock() - self._saved_at >= limit
 
     def note(self, step: int, metrics: dict[str, float]) -> None:
-        """Remembers the metric of a step, for its checkpoint."""
-        if self._metric in metrics:
-            self._values[step] = metrics[self._metric]
+        """Remembers the metric of a step, for its checkpoint: the one to come, or the one just saved."""
+        value = metrics.get(self._metric, math.nan)
+        if not math.isfinite(value):
+            return
+        self._values[step] = value
+        if self.last_step == step and self._ranks.leads:
+            self._amend(step)
 
     def folder(self, step: int) -> Path:
         """Where this attempt's checkpoint of a step lies."""
@@ -109,15 +114,25 @@ class Saver:
             "saveSeconds": round(seconds, 3),
         }
         if step in self._values:
-            info |= {"metric": self._metric, "value": self._values[step]}
+            info |= self._value(step)
         path = checkpoint_dir(self._ctx.run_path, self._ctx.attempt, step)
         if self._client is not None and self._client.request_verification(path=path, **info):
             return
         # Nobody to ask (outside a pod): hash it here, at the cost of the training's time.
         _log.warning("no agent answers on this pod; checkpoint %d is verified by the training process", step)
-        if not checkpoints.is_finite_number(info.get("value", 0.0)):
-            del info["value"]
         checkpoints.write_manifest(self.folder(step), info)
         checkpoints.rotate(
             self._ctx.run_dir, checkpoints.read_policy(self._ctx.run.model_dump(mode="json", by_alias=True))
         )
+
+    def _amend(self, step: int) -> None:
+        value = self._value(step)
+        if self._client is not None and self._client.amend_checkpoint(step, **value):
+            return
+        try:
+            checkpoints.amend_manifest(self.folder(step), value)
+        except checkpoints.CheckpointError as error:  # it counts all the same, only not as the best
+            _log.warning("the checkpoint of step %d gets no %s: %s", step, self._metric, error)
+
+    def _value(self, step: int) -> dict[str, Any]:
+        return {"metric": self._metric, "value": self._values[step]}

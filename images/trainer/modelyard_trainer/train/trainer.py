@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import Trainer
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from modelyard_trainer.train.losses import LossWindow, TrainingLoss, ignore_repeats
@@ -151,9 +152,12 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         if self._reporter is not None:
             self._reporter.enter(state)
 
-    def save_now(self) -> None:
-        """Saves a checkpoint of the current step."""
-        self._save_checkpoint(self.model_wrapped, None)
+    def catch_up(self) -> None:
+        """Evaluates as if the step had just ended, and saves if that is the best so far."""
+        self._evaluate(None, None)
+        if self.control.should_save:
+            self.control.should_save = False
+            self._save_checkpoint(self.model_wrapped, None)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # The Trainer would look at the end of a step only, and so train a finished run for one step more.
@@ -167,7 +171,25 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         balanced = self.args.train_sampling_strategy == "batch_rebalance"  # has batches of its own
         return self._ranks.world_size > 1 and not balanced and not self.args.dataloader_drop_last
 
+    def _load_callback_state(self) -> None:
+        # The Trainer would make the callbacks anew, from what a checkpoint can hold.
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, ExportableState):
+                known = self.state.stateful_callbacks.setdefault(type(callback).__name__, callback.state())
+                for name, value in known["attributes"].items():
+                    setattr(callback, name, value)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # Saving comes first: an evaluation takes long, and may fail. The checkpoint owes it until then.
+        if self.control.should_save and self.control.should_evaluate:
+            self.control.should_evaluate = False
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+            self.control.should_evaluate = True
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self._saver.last_step == self.state.global_step:
+            return  # saved before its evaluation, whose value the checkpoint has been given since
         self.enter("saving")
         self._window.gather(self._ranks)
         self._saver.save(
