@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -91,6 +92,7 @@ def describe(error: BaseException) -> str:
     """An exception in one line: its own first words, with its type where it would say too little alone."""
     text = " ".join(str(error).split())
     name = type(error).__name__
-    if isinstance(error, ImportError) and error.name:
-        return f"the image has no package {error.name.partition('.')[0]} ({text})"
+    package = error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else ""
+    if package and importlib.util.find_spec(package) is None:
+        return f"the image has no package {package} ({text})"
     return f"{name}: {text}" if text else name

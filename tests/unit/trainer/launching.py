@@ -33,7 +33,6 @@ from tests.unit.trainer.builders import (
 )
 
 ROOT = Path(__file__).parents[3]
-_PACKAGES = ("operator", "images/trainer", "images/agent")
 _LIMIT_SECONDS = 120
 BERT = {"model_type": "bert", "max_position_embeddings": 64, "vocab_size": 320, **SIZES}
 LLAMA = {
@@ -83,8 +82,13 @@ def running_agent(ctx: Context) -> Iterator[tuple[int, Progress]]:
         server.stop()
 
 
-def launch(ctx: Context, processes: int = 2, attempt: int = 0, stop: bool = False) -> Ended:
-    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step."""
+def launch(
+    ctx: Context, processes: int = 2, attempt: int = 0, stop: bool = False, fault: str | None = None
+) -> Ended:
+    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step.
+
+    `fault` names one of faulty.py's, with which it runs.
+    """
     ctx = dataclasses.replace(ctx, attempt=attempt)
     for name in (codes.RESULT_FILE, codes.FATAL_FILE, codes.STOP_FILE):
         (ctx.runtime / name).unlink(missing_ok=True)
@@ -95,15 +99,16 @@ def launch(ctx: Context, processes: int = 2, attempt: int = 0, stop: bool = Fals
         env = os.environ | make_environment(dataclasses.replace(ctx, agent_port=port))
         env |= {
             "PYTHONPATH": os.pathsep.join(
-                str(ROOT / p) for p in ("operator", "images/trainer", "images/agent")
+                str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", ".")
             ),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
             "PYTHONWARNINGS": "ignore",
+            "FAULT": fault or "",
         }
         command = [
             sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
-            "--rdzv-endpoint=127.0.0.1:0", "-m", "modelyard_trainer.train",
+            "--rdzv-endpoint=127.0.0.1:0", "-m", "tests.unit.trainer.faulty" if fault else "modelyard_trainer.train",
         ]  # fmt: skip
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False

@@ -28,9 +28,9 @@ from modelyard_trainer.train.card import write_card
 from modelyard_trainer.train.dataset import IGNORED, Collator, open_split
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
+from modelyard_trainer.train.explanation import explain, explain_start
 from modelyard_trainer.train.gate import improves, judge
 from modelyard_trainer.train.improvement import Improvement
-from modelyard_trainer.train.main import explain
 from modelyard_trainer.train.metrics import select_metrics
 from modelyard_trainer.train.modeling import set_dropout
 from modelyard_trainer.train.precision import choose_precision
@@ -551,6 +551,33 @@ def test_only_a_finished_result_ends_a_later_attempt_at_once(tmp_path: Path) -> 
 def test_errors_of_torch_and_of_the_disk_get_their_reason(error: BaseException, reason: str | None) -> None:
     found = explain(error)
     assert (found.reason if found else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("num_samples should be positive"), "StartFailed"),
+        (IndexError("index out of range in self"), "StartFailed"),
+        (ImportError("no flash", name="flash_attn.ops"), "StartFailed"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "StorageFull"),
+        (ConnectionResetError("peer"), None),
+        (RuntimeError("[rank1]: Connection closed by peer [10.0.0.1]:2"), None),
+        (RuntimeError("NCCL error: unhandled system error"), None),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), None),
+        (TimeoutError("rendezvous"), None),
+    ],
+)
+def test_what_the_libraries_refuse_before_the_first_step_is_fatal_and_what_passes_is_not(
+    error: BaseException, reason: str | None
+) -> None:
+    found = explain_start(error)
+    assert (found.reason if found else None) == reason
+    assert found is None or not found.temporary
+
+
+def test_a_missing_package_is_named_by_its_distribution() -> None:
+    found = explain_start(ImportError("cannot import name x", name="flash_attn.ops.x"))
+    assert found is not None and "the image has no package flash_attn" in found.message
 
 
 def test_a_card_tells_of_a_missed_gate_and_compares_with_the_baseline() -> None:

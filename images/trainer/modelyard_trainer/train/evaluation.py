@@ -55,7 +55,7 @@ class Baseline:
 
 
 class FirstThings(TrainerCallback):  # type: ignore[misc]
-    """What is evaluated before the first step: the baseline, and what a stop left owing."""
+    """What comes before the first step: the rehearsal, the baseline, and what a stop left owing."""
 
     def __init__(
         self,
@@ -64,17 +64,21 @@ class FirstThings(TrainerCallback):  # type: ignore[misc]
         agreement: Agreement,
         saver: Saver,
         loaded: Callable[[], None],
+        rehearsal: Any = None,
     ) -> None:
         self._baseline = baseline
         self._loaded = loaded  # called once a checkpoint, if any, has been loaded
         self._splits = splits
         self._agreement = agreement
         self._saver = saver
+        self._rehearsal = rehearsal
         self.trainer: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Evaluates if there is reason to."""
         self._loaded()
+        if self._rehearsal is not None:
+            self._rehearsal.run(self.trainer)
         if self._baseline is not None and state.global_step == 0 and not self._baseline.validation:
             self._baseline.measure(self.trainer, self._splits)
         if self._agreement.owes_evaluation:

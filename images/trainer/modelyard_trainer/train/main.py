@@ -8,7 +8,8 @@ import sys
 from modelyard.contract import codes
 
 from modelyard_trainer.context import Context, read_context
-from modelyard_trainer.failure import Failure, storage_failure
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.train.explanation import explain
 from modelyard_trainer.train.results import find_finished, write_fatal, write_result
 
 _log = logging.getLogger("modelyard.train")
@@ -49,27 +50,6 @@ def _run(ctx: Context) -> None:
     from modelyard_trainer.train.session import train
 
     record(train)(ctx, devices)
-
-
-def explain(error: BaseException) -> Failure | None:
-    """The failure behind an exception of torch or the file system, or None if it isn't known."""
-    text = str(error)
-    if type(error).__name__ == "OutOfMemoryError":
-        return Failure(
-            "CUDAOutOfMemory",
-            f"{text.splitlines()[0]} Lower training.perDeviceTrainBatchSize or maxLength, or raise "
-            "deepspeed.zeroStage",
-        )
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
-        return Failure(
-            "HostOutOfMemory",
-            "the process ran out of memory; raise resourcesPerNode.limits.memory, or lower the batch size",
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return storage_failure(error, "training")
-    if "No space left on device" in text or "PytorchStreamWriter failed writing file" in text:
-        return storage_failure(OSError(28, "No space left on device"), "saving a checkpoint")
-    return None
 
 
 def _fail(ctx: Context, failure: Failure) -> int:

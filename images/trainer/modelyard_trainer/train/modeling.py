@@ -109,6 +109,10 @@ def load_model(
         if "out of memory" in str(error):
             raise
         raise Failure("ModelInvalid", f"the model can't be loaded for {task.name}: {error}") from error
+    conversions = getattr(made, "_weight_conversions", None)
+    if conversions:
+        # Under ZeRO-3 transformers keeps those too that the files had no use for, and saves by them: LayerNorm.gamma.
+        made._weight_conversions = [conversion for conversion in conversions if conversion.was_used()]
     if new_head and model.config is None:
         renew_head(made)
     if not task.counts_items:
@@ -118,14 +122,14 @@ def load_model(
 
 def renew_head(model: Any) -> None:
     """Initialises everything outside of the base model anew, as a model of its family begins. In place."""
+    import deepspeed
     import torch
-    from deepspeed.zero import GatheredParameters
 
     body = {id(parameter) for parameter in model.base_model.parameters()}
     owners = [m for m in model.modules() if any(id(p) not in body for p in m.parameters(recurse=False))]
     parameters = [p for m in owners for p in m.parameters(recurse=False) if id(p) not in body]
     # Under ZeRO-3 each rank holds a part of every parameter; elsewhere this gathers nothing.
-    with torch.no_grad(), GatheredParameters(parameters, modifier_rank=0):
+    with torch.no_grad(), deepspeed.zero.GatheredParameters(parameters, modifier_rank=0):
         for parameter in parameters:
             parameter._is_hf_initialized = False  # transformers' mark of what was loaded
         for owner in owners:

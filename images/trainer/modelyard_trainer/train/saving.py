@@ -136,3 +136,16 @@ class Saver:
 
     def _value(self, step: int) -> dict[str, Any]:
         return {"metric": self._metric, "value": self._values[step]}
+
+
+class Unsaved:
+    """Keeps no book: for what is only tried."""
+
+    last_step: int | None = None
+
+    def note(self, step: int, metrics: dict[str, float]) -> None:
+        """Forgets the metrics at once."""
+
+    def save(self, step: int, write: Callable[[], None]) -> None:
+        """Writes, and asks nobody to verify."""
+        write()

@@ -24,12 +24,14 @@ from modelyard_trainer.train.dataset import Collator, open_split
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
 from modelyard_trainer.train.evaluation import Baseline, FirstThings, Splits, load_best
+from modelyard_trainer.train.explanation import explain_start
 from modelyard_trainer.train.export import export_model
 from modelyard_trainer.train.gate import judge
 from modelyard_trainer.train.improvement import Improvement
 from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
+from modelyard_trainer.train.rehearsal import Rehearsal
 from modelyard_trainer.train.results import write_result
 from modelyard_trainer.train.resume import Beginning, find_beginning
 from modelyard_trainer.train.saving import Saver
@@ -61,6 +63,10 @@ class Session:
     beginning: Beginning | None
     client: Client | None
 
+    def has_stepped(self) -> bool:
+        """Whether this attempt has made a step of its own."""
+        return bool(self.trainer.state.global_step > (self.beginning.step if self.beginning else 0))
+
     def result(self, outcome: str, **more: Any) -> TrainResult:
         """A result with what is known anyway."""
         state = self.trainer.state
@@ -79,9 +85,18 @@ class Session:
 
 def train(ctx: Context, devices: Devices) -> None:
     """Trains to the end, or to an agreed stop. Raises Failure."""
-    session = build(ctx, devices)
-    beginning, trainer = session.beginning, session.trainer
-    trainer.train(resume_from_checkpoint=str(beginning.source) if beginning else None)
+    session: Session | None = None
+    try:
+        session = build(ctx, devices)
+        beginning = session.beginning
+        session.trainer.train(resume_from_checkpoint=str(beginning.source) if beginning else None)
+    except Failure:
+        raise
+    except Exception as error:
+        known = None if session is not None and session.has_stepped() else explain_start(error)
+        if known is None:
+            raise
+        raise known from error
     result = _stop(session) if session.agreement.stopped else _finish(session)
     write_result(ctx, result)
     if session.client is not None:
@@ -152,7 +167,12 @@ def build(ctx: Context, devices: Devices) -> Session:
             if ranks.leads:
                 shutil.rmtree(beginning.universal, ignore_errors=True)
 
-    first = FirstThings(baseline if wants_baseline else None, splits, agreement, saver, forget_conversion)
+    rehearsal = None
+    if beginning is None:
+        rehearsal = Rehearsal(task, settings, splits, ranks, base.vocabulary, output)
+    first = FirstThings(
+        baseline if wants_baseline else None, splits, agreement, saver, forget_conversion, rehearsal
+    )
     callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
     own = own_schedule(training.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {}))
     trainer = RunTrainer(

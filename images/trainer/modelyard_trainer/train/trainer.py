@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from modelyard_trainer.train.measurement import make_loader, measure
 from modelyard_trainer.train.metrics import make_sums, select_metrics
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
-from modelyard_trainer.train.saving import Saver
+from modelyard_trainer.train.saving import Saver, Unsaved
 from modelyard_trainer.train.schedules import Schedule
 from modelyard_trainer.train.tasks import Task
 
@@ -52,12 +54,14 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(self._window)
         self._task = task
         self._ranks = ranks
-        self._saver = saver
+        self._saver: Saver | Unsaved = saver
         self._reporter = reporter
         self._make_schedule = make_schedule
         self._is_over = is_over
         self.lr_scheduler: Any
         self.control: Any
+        self.state: Any
+        self.eval_dataset: Any
         self.measured: tuple[int, dict[str, float]] | None = None
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -158,6 +162,53 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         if self.control.should_save:
             self.control.should_save = False
             self._save_checkpoint(self.model_wrapped, None)
+
+    @contextmanager
+    def unnoticed(self) -> Iterator[None]:
+        """What is done in the block leaves no trace: not in the state, the callbacks, or with the agent."""
+        handler, reporter, saver = self.callback_handler, self._reporter, self._saver
+        callbacks = handler.callbacks
+        kept = [c for c in callbacks if isinstance(c, ExportableState)]  # the others only tell
+        before = [(c, copy.deepcopy(c.state()["attributes"])) for c in kept]
+        # In place: who called the callback that is trying has these objects in hand.
+        told = [(thing, copy.deepcopy(vars(thing))) for thing in (self.state, self.control)]
+        measured = self.measured
+        scheduler = self.lr_scheduler if hasattr(self.lr_scheduler, "num_bad_epochs") else None
+        learned = copy.deepcopy(scheduler.state_dict()) if scheduler is not None else None
+        handler.callbacks, self._reporter, self._saver = kept, None, Unsaved()
+        try:
+            yield
+        finally:
+            handler.callbacks, self._reporter, self._saver = callbacks, reporter, saver
+            self.measured = measured
+            for thing, fields in told:
+                vars(thing).update(fields)
+            for callback, attributes in before:
+                for name, value in attributes.items():
+                    setattr(callback, name, value)
+            if scheduler is not None:
+                scheduler.load_state_dict(learned)
+
+    def evaluate_as_due(self, dataset: Any) -> None:
+        """Evaluates as training does where it is due, but on `dataset`."""
+        validation, self.eval_dataset = self.eval_dataset, dataset
+        try:
+            self._evaluate(None, None)
+        finally:
+            self.eval_dataset = validation
+
+    def save_aside(self, folder: Path, *, whole: bool) -> None:
+        """Writes a checkpoint, or what it has beside the weights, into another folder. By all ranks."""
+        if not whole:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._save_rng_state(str(folder))
+            self.state.save_to_json(str(folder / f"trainer_state-{self._ranks.rank}.json"))
+            return
+        output, self.args.output_dir = self.args.output_dir, str(folder)
+        try:
+            super()._save_checkpoint(self.model_wrapped, None)
+        finally:
+            self.args.output_dir = output
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # The Trainer would look at the end of a step only, and so train a finished run for one step more.
