@@ -158,9 +158,9 @@ class Gate(ApiModel):
 
     metric: Annotated[str, Field(pattern=r"^eval_[a-z0-9_]+$", max_length=64)] = Field(
         "eval_loss",
-        description="eval_loss; for text-classification also eval_accuracy, eval_f1 (macro), "
-        "eval_precision, eval_recall; "
-        "for text-generation also eval_perplexity.",
+        description="eval_loss (the plain cross entropy of a row, or of a predicted token); for "
+        "text-classification also eval_accuracy, eval_f1, eval_precision, eval_recall (means over the "
+        "classes); for text-generation also eval_perplexity.",
     )
     max: float | None = Field(
         None, description="Largest value that passes, for metrics that should be small."

@@ -33,12 +33,14 @@ REMOVED = {
     "tpu_metrics_debug": "leave it out",
     "ray_scope": "leave it out",
     "mp_parameters": "leave it out",
-    "include_inputs_for_metrics": "use include_for_metrics: [inputs]",
+    "include_inputs_for_metrics": "leave it out; evaluation keeps sums, and no inputs",
 }
 _TRAINING_FIELDS = frozenset(Training.model_fields) - {"args"}
 _STORED = "checkpoints, results and logs lie where the operator looks for them"
 _CHECKPOINT = "set spec.checkpoint instead"
 _GATE = "set spec.gate instead"
+_SUMS = "evaluation keeps sums, and no predictions"
+_EVAL_DTYPE = "evaluation computes in the type of training; set spec.model.dtype instead"
 _HUB = "the model stays in spec.storage"
 _DATA_STATE = "a resumed run would not see the same rows"
 OWNED = {
@@ -57,6 +59,15 @@ OWNED = {
     "load_best_model_at_end": _GATE,
     "metric_for_best_model": _GATE,
     "greater_is_better": _GATE,
+    "prediction_loss_only": _SUMS,
+    "batch_eval_metrics": _SUMS,
+    "eval_accumulation_steps": _SUMS,
+    "eval_do_concat_batches": _SUMS,
+    "eval_use_gather_object": _SUMS,
+    "include_for_metrics": _SUMS,
+    "bf16_full_eval": _EVAL_DTYPE,
+    "fp16_full_eval": _EVAL_DTYPE,
+    "average_tokens_across_devices": "the loss is the mean over the whole batch, on any number of processes",
     "deepspeed": "set spec.deepspeed instead",
     "fsdp": "set spec.deepspeed instead",
     "fsdp_config": "set spec.deepspeed instead",
@@ -116,7 +127,7 @@ def check_arguments(training: Training, on_cpu: bool) -> dict[str, Any]:
         known = to_snake(name)
         where = f"spec.training.args.{name}"
         _check_name(known, where)
-        if on_cpu and known in ("fp16", "fp16_full_eval") and value:
+        if on_cpu and known == "fp16" and value:
             raise Refused(
                 "ReservedArgument", f"{where}: a CPU can't train in fp16; use bf16, or ask for a GPU."
             )

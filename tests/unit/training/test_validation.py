@@ -109,6 +109,21 @@ CASES: dict[str, tuple[TrainingJobBuilder, str, str]] = {
     ),
     "the operator's DeepSpeed": (job().argument("deepspeed", {}), "ReservedArgument", "spec.deepspeed"),
     "fp16 on a CPU": (job().argument("fp16", True), "ReservedArgument", "bf16"),
+    "a type of its own for evaluation": (
+        job().argument("bf16_full_eval", True),
+        "ReservedArgument",
+        "spec.model.dtype",
+    ),
+    "an argument that evaluation ignores": (
+        job().argument("eval_accumulation_steps", 4),
+        "ReservedArgument",
+        "keeps sums",
+    ),
+    "a loss that is a mean of the ranks' means": (
+        job().argument("average_tokens_across_devices", False),
+        "ReservedArgument",
+        "whole batch",
+    ),
     "an argument of the wrong type": (
         job().argument("max_grad_norm", "big"),
         "InvalidArgument",

@@ -127,6 +127,8 @@ def _fixed(
         "eval_steps": training.eval_steps,
         "metric_for_best_model": gate.metric if gate else "eval_loss",
         "greater_is_better": bool(gate and gate.max is None),
+        # The loss is the mean over the whole batch, and not of the ranks' means.
+        "average_tokens_across_devices": True,
         "ignore_data_skip": False,
         "remove_unused_columns": False,
         "logging_nan_inf_filter": False,
