@@ -1,28 +1,24 @@
-"""`python -m tests.bench [api] [idle] [trainer] [recovery] [--out FILE]`: prints tables, stores JSON."""
+"""`python -m tests.bench [api] [idle] [trainer] [recovery] [--out FILE]`: prints tables, stores JSON.
+
+A section that fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.bench import api
+from tests.bench.sections import Rows, Section, print_table, run_sections
 
-from tests.bench import burst
-from tests.bench.process import Operator
-from tests.bench.server import Server
-from tests.cluster import native, plan
-
-CLUSTER = "bench"
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = {"profiles": {"default": {"trainerImage": "localhost/none:1", "agentImage": "localhost/none:1"}}}
+GROUPS = ("api", "idle", "trainer", "recovery")
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {
@@ -51,137 +47,62 @@ TARGETS = {
 }
 
 
-def control_plane() -> str:
-    """Starts a control plane of its own, without nodes and scheduler, as the peers had it; its kubeconfig's path."""
-    subprocess.run(
-        [sys.executable, "-m", "tests.cluster", "up", "--control-plane-only", "--name", CLUSTER],
-        check=True,
-        cwd=ROOT,
-    )
-    cluster = plan.load(CLUSTER)
-    assert cluster is not None
-    native.halt(cluster, ["kube-scheduler"])
-    return str(cluster.kubeconfig)
+def build_sections(chosen: set[str], logs: Path) -> list[Section]:
+    """The sections of the chosen groups, in their order. The trainer's packages are imported when it is measured."""
 
+    def measure_trainer(rows: Rows) -> None:
+        from tests.bench import trainer
 
-async def prepare(server: Server) -> None:
-    """The CRD and the rows that the jobs name. The first request to a new CRD's resource takes two seconds."""
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        crd = yaml.safe_load(path.read_text())
-        name = crd["metadata"]["name"]
-        url = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}?fieldManager=bench&force=true"
-        await server.call("PATCH", url, path.read_bytes(), Content_Type="application/apply-patch+yaml")
-    rows = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "rows"},
-        "data": {"rows.csv": "text,label\na,b\n"},
+        trainer.measure(rows)
+
+    def measure_recovery(rows: Rows) -> None:
+        from tests.bench import recovery
+
+        recovery.measure(rows)
+
+    title = "Two pods, a small model: stopping and coming back"
+    groups = api.sections(logs) | {
+        "trainer": [
+            Section("trainer", "Trainer against a bare torchrun + DeepSpeed script", 3600, measure_trainer)
+        ],
+        "recovery": [Section("recovery", title, 5400, measure_recovery)],
     }
-    url = "/api/v1/namespaces/default/configmaps/rows?fieldManager=bench&force=true"
-    await server.call("PATCH", url, rows, Content_Type="application/apply-patch+yaml")
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            await server.call("GET", burst.JOBS)
-        except RuntimeError:
-            await asyncio.sleep(0.2)
-        else:
-            return
+    return [section for group in GROUPS if group in chosen for section in groups[group]]
 
 
-def table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Prints rows as a Markdown table."""
-    columns = [c for c in rows[0] if c != "by_verb"]
-    print(f"\n{title}\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for row in rows:
-        print(
-            "| " + " | ".join("-" if row.get(c) is None else str(row[c]) for c in columns) + " |", flush=True
-        )
+def write_json(path: Path, results: dict[str, Any]) -> None:
+    """Replaces the file: what is there is always whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".new")
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    partial.replace(path)
 
 
-async def measure_api(kubeconfig: str, operator: Operator, idle: bool) -> dict[str, Any]:
-    """The operator on a real API server: bursts, restart, rest."""
-    results: dict[str, Any] = {}
-    stamp = f"{int(time.time()) & 0xFFFFF:x}"
-    async with Server(kubeconfig) as server:
-        await prepare(server)
-        operator.start()
-        warm = f"w{stamp}"
-        await burst.measure_burst(server, operator, warm, 20, one_by_one=False)
-        await burst.remove(server, warm)
-        rows = []
-        for count, single in ((20, True), (100, False), (1000, False)):
-            run = f"b{count}{stamp}"
-            rows.append(
-                {
-                    "mode": "one by one" if single else "burst",
-                    **await burst.measure_burst(server, operator, run, count, single),
-                }
-            )
-            await burst.remove(server, run)
-        results["burst"] = rows
-        table("Create -> first child Job", rows)
-        for row in rows:
-            print(f"  requests per job ({row['mode']}, {row['jobs']}): {row['by_verb']}")
-        run = f"r{stamp}"
-        results["restart"] = [await burst.measure_restart(server, operator, run, 200)]
-        await burst.remove(server, run)
-        table("SIGTERM with 200 settled jobs -> first child of a new one", results["restart"])
-        if idle:
-            # A process keeps what a burst once took; at rest means without one before.
-            operator.stop()
-            operator.start()
-            run = f"i{stamp}"
-            results["idle"] = await burst.measure_idle(server, operator, run, [0, 1000, 5000], 15)
-            await burst.remove(server, run)
-            table("At rest", results["idle"])
-        operator.stop()
-    return results
-
-
-def main() -> int:
-    """Runs the sections and stores the results."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the sections and stores the results after each. Returns 0, or 1 when any section failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", default=[], help="api, idle, trainer, recovery (default: all)")
+    parser.add_argument("sections", nargs="*", default=[], help=f"{', '.join(GROUPS)} (default: all)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench" / "latest.json")
-    options = parser.parse_args()
-    sections = set(options.sections or ["api", "idle", "trainer", "recovery"])
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.sections) - set(GROUPS))
+    if unknown:
+        parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    sections = build_sections(set(options.sections or GROUPS), options.out.parent / "logs")
     results: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "peers": PEERS,
         "targets": TARGETS,
     }
-    if sections & {"api", "idle"}:
-        with tempfile.TemporaryDirectory() as scratch:
-            profiles = Path(scratch) / "profiles.yaml"
-            profiles.write_text(yaml.safe_dump(PROFILES))
-            operator = Operator(control_plane(), profiles, Path(scratch) / "operator.log")
-            try:
-                results |= asyncio.run(measure_api(operator.arguments[5], operator, "idle" in sections))
-            except BaseException:
-                sys.stderr.write(
-                    "".join((Path(scratch) / "operator.log").read_text().splitlines(keepends=True)[-20:])
-                )
-                raise
-            finally:
-                operator.stop()
+    failed = run_sections(sections, results, partial(write_json, options.out, results))
+    if {"burst", "idle"} & set(results):
         print("\nFor comparison (same method, another sitting on such a machine):")
-        table("Peers", [{"peer": name, **figures} for name, figures in PEERS.items()])
+        print_table("Peers", [{"peer": name, **figures} for name, figures in PEERS.items()])
         print(f"Targets: {TARGETS}")
-    if "trainer" in sections:
-        from tests.bench import trainer  # imports the trainer's own packages
-
-        results["trainer"] = trainer.measure()
-        table("Trainer against a bare torchrun + DeepSpeed script", results["trainer"])
-    if "recovery" in sections:
-        from tests.bench import recovery
-
-        results["recovery"] = recovery.measure()
-        table("Two pods, a small model: stopping and coming back", results["recovery"])
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\nstored in {options.out.relative_to(ROOT) if options.out.is_relative_to(ROOT) else options.out}")
-    return 0
+    for name, errors in failed.items():
+        for error in errors:
+            print(f"FAILED {name}: {error}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def rss_mib(pid: int) -> float:
 class Operator:
     """`python -m modelyard run` from the checkout."""
 
-    def __init__(self, kubeconfig: str, profiles: Path, log: Path, port: int = 18080) -> None:
+    def __init__(self, kubeconfig: str, profiles: Path, log: Path, port: int = 0) -> None:
         self.arguments = [
             sys.executable, "-m", "modelyard", "run", "--kubeconfig", kubeconfig, "--profiles", str(profiles),
             "--metrics-port", str(port),
@@ -40,10 +40,27 @@ class Operator:
 
     @property
     def pid(self) -> int:
-        """Of the running operator."""
+        """Of the running operator. Raises RuntimeError, with the end of its log, when it has ended by itself."""
         if self.process is None:
             raise RuntimeError("the operator does not run")
+        # A process that has ended and was not waited for still has a pid: it would be measured as one at rest.
+        if self.process.poll() is not None:
+            raise RuntimeError(
+                f"the operator ended by itself with {self.process.returncode}; its log {self.log} ends: {self.tail(3)}"
+            )
         return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def tail(self, lines: int) -> str:
+        """The last lines of its log."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
 
     def start(self) -> float:
         """Starts it; the monotonic time of the start."""
@@ -52,14 +69,27 @@ class Operator:
         self.process = subprocess.Popen(self.arguments, stdout=self.output, stderr=self.output)
         return began
 
-    def stop(self, signum: int = signal.SIGTERM) -> float:
-        """Stops it and waits; seconds it took."""
+    def stop(self, signum: int = signal.SIGTERM, seconds: float = 60) -> float:
+        """Stops it and waits; seconds it took. Raises TimeoutError when it had to be killed after `seconds`."""
         began = time.monotonic()
-        if self.process is not None:
-            self.process.send_signal(signum)
-            self.process.wait(60)
-            self.process = None
-        if self.output is not None:
-            self.output.close()
-            self.output = None
+        process, self.process = self.process, None
+        try:
+            if process is not None:
+                process.send_signal(signum)
+                _wait(process, seconds)
+        finally:
+            if self.output is not None:
+                self.output.close()
+                self.output = None
         return time.monotonic() - began
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+        raise TimeoutError(
+            f"the operator was told to end and had to be killed {seconds:.0f} s later"
+        ) from None

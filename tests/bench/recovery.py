@@ -9,8 +9,9 @@ import statistics
 import time
 from typing import Any
 
+from tests.bench.sections import Rows
 from tests.e2e import jobs
-from tests.e2e.harness import TrainingJob
+from tests.e2e.harness import Kube, TrainingJob
 from tests.e2e.setup import bring_up, fresh_namespace
 from tests.e2e.storage import Reader, open_reader
 
@@ -58,30 +59,34 @@ def stop_pod(job: TrainingJob, reader: Reader, grace: bool) -> dict[str, Any]:
     return row
 
 
-def measure() -> list[dict[str, Any]]:
-    """One row for a pod that is asked to stop and one for a pod that vanishes; medians."""
+def measure_pod(kube: Kube, trainer_image: str, name: str, grace: bool) -> dict[str, Any]:
+    """Medians over ROUNDS deletions of a pod of a job of its own."""
+    job = TrainingJob(kube, name, long_run()).create()
+    try:
+        job.wait_step(1)
+        reader = open_reader(kube, job, trainer_image)
+        found = [stop_pod(job, reader, grace) for _ in range(ROUNDS)]
+    finally:
+        job.delete()  # it would take the processors from the next
+    print(json.dumps(found), flush=True)
+    row: dict[str, Any] = {"rounds": ROUNDS, "causes": ", ".join(sorted({f["cause"] for f in found}))}
+    for key in ("checkpoint_s", "next_step_s", "lost_steps"):
+        values = [f[key] for f in found if f.get(key) is not None]
+        row[key] = statistics.median(values) if values else None
+    return row
+
+
+def measure(rows: Rows) -> None:
+    """One row for a pod that is asked to stop and one for a pod that vanishes."""
     cluster = bring_up()
     kube = cluster.kube(NAMESPACE)
     fresh_namespace(kube)
     data = {"reviews.csv": jobs.reviews()}
     kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
-    job = TrainingJob(kube, "recovery", long_run()).create()
-    job.wait_step(1)
-    reader = open_reader(kube, job, cluster.images["trainer"])
-    rows = []
     try:
-        for name, grace in (("asked to stop", True), ("gone without a word", False)):
-            found = [stop_pod(job, reader, grace) for _ in range(ROUNDS)]
-            row: dict[str, Any] = {
-                "pod": name,
-                "rounds": ROUNDS,
-                "causes": ", ".join(sorted({f["cause"] for f in found})),
-            }
-            for key in ("checkpoint_s", "next_step_s", "lost_steps"):
-                values = [f[key] for f in found if f.get(key) is not None]
-                row[key] = statistics.median(values) if values else None
-            rows.append(row)
-            print(json.dumps(found), flush=True)
+        for pod, grace in (("asked to stop", True), ("gone without a word", False)):
+            with rows.measure(pod=pod) as row:
+                name = "stopped" if grace else "gone"
+                row |= measure_pod(kube, cluster.images["trainer"], name, grace)
     finally:
         kube.run("delete", "namespace", NAMESPACE, "--wait=false")
-    return rows

@@ -10,7 +10,7 @@ import ssl
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,9 +19,21 @@ import aiohttp
 import yaml
 
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# What a server answers that has too much to do, or whose own timeout (a minute) was too short.
+OVERLOADED = (429, 500, 502, 503, 504)
 WRITES = ("POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION")
+FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0  # seconds
 _REQUESTS = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)", re.M)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class ServerError(RuntimeError):
+    """An answer that is no success. `retry_after`: the seconds that the server asks to wait."""
+
+    def __init__(self, message: str, status: int, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
 
 
 class Server:
@@ -41,8 +53,9 @@ class Server:
                 for key in ("certificate-authority", "client-certificate", "client-key")
                 if key in values or key + "-data" in values
             }
-            self.ssl = ssl.create_default_context(cafile=files["certificate-authority"])
-            self.ssl.load_cert_chain(files["client-certificate"], files["client-key"])
+            self.ssl = ssl.create_default_context(cafile=files.get("certificate-authority"))
+            if "client-certificate" in files:
+                self.ssl.load_cert_chain(files["client-certificate"], files["client-key"])
 
     async def __aenter__(self) -> Server:
         connector = aiohttp.TCPConnector(ssl=self.ssl, limit=0)
@@ -57,19 +70,43 @@ class Server:
         await self.session.close()
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """One request; the parsed answer. Raises RuntimeError on anything but 2xx."""
+        """One request; the parsed answer. Raises ServerError on anything but 2xx."""
         content = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.request(method, self.url + path, data=data, headers=content) as reply:
             text = await reply.text()
             if reply.status >= 300:
-                raise RuntimeError(f"{method} {path}: {reply.status} {text[:300]}")
+                after = reply.headers.get("Retry-After", "")
+                seconds = float(after) if after.isdecimal() else 0.0
+                raise ServerError(f"{method} {path}: {reply.status} {text[:300]}", reply.status, seconds)
         return json.loads(text) if text[:1] == "{" else text
+
+    async def insist(
+        self, method: str, path: str, body: Any = None, *, seconds: float = 300, **headers: str
+    ) -> Any:
+        """`call`, again while the server is overloaded or doesn't answer, for at most so many seconds.
+
+        For requests that may be done twice. Raises the last error: ServerError, aiohttp.ClientError, TimeoutError.
+        """
+        deadline, delay = time.monotonic() + seconds, FIRST_DELAY
+        while True:
+            try:
+                return await self.call(method, path, body, **headers)
+            except (ServerError, aiohttp.ClientError, TimeoutError) as error:
+                pause = delay
+                if isinstance(error, ServerError):
+                    if error.status not in OVERLOADED:
+                        raise
+                    pause = max(delay, min(error.retry_after, LONGEST_DELAY))
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def requests(self) -> Counter[str]:
         """Requests answered so far, by verb and resource; Leases and watches left out."""
         counts: Counter[str] = Counter()
-        for labels, number in _REQUESTS.findall(await self.call("GET", "/metrics")):
+        for labels, number in _REQUESTS.findall(await self.insist("GET", "/metrics")):
             values = dict(_LABEL.findall(labels))
             resource = values["resource"]
             if not resource or resource == "leases" or values["verb"] == "WATCH":
@@ -85,7 +122,10 @@ def writes(counts: Mapping[str, int]) -> int:
 
 
 class FirstChild:
-    """Watches one kind by metadata; remembers when the first child of each parent was seen (monotonic seconds)."""
+    """Watches one kind by metadata; remembers when the first child of each parent was seen (monotonic seconds).
+
+    A context manager: it watches as long as the body runs, and from before its first line.
+    """
 
     def __init__(self, server: Server, path: str, label: str) -> None:
         self.server, self.path, self.label = server, path, label
@@ -93,13 +133,55 @@ class FirstChild:
         self.changed = asyncio.Event()
         self.ready = asyncio.Event()
 
-    async def run(self) -> None:
-        """Follows the watch until cancelled."""
-        listed = await self.server.call("GET", self.path + "?limit=1", Accept="application/json")
+    async def __aenter__(self) -> FirstChild:
+        self.task = asyncio.create_task(self._follow())
+        await self._until(self.ready.wait(), 60, "the watch did not begin in 60 s")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def wait(self, names: list[str], seconds: float) -> None:
+        """Until every parent has its child. Raises TimeoutError, and at once what ended the watch."""
+
+        async def complete() -> None:
+            while not all(name in self.first for name in names):
+                self.changed.clear()
+                await self.changed.wait()
+
+        try:
+            await self._until(complete(), seconds, "")
+        except TimeoutError:
+            missing = [name for name in names if name not in self.first]
+            raise TimeoutError(
+                f"{len(missing)} of {len(names)} jobs have no child after {seconds:.0f} s, first {missing[0]}"
+            ) from None
+
+    async def _until(self, awaited: Coroutine[Any, Any, Any], seconds: float, otherwise: str) -> None:
+        """Awaits, unless the watch ends or the time is up first."""
+        task = asyncio.ensure_future(awaited)
+        try:
+            await asyncio.wait({task, self.task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return
+            if self.task.done():
+                self.task.result()
+                raise RuntimeError(f"the server ended the watch of {self.path}")
+            raise TimeoutError(otherwise)
+        finally:
+            task.cancel()
+
+    async def _follow(self) -> None:
+        listed = await self.server.insist("GET", self.path + "?limit=1", Accept="application/json")
         version = listed["metadata"]["resourceVersion"]
         url = f"{self.server.url}{self.path}?watch=1&resourceVersion={version}"
         timeout = aiohttp.ClientTimeout(total=None)
         async with self.server.session.get(url, headers={"Accept": METADATA}, timeout=timeout) as reply:
+            if reply.status >= 300:
+                raise ServerError(f"watch of {self.path}: {reply.status} {await reply.text()}", reply.status)
             self.ready.set()
             buffer = b""
             async for chunk in reply.content.iter_any():
@@ -107,18 +189,13 @@ class FirstChild:
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in lines:
                     event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise RuntimeError(f"watch of {self.path}: {json.dumps(event['object'])[:300]}")
                     if event["type"] == "ADDED":
                         parent = event["object"]["metadata"].get("labels", {}).get(self.label)
                         if parent and parent not in self.first:
                             self.first[parent] = now
                             self.changed.set()
-
-    async def wait(self, names: list[str], seconds: float) -> None:
-        """Until every parent has its child. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while not all(name in self.first for name in names):
-                self.changed.clear()
-                await self.changed.wait()
 
 
 def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:

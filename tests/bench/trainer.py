@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,12 +23,14 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.main import prepare
 
 from examples.demo.inputs import MODEL, TWEETS, prepare_inputs
+from tests.bench.sections import Rows
 from tests.unit.trainer.builders import make_context, make_environment, make_run
 from tests.unit.trainer.launching import running_agent
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))
 RANKS, ROWS, LENGTH, WARM, MEASURED, ROUNDS = 2, 16, 48, 5, 25, 3
+LIMIT_SECONDS = 600  # for one launch
 JOINED = 12  # tweets in a row
 
 
@@ -72,20 +76,39 @@ def prepare_run(root: Path) -> Context:
     return dataclasses.replace(ctx, dataset=f"datasets/{done.digest}", model=f"hub/{done.model_digest}")
 
 
-def torchrun(*arguments: str, **env: str) -> subprocess.Popen[str]:
-    """Two ranks with one thread each."""
+def torchrun(*arguments: str, **env: str) -> str:
+    """Two ranks with one thread each; what they printed.
+
+    Raises RuntimeError with their last words when they fail or take longer than LIMIT_SECONDS; none goes on running.
+    """
     command = [
         sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={RANKS}", "--rdzv-backend=c10d",
         "--rdzv-endpoint=127.0.0.1:0", *arguments,
     ]  # fmt: skip
     fixed = {"PYTHONPATH": PACKAGES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu"}
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **fixed, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with tempfile.TemporaryFile("w+") as words:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **fixed, **env},
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=LIMIT_SECONDS)
+            ended = f"ended with {process.returncode}"
+        except subprocess.TimeoutExpired:
+            ended = f"was not done after {LIMIT_SECONDS} s"
+        finally:
+            # torchrun's ranks outlive a torchrun that is killed, and would be measured with what comes next.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        if process.returncode:
+            words.seek(0)
+            raise RuntimeError(f"{' '.join(arguments[:2])} {ended}; it ends: {words.read()[-2000:]}")
+    return output
 
 
 def measure_ours(ctx: Context, attempt: int) -> float:
@@ -96,14 +119,13 @@ def measure_ours(ctx: Context, attempt: int) -> float:
         ended = threading.Event()
         watcher = threading.Thread(target=_follow, args=(progress, times, ended))
         watcher.start()
-        process = torchrun(
-            "-m", "modelyard_trainer.train", **make_environment(dataclasses.replace(ctx, agent_port=port))
-        )
-        process.communicate(timeout=600)
-        ended.set()
-        watcher.join()
-    if process.returncode:
-        raise RuntimeError(f"the trainer ended with {process.returncode}")
+        try:
+            torchrun(
+                "-m", "modelyard_trainer.train", **make_environment(dataclasses.replace(ctx, agent_port=port))
+            )
+        finally:
+            ended.set()
+            watcher.join()
     # A report may be skipped when two steps come close together; the steps that were seen bound the interval.
     first, last = min(s for s in times if s >= WARM), max(s for s in times if s <= WARM + MEASURED)
     return (times[last] - times[first]) / (last - first) * MEASURED
@@ -120,29 +142,30 @@ def measure_bare(ctx: Context) -> float:
     assert ctx.model and ctx.dataset
     script = str(Path(__file__).with_name("bare_deepspeed.py"))
     folders = [str(ctx.storage / ctx.model), str(ctx.storage / ctx.dataset / "train")]
-    process = torchrun(script, *folders, str(ROWS), str(LENGTH), str(WARM), str(MEASURED))
-    output, _ = process.communicate(timeout=600)
-    if process.returncode:
-        raise RuntimeError(f"the bare script ended with {process.returncode}")
+    output = torchrun(script, *folders, str(ROWS), str(LENGTH), str(WARM), str(MEASURED))
     line = next(line for line in output.splitlines() if line.startswith('{"seconds"'))
     return float(json.loads(line)["seconds"])
 
 
-def measure() -> list[dict[str, Any]]:
-    """One row per round, alternated, and one with the medians."""
-    rows: list[dict[str, Any]] = []
+def measure(rows: Rows) -> None:
+    """One row per round, alternated, and one with the medians of those that succeeded."""
     with tempfile.TemporaryDirectory() as scratch:
         ctx = prepare_run(Path(scratch))
         for index in range(ROUNDS):
-            bare, ours = measure_bare(ctx), measure_ours(ctx, index + 1)
-            shutil.rmtree(ctx.run_dir)  # a finished run would not train again
-            samples = RANKS * ROWS * MEASURED
-            rows.append(_row(str(index + 1), samples / ours, samples / bare))
-    ours, bare = (statistics.median(row[k] for row in rows) for k in ("modelyard rows/s", "bare rows/s"))
-    return [*rows, _row("median", ours, bare)]
+            with rows.measure(round=str(index + 1)) as row:
+                try:
+                    bare, ours = measure_bare(ctx), measure_ours(ctx, index + 1)
+                finally:
+                    shutil.rmtree(ctx.run_dir, ignore_errors=True)  # a finished run would not train again
+                samples = RANKS * ROWS * MEASURED
+                row |= _speeds(samples / ours, samples / bare)
+    good = [row for row in rows if "error" not in row]
+    if good:
+        ours, bare = (statistics.median(row[k] for row in good) for k in ("modelyard rows/s", "bare rows/s"))
+        rows.append({"round": "median", **_speeds(ours, bare)})
 
 
-def _row(name: str, ours: float, bare: float) -> dict[str, Any]:
+def _speeds(ours: float, bare: float) -> dict[str, Any]:
     return {
-        "round": name, "modelyard rows/s": round(ours, 1), "bare rows/s": round(bare, 1), "ratio": round(ours / bare, 3)
+        "modelyard rows/s": round(ours, 1), "bare rows/s": round(bare, 1), "ratio": round(ours / bare, 3)
     }  # fmt: skip
