@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import cache, oci, versions
 from .prerequisites import ensure_programs
-from .shell import run, say
+from .shell import DOWNLOAD, run, say
 
 # Counts changes to how images are made that no setting below shows.
 REVISION = "1"
@@ -83,6 +83,7 @@ def _install_debian(rootfs: Path) -> None:
             *([mirror] if mirror else []),
         ],
         env={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"},
+        seconds=DOWNLOAD,  # it tries failed downloads again by itself
     )
     for name in UNNEEDED:
         shutil.rmtree(rootfs / name, ignore_errors=True)

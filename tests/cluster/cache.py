@@ -8,10 +8,12 @@ import functools
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
-from .shell import say
+from .shell import BUILD, ClusterError, say
 
 
 def root() -> Path:
@@ -70,13 +72,30 @@ def write_stamp(stamp: Path, key: str, outputs: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the kernel releases it however the process ends."""
+def locked(path: Path, what: str, seconds: float = 2 * BUILD) -> Iterator[None]:
+    """Hold an exclusive lock on `path`; the kernel releases it however the process ends.
+
+    Raises ClusterError when another process holds it for longer than `seconds`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"waiting for another process: {what}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for_lock(handle, what, seconds)
         yield
+
+
+def _wait_for_lock(handle: IO[str], what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"another process has been {what} for {seconds:.0f} s; end it (it has {handle.name} open)"
+                ) from None
+        time.sleep(0.1)

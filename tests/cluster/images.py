@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from . import archive, binaries
 from .plan import Cluster
 from .shell import ClusterError, run
+
+IMPORT_SECONDS = 1800.0
 
 
 def load(cluster: Cluster, path: Path, name: str | None = None) -> str:
@@ -62,15 +65,21 @@ def _stream(cluster: Cluster, image: archive.Image, held: Collection[str]) -> in
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
+        # A daemon that hangs takes nothing and says nothing; the pipe breaks when its client is gone.
+        killer = threading.Timer(IMPORT_SECONDS, process.kill)
+        killer.start()
         assert process.stdin is not None
         assert process.stdout is not None
         written, broken = 0, False
         try:
             with process.stdin:
                 written = image.write(process.stdin, held)
+            said = process.stdout.read().decode(errors="replace")
         except BrokenPipeError:
-            broken = True  # it has said why, below
-        said = process.stdout.read().decode(errors="replace")
+            broken = True  # it has said why
+            said = process.stdout.read().decode(errors="replace")
+        finally:
+            killer.cancel()
     if process.returncode or broken:
         raise ClusterError(
             f"containerd did not take {image.name} (is {os.fspath(cluster.socket)} up?): {said[-1500:]}"

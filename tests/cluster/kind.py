@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from . import archive, binaries, cache
-from .shell import attempt, find, run, say
+from .shell import DOWNLOAD, attempt, find, run, say
 
 CONFIG = Path(__file__).parents[2] / "kind-config.yaml"
 
@@ -17,7 +17,11 @@ SHARED_FOLDER = {"nodePathMap": [], "sharedFileSystemPath": "/var/local-path-pro
 
 def is_available() -> bool:
     """Tell whether kind is on PATH and a Docker engine answers."""
-    return find("kind") is not None and find("docker") is not None and attempt(["docker", "info"]) is not None
+    return (
+        find("kind") is not None
+        and find("docker") is not None
+        and attempt(["docker", "info"], seconds=20) is not None
+    )
 
 
 def cluster_name(name: str) -> str:
@@ -71,7 +75,7 @@ def up(name: str) -> None:
     if not exists(name):
         whole.unlink(missing_ok=True)
         say(f"making the kind cluster {cluster_name(name)}")
-        run(create_command(name))
+        run(create_command(name), seconds=DOWNLOAD)
         run(["docker", "exec", nodes(name)[0], "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf",
              "-n", "local-path-storage", "patch", "configmap", "local-path-config", "--type=merge",
              "-p", json.dumps(storage_patch())])  # fmt: skip
@@ -97,10 +101,10 @@ def down(name: str, wipe: bool) -> None:
 def load(name: str, path: Path, image: str | None) -> None:
     """Put an image into the cluster; a layout folder or a renamed image is packed into an archive first."""
     if path.is_file() and not image:
-        run(load_command(name, path))
+        run(load_command(name, path), seconds=DOWNLOAD)
         return
     with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
         with archive.opened(path, image) as content:
             content.write(packed)
         packed.flush()
-        run(load_command(name, Path(packed.name)))
+        run(load_command(name, Path(packed.name)), seconds=DOWNLOAD)

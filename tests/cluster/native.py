@@ -8,7 +8,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from . import base_image, binaries, cache, components, images, network, node, pki, plan, prerequisites
@@ -47,27 +47,49 @@ def down(name: str, wipe: bool) -> None:
         return
     prerequisites.ensure_root()
     with _alone(cluster):
-        supervisor = _supervisor(cluster)
-        supervisor.stop(["kubelet", "provisioner"])
-        node.kill_pods_and_shims(cluster)
-        supervisor.stop([*components.NODE, "kube-controller-manager", "kube-scheduler"])
-        # The API server waits for its watchers to leave; nobody is left here who would mind.
-        supervisor.stop(["kube-apiserver"], seconds=3)
-        supervisor.stop(["etcd"])
-        node.unmount_all(cluster)
-        network.remove_links(cluster)
-        if not cluster.control_plane_only:
-            network.remove_packet_rules()
-            network.restore_settings(_settings(cluster))
-            node.remove_cgroups(cluster)
-            node.remove_traces(cluster)
-        node.remove_runtime_state(cluster)
-        left = node.leftovers(cluster)
-        if left:
-            raise ClusterError("could not remove " + ", ".join(left))
+        failed = _run_all(_steps_down(cluster))
+        if not node.mounts_below(cluster.folder, Path("/proc/mounts").read_text()):
+            # With a volume still mounted below, this would delete what is in it.
+            failed += _run_all([lambda: node.remove_runtime_state(cluster)])
+        failed += [f"could not remove {left}" for left in node.leftovers(cluster)]
+        if failed:
+            raise ClusterError("; ".join(failed))
         if wipe:
             shutil.rmtree(cluster.folder)
     say(f"cluster '{name}' is {'gone' if wipe else 'stopped; its objects, images and volumes are kept'}")
+
+
+def _steps_down(cluster: Cluster) -> list[Callable[[], None]]:
+    supervisor = _supervisor(cluster)
+    steps: list[Callable[[], None]] = [
+        lambda: supervisor.stop(["kubelet", "provisioner"]),
+        lambda: node.kill_pods_and_shims(cluster),
+        lambda: supervisor.stop([*components.NODE, "kube-controller-manager", "kube-scheduler"]),
+        # The API server waits for its watchers to leave; nobody is left here who would mind.
+        lambda: supervisor.stop(["kube-apiserver"], seconds=3),
+        lambda: supervisor.stop(["etcd"]),
+        lambda: node.unmount_all(cluster),
+        lambda: network.remove_links(cluster),
+    ]
+    if not cluster.control_plane_only:
+        steps += [
+            network.remove_packet_rules,
+            lambda: network.restore_settings(_settings(cluster)),
+            lambda: node.remove_cgroups(cluster),
+            lambda: node.remove_traces(cluster),
+        ]
+    return steps
+
+
+def _run_all(steps: Iterable[Callable[[], None]]) -> list[str]:
+    """Run every step, whatever the others do: what one leaves must not keep the rest running. What failed."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except (ClusterError, OSError) as error:
+            failed.append(str(error))
+    return failed
 
 
 def halt(cluster: Cluster, names: list[str]) -> None:
@@ -140,7 +162,7 @@ def _start_node(cluster: Cluster, layouts: list[Path]) -> None:
     supervisor.ensure(parts["containerd"])
     wait_until(
         "containerd",
-        lambda: attempt(images.ctr(cluster, "version")) is not None,
+        lambda: attempt(images.ctr(cluster, "version"), seconds=20) is not None,
         seconds=30,
         hint=lambda: supervisor.complain("containerd"),
     )
@@ -156,7 +178,7 @@ def _start_node(cluster: Cluster, layouts: list[Path]) -> None:
     question = kubectl(cluster, "get", "node", cluster.node_name, "-o", f"jsonpath={ready}")
     wait_until(
         "the node to be Ready",
-        lambda: attempt(question) == "True",
+        lambda: attempt(question, seconds=20) == "True",
         seconds=60,
         hint=lambda: supervisor.complain("kubelet"),
     )
@@ -190,7 +212,7 @@ def _wait_for_service_account(cluster: Cluster) -> None:
     question = kubectl(cluster, "-n", "default", "get", "serviceaccount", "default")
     wait_until(
         "the default service account",
-        lambda: attempt(question) is not None,
+        lambda: attempt(question, seconds=20) is not None,
         seconds=60,
         hint=lambda: _supervisor(cluster).complain("kube-controller-manager"),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import versions
-from .shell import ClusterError, attempt, find, run, say
+from .shell import DOWNLOAD, ClusterError, attempt, find, run_online, say
 
 
 def missing_packages(programs: Iterable[str]) -> list[str]:
@@ -32,8 +32,8 @@ def ensure_programs(programs: Iterable[str]) -> None:
         raise ClusterError(f"install these first (Debian's names): {listed}")
     say(f"installing {listed}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    attempt(["apt-get", "update", "-qq"])
-    run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
+    attempt(["apt-get", "update", "-qq"], seconds=DOWNLOAD)
+    run_online(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
 
 
 def ensure_root() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import Union
 
 Argument = Union[str, Path]  # noqa: UP007 (Python 3.9 evaluates this)
+
+# Seconds for what asks or changes something on this machine, for what downloads, and for what compiles.
+QUICK, DOWNLOAD, BUILD = 120.0, 1800.0, 3600.0
+# How apt, pip and Go say that a connection failed.
+NETWORK = re.compile(
+    "timed out|timeout|connection (reset|refused|closed|broken)|temporar(y|ily)|unexpected EOF|could not resolve"
+    "|name resolution|no such host|failed to fetch|bad gateway|service unavailable",
+    re.IGNORECASE,
+)
 
 
 class ClusterError(Exception):
@@ -24,10 +34,12 @@ def run(
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    seconds: float = QUICK,
 ) -> str:
     """Run `command` and return its standard output.
 
-    Raises ClusterError with the command and the end of its error output when it fails or does not exist.
+    Raises ClusterError with the command and the end of its error output when it fails or does not exist, and
+    when it takes longer than `seconds`: then it is killed.
     """
     words = [str(word) for word in command]
     try:
@@ -39,19 +51,48 @@ def run(
             env={**os.environ, **(env or {})},
             cwd=cwd,
             check=False,
+            timeout=seconds,
         )
     except FileNotFoundError as error:
         raise ClusterError(f"{words[0]}: not found; install it or put it on PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"`{' '.join(words)[:300]}` was not done after {seconds:.0f} s") from error
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "no output")[-2000:]
         raise ClusterError(f"`{' '.join(words)[:300]}` failed with code {done.returncode}: {said}")
     return done.stdout
 
 
-def attempt(command: Sequence[Argument], *, env: Mapping[str, str] | None = None) -> str | None:
+def run_online(
+    command: Sequence[Argument],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    seconds: float = DOWNLOAD,
+    tries: int = 3,
+    pause: float = 5.0,
+) -> str:
+    """Run a command that downloads; when its words are those of a network that failed, it is run again.
+
+    Raises ClusterError as `run` does, at once for every other failure.
+    """
+    for left in reversed(range(tries)):
+        try:
+            return run(command, env=env, cwd=cwd, seconds=seconds)
+        except ClusterError as error:
+            if not left or not NETWORK.search(str(error)):
+                raise
+            say(f"the network failed, once more in {pause:.0f} s: {str(error)[-200:]}")
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def attempt(
+    command: Sequence[Argument], *, env: Mapping[str, str] | None = None, seconds: float = QUICK
+) -> str | None:
     """Return the command's standard output, or None when it fails: for clean-up and for questions."""
     try:
-        return run(command, env=env)
+        return run(command, env=env, seconds=seconds)
     except ClusterError:
         return None
 

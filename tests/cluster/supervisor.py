@@ -20,6 +20,7 @@ from .cache import file_hash
 from .shell import ClusterError
 
 MARK = "MODELYARD_CLUSTER_COMPONENT"
+KILL_SECONDS = 20  # what a disk that hangs may keep a killed process waiting
 FINGERPRINT = "MODELYARD_CLUSTER_FINGERPRINT"
 
 
@@ -94,18 +95,30 @@ class Supervisor:
         return True
 
     def stop(self, names: Iterable[str], seconds: float = 10.0) -> None:
-        """Stop components together: SIGTERM, then SIGKILL to what is left after `seconds`."""
+        """Stop components together: SIGTERM, then SIGKILL to what is left after `seconds`.
+
+        Raises ClusterError, when all have been seen to, naming those that do not end even so.
+        """
         running = {name: pid for name in names for pid in [self.pid(name)] if pid}
         for pid in running.values():
             _send(pid, signal.SIGTERM)
         deadline = time.monotonic() + seconds
+        unending = []
         for name, pid in running.items():
             while self._is(pid, name):
                 if time.monotonic() > deadline:
                     _send(pid, signal.SIGKILL)
+                if time.monotonic() > deadline + KILL_SECONDS:
+                    unending.append(f"{name} (pid {pid})")
+                    break
                 time.sleep(0.02)
+            else:
+                (self._run / f"{name}.pid").unlink(missing_ok=True)
         for name in names:
-            (self._run / f"{name}.pid").unlink(missing_ok=True)
+            if name not in running:
+                (self._run / f"{name}.pid").unlink(missing_ok=True)
+        if unending:
+            raise ClusterError(f"{', '.join(unending)} did not end within {KILL_SECONDS} s of SIGKILL")
 
     def log(self, name: str) -> Path:
         """Return where the component's output goes; it is emptied at each start."""

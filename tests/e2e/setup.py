@@ -41,14 +41,16 @@ def bring_up(name: str = "default") -> Cluster:
         tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reuse-values", "--wait",
         "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE, "--set-json", f"profiles={json.dumps(PROFILES)}",
     ]  # fmt: skip
-    subprocess.run(command, env=tools.env, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, env=tools.env, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise AssertionError(f"installing the test's profiles failed: {done.stderr.strip()[-2000:]}")
     return Cluster(tools, images)
 
 
 def fresh_namespace(kube: Kube) -> None:
     """Removes what an interrupted run left; the namespace enforces the restricted Pod Security level."""
     level = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    kube.run("delete", "namespace", kube.namespace, "--ignore-not-found", "--wait", timeout=180)
+    remove_namespace(kube, 180)
     kube.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kube.namespace, "labels": level}}
     )
@@ -57,6 +59,19 @@ def fresh_namespace(kube: Kube) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"namespace {kube.namespace} got no default service account in 30 s")
         time.sleep(0.1)
+
+
+def remove_namespace(kube: Kube, seconds: int) -> None:
+    """Deletes the namespace and waits. Raises AssertionError with what holds it after `seconds`."""
+    limit = f"--timeout={seconds}s"
+    try:
+        kube.run("delete", "namespace", kube.namespace, "--ignore-not-found", limit, timeout=seconds + 10)
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        conditions = (kube.get("namespace", kube.namespace) or {}).get("status", {}).get("conditions", [])
+        held = "; ".join(c["message"] for c in conditions if c["status"] == "True") or str(error)
+        raise AssertionError(
+            f"namespace {kube.namespace} of an earlier run is not gone after {seconds} s: {held}"
+        ) from error
 
 
 def provide_inputs(cluster: Cluster, kube: Kube) -> None:
@@ -73,15 +88,19 @@ class OperatorDeployment:
         self.deployment = f"deployment/{install.RELEASE}"
 
     def kill(self) -> None:
-        """No grace, and no successor until `start`."""
-        self.kube.run("scale", self.deployment, "--replicas=0")
+        """No grace, and no successor until `start`; where that fails, the operator is brought back at once."""
         selector = f"app.kubernetes.io/instance={install.RELEASE}"
-        self.kube.run("delete", "pods", "-l", selector, "--grace-period=0", "--force")
+        try:
+            self.kube.run("scale", self.deployment, "--replicas=0")
+            self.kube.run("delete", "pods", "-l", selector, "--grace-period=0", "--force")
+        except BaseException:
+            self.start()  # every test after this one needs it
+            raise
 
     def start(self) -> None:
         """One replica again, ready."""
         self.kube.run("scale", self.deployment, "--replicas=1")
-        self.kube.run("rollout", "status", self.deployment, "--timeout=60s", timeout=70)
+        self.kube.run("rollout", "status", self.deployment, "--timeout=180s", timeout=190)
 
     def logs(self) -> list[dict[str, Any]]:
         """The operator's log lines."""

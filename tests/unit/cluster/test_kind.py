@@ -20,7 +20,7 @@ class Record:
         self.loaded: list[str] = []
         self.fail_on: str | None = None
 
-    def __call__(self, command: list[str]) -> str:
+    def __call__(self, command: list[str], seconds: float = 0) -> str:
         self.commands.append(command)
         if self.fail_on and self.fail_on in command:
             raise ClusterError("interrupted")
@@ -139,5 +139,5 @@ def test_kind_is_used_only_with_both_programs_and_an_engine_that_answers(
     monkeypatch: pytest.MonkeyPatch, programs: set[str], engine: str | None, available: bool
 ) -> None:
     monkeypatch.setattr(kind, "find", lambda name: name if name in programs else None)
-    monkeypatch.setattr(kind, "attempt", lambda command: engine)
+    monkeypatch.setattr(kind, "attempt", lambda command, seconds: engine)
     assert kind.is_available() is available
