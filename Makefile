@@ -69,7 +69,7 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-apiserver test-e2e bench
+.PHONY: test test-unit test-apiserver test-e2e soak bench
 test: verify test-apiserver test-e2e ## All tests: static checks, unit, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
@@ -81,5 +81,8 @@ test-apiserver: venv ## Against a real kube-apiserver without nodes
 test-e2e: venv ## With real pods that really train
 	$(PYTEST) tests/e2e
 
-bench: venv ## Measure; prints a table and stores JSON under build/bench
+soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
+	$(PYTEST) tests/soak
+
+bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer recovery" chooses
 	$(PY) -m tests.bench $(ARGS)

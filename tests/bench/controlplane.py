@@ -47,13 +47,15 @@ def control_plane(logs: Path, cluster: str = CLUSTER) -> Iterator[str]:
         _command(DOWN_SECONDS, "down", "--wipe", "--name", cluster)
 
 
-def make_operator(kubeconfig: str, folder: Path) -> Operator:
+def make_operator(
+    kubeconfig: str, folder: Path, *flags: str, script: Path | None = None, name: str = "operator"
+) -> Operator:
     """An operator that is not started yet, with its profiles and an empty log in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    profiles, log = folder / "profiles.yaml", folder / "operator.log"
+    profiles, log = folder / "profiles.yaml", folder / f"{name}.log"
     profiles.write_text(yaml.safe_dump(PROFILES))
     log.unlink(missing_ok=True)
-    return Operator(kubeconfig, profiles, log)
+    return Operator(kubeconfig, profiles, log, *flags, script=script)
 
 
 @asynccontextmanager

@@ -29,10 +29,14 @@ def rss_mib(pid: int) -> float:
 class Operator:
     """`python -m modelyard run` from the checkout."""
 
-    def __init__(self, kubeconfig: str, profiles: Path, log: Path, port: int = 0) -> None:
+    def __init__(
+        self, kubeconfig: str, profiles: Path, log: Path, *flags: str, script: Path | None = None
+    ) -> None:
+        """`flags` are passed on; `script` runs another entry than `-m modelyard`."""
+        entry = [str(script)] if script else ["-m", "modelyard"]
         self.arguments = [
-            sys.executable, "-m", "modelyard", "run", "--kubeconfig", kubeconfig, "--profiles", str(profiles),
-            "--metrics-port", str(port),
+            sys.executable, *entry, "run", "--kubeconfig", kubeconfig, "--profiles", str(profiles),
+            "--metrics-host", "127.0.0.1", "--metrics-port", "0", *flags,
         ]  # fmt: skip
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None

@@ -10,10 +10,10 @@ import ssl
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import yaml
@@ -121,54 +121,53 @@ def writes(counts: Mapping[str, int]) -> int:
     return sum(n for key, n in counts.items() if key.split()[0] in WRITES)
 
 
-class FirstChild:
-    """Watches one kind by metadata; remembers when the first child of each parent was seen (monotonic seconds).
+class Watch:
+    """Follows one kind by metadata, from before the first line of its `async with` to the last.
 
-    A context manager: it watches as long as the body runs, and from before its first line.
+    Subclasses override `see`.
     """
 
-    def __init__(self, server: Server, path: str, label: str) -> None:
-        self.server, self.path, self.label = server, path, label
-        self.first: dict[str, float] = {}
+    def __init__(self, server: Server, path: str) -> None:
+        self.server, self.path = server, path
         self.changed = asyncio.Event()
-        self.ready = asyncio.Event()
+        self._ready = asyncio.Event()
 
-    async def __aenter__(self) -> FirstChild:
-        self.task = asyncio.create_task(self._follow())
-        await self._until(self.ready.wait(), 60, "the watch did not begin in 60 s")
+    def see(self, event: str, metadata: dict[str, Any], now: float) -> bool:
+        """An event (ADDED, MODIFIED, DELETED), its object's metadata, and when it came (monotonic seconds).
+
+        Returns whether it is news to those who wait in `until`.
+        """
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow())
+        await self._until(self._ready.wait(), 60, "the watch did not begin in 60 s")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
-    async def wait(self, names: list[str], seconds: float) -> None:
-        """Until every parent has its child. Raises TimeoutError, and at once what ended the watch."""
+    async def until(self, holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
+        """Until it holds; asks after what is news. Raises TimeoutError, and at once what ended the watch."""
 
-        async def complete() -> None:
-            while not all(name in self.first for name in names):
+        async def follow() -> None:
+            while not holds():
                 self.changed.clear()
                 await self.changed.wait()
 
-        try:
-            await self._until(complete(), seconds, "")
-        except TimeoutError:
-            missing = [name for name in names if name not in self.first]
-            raise TimeoutError(
-                f"{len(missing)} of {len(names)} jobs have no child after {seconds:.0f} s, first {missing[0]}"
-            ) from None
+        await self._until(follow(), seconds, otherwise)
 
     async def _until(self, awaited: Coroutine[Any, Any, Any], seconds: float, otherwise: str) -> None:
-        """Awaits, unless the watch ends or the time is up first."""
         task = asyncio.ensure_future(awaited)
         try:
-            await asyncio.wait({task, self.task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, self._task}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return
-            if self.task.done():
-                self.task.result()
+            if self._task.done():
+                self._task.result()
                 raise RuntimeError(f"the server ended the watch of {self.path}")
             raise TimeoutError(otherwise)
         finally:
@@ -182,7 +181,7 @@ class FirstChild:
         async with self.server.session.get(url, headers={"Accept": METADATA}, timeout=timeout) as reply:
             if reply.status >= 300:
                 raise ServerError(f"watch of {self.path}: {reply.status} {await reply.text()}", reply.status)
-            self.ready.set()
+            self._ready.set()
             buffer = b""
             async for chunk in reply.content.iter_any():
                 now = time.monotonic()
@@ -191,11 +190,35 @@ class FirstChild:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         raise RuntimeError(f"watch of {self.path}: {json.dumps(event['object'])[:300]}")
-                    if event["type"] == "ADDED":
-                        parent = event["object"]["metadata"].get("labels", {}).get(self.label)
-                        if parent and parent not in self.first:
-                            self.first[parent] = now
-                            self.changed.set()
+                    if self.see(event["type"], event["object"]["metadata"], now):
+                        self.changed.set()
+
+
+class FirstChild(Watch):
+    """Remembers when the first child of each parent was seen (monotonic seconds)."""
+
+    def __init__(self, server: Server, path: str, label: str) -> None:
+        super().__init__(server, path)
+        self.label = label
+        self.first: dict[str, float] = {}
+
+    def see(self, event: str, metadata: dict[str, Any], now: float) -> bool:
+        """Takes a new child's time, if it is its parent's first."""
+        parent = metadata.get("labels", {}).get(self.label)
+        if event != "ADDED" or not parent or parent in self.first:
+            return False
+        self.first[parent] = now
+        return True
+
+    async def wait(self, names: list[str], seconds: float) -> None:
+        """Until every parent has its child. Raises TimeoutError that names one without."""
+        try:
+            await self.until(lambda: all(name in self.first for name in names), seconds, "")
+        except TimeoutError:
+            missing = [name for name in names if name not in self.first]
+            raise TimeoutError(
+                f"{len(missing)} of {len(names)} jobs have no child after {seconds:.0f} s, first {missing[0]}"
+            ) from None
 
 
 def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
