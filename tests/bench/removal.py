@@ -39,7 +39,7 @@ async def list_pages(server: Server, path: str, selector: str) -> AsyncIterator[
                 raise
             token = ""  # the list that was begun is too old by now: from the start
             continue
-        yield [item["metadata"]["name"] for item in found["items"]]
+        yield [item["metadata"]["name"] for item in found["items"] or ()]
         token = found["metadata"].get("continue", "")
         if not token:
             return
