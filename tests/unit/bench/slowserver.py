@@ -79,7 +79,9 @@ class SlowServer:
         if len(page) > MOST_PER_CALL:
             return self._timeout()
         more = {"continue": page[-1]} if len(page) < len(names) else {}
-        items = [{"metadata": {"name": n}} for n in page] or None  # the real one's empty list of metadata is null
+        items = [
+            {"metadata": {"name": n}} for n in page
+        ] or None  # the real one's empty list of metadata is null
         return web.json_response({"metadata": more, "items": items})
 
     def _selected(self, path: str, query: Any) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.removal import CLIENTS, JOBS, OWNED, remove
+from tests.bench.removal import JOBS, OWNED, remove
 from tests.bench.server import Server, ServerError
 from tests.unit.bench.slowserver import MOST_PER_CALL, SlowServer, hurry, use
 
@@ -26,7 +26,7 @@ def test_more_jobs_than_one_call_can_delete_all_go_with_their_children(tmp_path:
     removed(fake, tmp_path)
     assert fake.jobs == {}
     assert not any(fake.children.values())
-    assert fake.most_busy <= CLIENTS
+    assert 1 < fake.most_busy <= 16, "several at a time, and never so many that the others have to wait"
 
 
 def test_one_call_for_everything_is_more_than_such_a_server_can_do(tmp_path: Path) -> None:

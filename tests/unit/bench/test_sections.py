@@ -90,7 +90,9 @@ def test_a_failing_section_is_named_in_table_json_and_status_and_the_next_one_is
     measure: Callable[[Rows], None],
     error: str,
 ) -> None:
+    began = time.monotonic()
     status, results = run_all(monkeypatch, tmp_path, measure, good)
+    assert time.monotonic() - began < 15
     assert status == 1
     assert results["failed"] == {"a": [error]}
     assert results["a"][-1] == {"error": error}
