@@ -38,6 +38,7 @@ class Operator:
             sys.executable, *entry, "run", "--kubeconfig", kubeconfig, "--profiles", str(profiles),
             "--metrics-host", "127.0.0.1", "--metrics-port", "0", *flags,
         ]  # fmt: skip
+        self.env: dict[str, str] = {}
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.output: IO[bytes] | None = None
@@ -70,7 +71,9 @@ class Operator:
         """Starts it; the monotonic time of the start."""
         self.output = self.log.open("ab")
         began = time.monotonic()
-        self.process = subprocess.Popen(self.arguments, stdout=self.output, stderr=self.output)
+        self.process = subprocess.Popen(
+            self.arguments, stdout=self.output, stderr=self.output, env={**os.environ, **self.env}
+        )
         return began
 
     def stop(self, signum: int = signal.SIGTERM, seconds: float = 60) -> float:

@@ -29,7 +29,7 @@ LOGS = ROOT / "build" / "soak" / "kills"
 
 
 class Killer:
-    """Operators that live for a moment: killed from outside at any time, or by their own first write."""
+    """Operators that live for a moment: killed from outside at any time, or by a write of their own."""
 
     def __init__(self, kubeconfig: str, seed: int) -> None:
         self.seed, self.random = seed, random.Random(seed)  # noqa: S311
@@ -54,6 +54,7 @@ class Killer:
         self.kills += 1
 
     async def _live_for_a_write(self, ended: asyncio.Event) -> None:
+        self.mortal.env["MORTAL_WRITE"] = str(self.random.choice((1, 2, 3, 5, 8, 30, 100)))
         self.mortal.start()
         process = self.mortal.process
         assert process is not None
