@@ -15,7 +15,7 @@ from typing import Any
 from images.building.recipe import REPOSITORY, Recipe
 from tests.cluster import base_image, cache, oci, versions
 from tests.cluster.prerequisites import ensure_programs
-from tests.cluster.shell import ClusterError, attempt, run
+from tests.cluster.shell import BUILD, DOWNLOAD, ClusterError, attempt, run
 
 PUBLIC_BASE = "python:3.11-slim-bookworm"
 LOCAL_BASE = "localhost/base:1"
@@ -90,7 +90,7 @@ class Docker(Builder):
 
     def export(self, image: str, folder: Path, held: Collection[str]) -> Path:
         archive = folder / "image.tar"
-        run(["docker", "save", "--output", str(archive), image])
+        run(["docker", "save", "--output", str(archive), image], seconds=DOWNLOAD)
         return archive
 
 
@@ -129,7 +129,10 @@ class Buildah(Builder):
             return
         # buildah derives a name from the path, so the path has to look like one.
         identity = run(
-            [*self.command, "pull", "--quiet", f"oci:{layout.name}"], cwd=layout.parent, env=self.environment
+            [*self.command, "pull", "--quiet", f"oci:{layout.name}"],
+            cwd=layout.parent,
+            env=self.environment,
+            seconds=DOWNLOAD,
         )
         run([*self.command, "tag", identity.strip(), LOCAL_BASE])
         known.write_text(wanted)
@@ -184,7 +187,7 @@ class Buildah(Builder):
             image,
             target,
         ]
-        run(command, cwd=folder, env=self.environment)
+        run(command, cwd=folder, env=self.environment, seconds=DOWNLOAD)
 
     def _list_layers(self, image: str) -> list[dict[str, Any]]:
         """Return the descriptors (digest, size in bytes) of the image's layers, which are not compressed."""
@@ -200,14 +203,18 @@ def common_options(recipe: Recipe, base: str) -> list[str]:
 
 
 def follow(command: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    """Run a build with its output kept in a log file; ClusterError shows the end of it."""
+    """Run a build with its output kept in a log file; ClusterError shows the end of it, also when it takes too long."""
     log = cache.root() / "logs" / "image-build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        done = subprocess.run(
-            command, cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
+    try:
+        with log.open("w") as output:
+            done = subprocess.run(
+                command, cwd=folder, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, check=False, timeout=BUILD,
+            )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        words = log.read_text()[-3000:]
+        raise ClusterError(f"the build was not done after {BUILD:.0f} s ({log}):\n{words}") from error
     if done.returncode:
         raise ClusterError(f"the build failed ({log}):\n{log.read_text()[-3000:]}")
 

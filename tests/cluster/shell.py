@@ -14,8 +14,8 @@ from typing import Union
 
 Argument = Union[str, Path]  # noqa: UP007 (Python 3.9 evaluates this)
 
-# Seconds for what asks or changes something on this machine, for what downloads, and for what compiles.
-QUICK, DOWNLOAD, BUILD = 120.0, 1800.0, 3600.0
+# Seconds for what asks or changes something on this machine, for what downloads or copies gigabytes, for builds.
+QUICK, DOWNLOAD, BUILD = 300.0, 1800.0, 3600.0
 # How apt, pip and Go say that a connection failed.
 NETWORK = re.compile(
     "timed out|timeout|connection (reset|refused|closed|broken)|temporar(y|ily)|unexpected EOF|could not resolve"

@@ -95,3 +95,12 @@ def test_without_docker_and_buildah_the_message_says_what_to_install(monkeypatch
     monkeypatch.setattr(prerequisites, "find", lambda _: None)
     with pytest.raises(ClusterError, match=r"install these first .*: buildah"):
         choose_builder()
+
+
+def test_a_build_that_hangs_is_ended_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(builders, "BUILD", 0.5)
+    with pytest.raises(ClusterError, match=r"not done after 0 s .*:\nSTEP 3"):
+        builders.follow(["sh", "-c", "echo STEP 3; exec sleep 60"], tmp_path)
