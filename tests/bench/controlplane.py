@@ -16,13 +16,13 @@ import yaml
 from tests.bench.process import Operator
 from tests.bench.removal import JOBS
 from tests.bench.server import Server, ServerError
-from tests.cluster import native, plan
+from tests.cluster import cache, native, plan
 
 CLUSTER = "bench"
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = {"profiles": {"default": {"trainerImage": "localhost/none:1", "agentImage": "localhost/none:1"}}}
 # The first start builds Kubernetes.
-UP_SECONDS, DOWN_SECONDS = 2400, 120
+UP_SECONDS, DOWN_SECONDS, WAIT_SECONDS = 2400, 120, 5.0
 
 
 @contextmanager
@@ -31,7 +31,15 @@ def control_plane(logs: Path, cluster: str = CLUSTER) -> Iterator[str]:
 
     What an earlier section or an interrupted run left is removed first: a section that failed with thousands of
     objects would else be measured with the next one. The components' logs are kept in `logs`.
+    Raises ClusterError when another process uses it.
     """
+    with cache.locked(
+        plan.clusters_folder() / f"{cluster}.used", f"using the control plane {cluster}", seconds=WAIT_SECONDS
+    ):
+        yield from _new(logs, cluster)
+
+
+def _new(logs: Path, cluster: str) -> Iterator[str]:
     _command(DOWN_SECONDS, "down", "--wipe", "--name", cluster)
     try:
         _command(UP_SECONDS, "up", "--control-plane-only", "--name", cluster)
