@@ -11,9 +11,11 @@ from modelyard.contract.run import GateInput, TrainingInput
 from modelyard_trainer.failure import Failure, nearest
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.precision import Precision
+from modelyard_trainer.train.schedule_options import complete_options
 from modelyard_trainer.train.schedules import OWN_SCHEDULES
 
-EVALUATIONS = 10  # over a run that may stop early and names no eval_steps; the operator's number too
+EVALUATIONS = 10  # over a run that needs some and names no eval_steps; the operator's number too
+FOLLOWS_EVALUATIONS = "reduce_lr_on_plateau"
 _LOGS = 50  # lines over a run, so that each costs nothing
 _MOST_STEPS = 10  # between two of them
 
@@ -63,7 +65,8 @@ def collect_arguments(
     if clash:
         raise Failure("InvalidArgument", f"training.args.{clash} is set by Modelyard itself; remove it")
     given = {k: v for k, v in training.args.items() if k != "eval_on_start"}
-    return _defaults(training, max_steps) | given | fixed
+    options = {"lr_scheduler_kwargs": complete_options(training, gate, max_steps)}
+    return _defaults(training, max_steps) | given | options | fixed
 
 
 def count_steps(training: TrainingInput, rows: int, world_size: int) -> int:
@@ -78,7 +81,8 @@ def count_steps(training: TrainingInput, rows: int, world_size: int) -> int:
 
 def resolve_eval_steps(training: TrainingInput, gate: GateInput | None, max_steps: int) -> int | None:
     """Steps between evaluations; None: at the end only."""
-    if training.eval_steps is None and gate is not None and gate.patience is not None:
+    stops_early = gate is not None and gate.patience is not None
+    if training.eval_steps is None and (stops_early or training.lr_scheduler_type == FOLLOWS_EVALUATIONS):
         return max(1, max_steps // EVALUATIONS)
     return training.eval_steps
 

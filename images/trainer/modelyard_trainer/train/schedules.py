@@ -1,6 +1,6 @@
-"""Learning rate schedules that transformers lacks, as factors of the peak rate in closed form.
+"""Learning rate schedules that transformers lacks or that fail under ZeRO, as factors of the peak rate.
 
-A closed form resumes at any step without a state of its own.
+All in closed form, which resumes at any step without a state of its own.
 """
 
 from __future__ import annotations
@@ -47,13 +47,36 @@ def cyclic(steps: int, *, cycles: float = 3.0, min_factor: float = 0.1) -> Sched
     return factor
 
 
-OWN_SCHEDULES: dict[str, Callable[..., Schedule]] = {"one_cycle": one_cycle, "cyclic": cyclic}
+def polynomial(
+    steps: int, *, learning_rate: float, lr_end: float = 1e-7, power: float = 1.0
+) -> Schedule:
+    """Down from 1 to lr_end / learning_rate as (1 - step / steps) ** power.
+
+    The same as transformers' get_polynomial_decay_schedule_with_warmup, which asks the optimizer for its
+    peak rate; DeepSpeed's optimizers of ZeRO and bf16 don't know theirs. Raises ValueError unless lr_end is
+    below learning_rate.
+    """
+    if not 0 <= lr_end < learning_rate:
+        raise ValueError(f"lr_end {lr_end} must be at least 0 and below the learning rate {learning_rate}")
+    last = lr_end / learning_rate
+
+    def factor(step: int) -> float:
+        return last + (1 - last) * float(max(0.0, 1 - step / steps) ** power)
+
+    return factor
+
+
+OWN_SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "one_cycle": one_cycle,
+    "cyclic": cyclic,
+    "polynomial": polynomial,
+}
 
 
 def make_schedule(name: str, steps: int, warmup: int, options: dict[str, Any]) -> Schedule:
     """One of ours by name; `options` are lr_scheduler_kwargs. Raises Failure (InvalidArgument).
 
-    Warm-up steps are the rise of one_cycle; before cyclic they are a straight line from 0.
+    Warm-up steps are the rise of one_cycle; before the others they are a straight line from 0.
     """
     try:
         if name == "one_cycle" and warmup:
