@@ -16,6 +16,7 @@ Scheduler = Literal[
     "warmup_stable_decay", "cyclic", "one_cycle",
 ]  # fmt: skip
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
+SCHEDULERS_WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 GLOBAL_BATCH_SIZE = 32
 # What the built-in evaluation of each task reports.
 GATE_METRICS: dict[str, tuple[str, ...]] = {
@@ -77,6 +78,13 @@ class Training(ApiModel):
             f"(default {GLOBAL_BATCH_SIZE}), of which it is a part",
             field_path=".perDeviceTrainBatchSize",
         ),
+        Rule(
+            rule="!has(self.lrSchedulerType) || !(self.lrSchedulerType in "
+            f"{list(SCHEDULERS_WITHOUT_WARMUP)}) || !has(self.warmupSteps) || self.warmupSteps == 0.0",
+            message="warmupSteps has no effect on lrSchedulerType constant and reduce_lr_on_plateau: use "
+            "constant_with_warmup or another schedule, or remove warmupSteps",
+            field_path=".warmupSteps",
+        ),
     )
 
     num_train_epochs: float | None = Field(
@@ -96,11 +104,22 @@ class Training(ApiModel):
     )  # fmt: skip
     max_length: int = Field(512, ge=8, le=1_048_576, description="Tokens per row; longer rows are cut.")
     learning_rate: float = Field(5e-5, gt=0, description="Peak learning rate, as 2e-5.")
-    lr_scheduler_type: Scheduler = Field("linear", description="Shape of the learning rate over the steps.")
+    lr_scheduler_type: Scheduler = Field(
+        "linear",
+        description="Shape of the learning rate over the steps. Options by args.lr_scheduler_kwargs; "
+        "cosine_with_min_lr and cosine_warmup_with_min_lr end at a tenth of the peak, warmup_stable_decay "
+        "decays over the last tenth of the steps, unless these say otherwise.",
+    )
     warmup_steps: float = Field(
         0, ge=0, description="Steps of warm-up; below 1 it is a fraction of all steps."
     )
-    optim: str = Field("adamw_torch", max_length=64, description="Optimizer, by its name in transformers.")
+    optim: str = Field(
+        "adamw_torch",
+        max_length=64,
+        description="Optimizer, by its name in transformers: adamw_torch, adamw_torch_fused, adafactor, sgd, "
+        "rmsprop, adagrad (ZeRO stage 0 and float32 only); others need packages that only an image of your own "
+        "(trainer.image) has.",
+    )
     weight_decay: float = Field(0.0, ge=0, description="L2 weight decay.")
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout written into the model's configuration."
@@ -109,7 +128,7 @@ class Training(ApiModel):
     eval_steps: int | None = Field(
         None, ge=1, description="Evaluate on the validation split every so many steps. Default: at the "
         "end only, or "
-        "ten times over the run when the gate stops early.",
+        "ten times over the run when the gate stops early or lrSchedulerType is reduce_lr_on_plateau.",
     )  # fmt: skip
     args: dict[str, Any] = Field(
         default_factory=dict, max_length=128,
@@ -131,8 +150,9 @@ class DeepSpeed(ApiModel):
     zero_stage: Literal[0, 1, 2, 3] | None = Field(None, description="ZeRO stage. Default 1.")
     config: dict[str, Any] | None = Field(
         None, max_length=128,
-        description="A DeepSpeed configuration, passed on as it is. Blocks that DeepSpeed removed are "
-        "refused.",
+        description="A DeepSpeed configuration, passed on as it is. Unknown keys and blocks that DeepSpeed removed "
+        "are refused. What spec.training has fields for must agree where both say it, and is taken over where only "
+        "config does.",
     )  # fmt: skip
 
 

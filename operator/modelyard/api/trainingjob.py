@@ -117,6 +117,14 @@ class TrainingJobSpec(ApiModel):
             )
             for field in ("gate", "training.evalSteps")
         ),
+        Rule(
+            rule="!has(self.training) || !has(self.training.lrSchedulerType) || "
+            "self.training.lrSchedulerType != 'reduce_lr_on_plateau' || !has(self.data) || "
+            "!has(self.data.split) || !has(self.data.split.validation) || self.data.split.validation > 0.0",
+            message="training.lrSchedulerType reduce_lr_on_plateau needs a validation split: set "
+            "data.split.validation above 0, or use another schedule",
+            field_path=".training.lrSchedulerType",
+        ),
     )
 
     profile: ObjectName = Field(

@@ -12,8 +12,11 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from modelyard.api.trainingjob import Training
+from modelyard.api.trainingjob import Training, TrainingJobSpec
+from modelyard.training.argument_bounds import check_bounds
 from modelyard.training.problem import Refused
+
+COMPILE_BACKENDS = ("eager", "aot_eager")  # that torch runs without a compiler
 
 # transformers 5 -> what to write instead.
 REMOVED = {
@@ -43,6 +46,10 @@ _SUMS = "evaluation keeps sums, and no predictions"
 _EVAL_DTYPE = "evaluation computes in the type of training; set spec.model.dtype instead"
 _HUB = "the model stays in spec.storage"
 _DATA_STATE = "a resumed run would not see the same rows"
+_METRICS = "what is measured is the task's own"
+_LOGS = "progress and metrics go to the agent"
+_NOT_DDP = "DeepSpeed reduces the gradients; see zero_optimization in spec.deepspeed.config"
+_ROWS = "every row counts, in the steps of a run and in its evaluations"
 OWNED = {
     "output_dir": _STORED,
     "run_name": "set spec.output.name instead",
@@ -78,7 +85,24 @@ OWNED = {
         "it follows from spec.training.globalBatchSize and perDeviceTrainBatchSize"
     ),
     "auto_find_batch_size": "it would change spec.training.globalBatchSize behind your back",
-    "report_to": "progress and metrics go to the agent",
+    "report_to": _LOGS,
+    "project": _LOGS,
+    "trackio_space_id": _LOGS,
+    "trackio_bucket_id": _LOGS,
+    "trackio_static_space_id": _LOGS,
+    "accelerator_config": "it would change spec.training.globalBatchSize and the order of rows",
+    "data_seed": "set spec.training.seed instead",
+    "dataloader_drop_last": _ROWS,
+    "dataloader_pin_memory": "memory is pinned where there is a GPU",
+    "remove_unused_columns": "the prepared data has no others",
+    "length_column_name": "the prepared data knows its lengths",
+    "label_names": _METRICS,
+    "debug": "its check fails on these models; a loss that is not a number ends the run by itself",
+    "ddp_backend": "it is gloo on CPUs and nccl on GPUs",
+    "ddp_broadcast_buffers": _NOT_DDP,
+    "ddp_bucket_cap_mb": _NOT_DDP,
+    "ddp_find_unused_parameters": _NOT_DDP,
+    "ddp_static_graph": _NOT_DDP,
     "logging_nan_inf_filter": "a loss that is not a number must be seen",
     "disable_tqdm": "there is no terminal",
     "push_to_hub": _HUB,
@@ -118,12 +142,13 @@ def to_snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def check_arguments(training: Training, on_cpu: bool) -> dict[str, Any]:
+def check_arguments(spec: TrainingJobSpec, on_cpu: bool) -> dict[str, Any]:
     """The arguments in snake_case. Raises Refused with the nearest name, the replacement, or the reason why
     not.
     """
     checked: dict[str, Any] = {}
-    for name, value in training.args.items():
+    names: dict[str, str] = {}
+    for name, value in spec.training.args.items():
         known = to_snake(name)
         where = f"spec.training.args.{name}"
         _check_name(known, where)
@@ -136,16 +161,44 @@ def check_arguments(training: Training, on_cpu: bool) -> dict[str, Any]:
             raise Refused(
                 "InvalidArgument", f"{where} is given twice, in snake_case and in camelCase; keep one."
             )
-        checked[known] = value
+        checked[known], names[known] = value, name
+    check_bounds(checked, names)
+    if spec.builtin:
+        _check_image(checked, names, on_cpu, own_image=spec.trainer.image is not None)
     return checked
 
 
-def check_optimizer(training: Training) -> None:
-    """The optimizer by its name. Raises Refused."""
-    choices = known_arguments()["optim"]["choices"]
-    if training.optim not in choices:
-        near = _nearest(training.optim, choices)
-        raise Refused("InvalidSpec", f"spec.training.optim {training.optim!r} is unknown{near}.")
+def list_optimizers() -> tuple[str, ...]:
+    """All that transformers knows by name."""
+    return tuple(known_arguments()["optim"]["choices"])
+
+
+def _check_image(args: dict[str, Any], names: dict[str, str], on_cpu: bool, own_image: bool) -> None:
+    """What needs a package, a compiler or a GPU."""
+    if on_cpu and args.get("tf32"):
+        raise Refused(
+            "InvalidArgument",
+            f"spec.training.args.{names['tf32']}: a CPU has no TF32; remove it, or ask for a GPU.",
+        )
+    if own_image:
+        return
+    if args.get("use_liger_kernel"):
+        raise Refused(
+            "InvalidArgument",
+            f"spec.training.args.{names['use_liger_kernel']} needs the package liger-kernel, which the trainer's"
+            " image doesn't have: remove it, or set spec.trainer.image to an image with it.",
+        )
+    compile_names = [
+        n for n in ("torch_compile", "torch_compile_mode", "torch_compile_backend") if args.get(n)
+    ]
+    backend = args.get("torch_compile_backend")
+    if compile_names and (backend not in COMPILE_BACKENDS or args.get("torch_compile_mode")):
+        raise Refused(
+            "InvalidArgument",
+            f"spec.training.args.{names[compile_names[0]]} compiles with inductor, for which the trainer's image has"
+            f" no compiler: remove it, set spec.trainer.image to an image with one, or use torch_compile_backend"
+            f" {' or '.join(COMPILE_BACKENDS)} without torch_compile_mode.",
+        )
 
 
 def _check_name(known: str, where: str) -> None:

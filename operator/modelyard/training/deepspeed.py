@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.training.deepspeed_schema import check_keys
+from modelyard.training.deepspeed_support import check_support, find
 from modelyard.training.problem import Refused
 
 DEFAULT_STAGE = 1
@@ -32,10 +35,20 @@ REMOVED_ZERO_KEYS = {
 }
 REMOVED_OPTIMIZERS = ("onebitadam", "zerooneadam", "onebitlamb")
 
-_BATCH_KEYS = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+_OPEN = {
+    "optimizer": {
+        "adam": ("lr", "betas", "eps", "weight_decay"), "adamw": ("lr", "betas", "eps", "weight_decay"),
+        "adagrad": ("lr", "weight_decay"), "sgd": ("lr", "weight_decay"), "rmsprop": ("lr", "weight_decay"),
+    },
+    "scheduler": {
+        "warmuplr": ("warmup_max_lr", "warmup_num_steps"),
+        "warmupdecaylr": ("warmup_max_lr", "warmup_num_steps", "total_num_steps"),
+        "warmupcosinelr": ("warmup_num_steps", "total_num_steps"),
+    },
+}  # fmt: skip
 
 
-def build_config(spec: TrainingJobSpec) -> dict[str, Any]:
+def build_config(spec: TrainingJobSpec, on_cpu: bool) -> dict[str, Any]:
     """A configuration whose "auto" values transformers fills in. Raises Refused."""
     if spec.deepspeed.config is None:
         return _from_stage(DEFAULT_STAGE if spec.deepspeed.zero_stage is None else spec.deepspeed.zero_stage)
@@ -45,16 +58,31 @@ def build_config(spec: TrainingJobSpec) -> dict[str, Any]:
             "spec.deepspeed: set zeroStage or config, not both; in a config the stage is"
             " zero_optimization.stage.",
         )
-    refuse_removed(spec.deepspeed.config)
-    config = dict(spec.deepspeed.config)
-    for key in _BATCH_KEYS:
-        if config.setdefault(key, "auto") != "auto":
-            raise Refused(
-                "InvalidSpec",
-                f"spec.deepspeed.config.{key} would contradict spec.training: remove it, and set"
-                " globalBatchSize and perDeviceTrainBatchSize there.",
-            )
+    config = copy.deepcopy(spec.deepspeed.config)
+    if spec.builtin:
+        check_support(config, on_cpu, own_image=spec.trainer.image is not None)
+    for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        config.setdefault(key, "auto")
+    for block, kinds in _OPEN.items():
+        # DeepSpeed's own defaults, as a rate of 0.001, are nobody's word.
+        given = config.get(block)
+        for name in kinds.get(str(given.get("type", "")).lower(), ()) if isinstance(given, dict) else ():
+            given["params"] = {name: "auto", **(given.get("params") or {})}
     return config
+
+
+def check_config(spec: TrainingJobSpec) -> None:
+    """Names, kinds and values of spec.deepspeed.config. Raises Refused."""
+    if spec.deepspeed.config is not None:
+        refuse_removed(spec.deepspeed.config)
+        check_keys(spec.deepspeed.config)
+
+
+def read_stage(spec: TrainingJobSpec) -> int:
+    """The ZeRO stage; 0 where a configuration names none."""
+    if spec.deepspeed.config is None:
+        return DEFAULT_STAGE if spec.deepspeed.zero_stage is None else spec.deepspeed.zero_stage
+    return int(find(spec.deepspeed.config, "zero_optimization.stage") or 0)
 
 
 def refuse_removed(config: dict[str, Any]) -> None:

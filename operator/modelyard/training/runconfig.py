@@ -11,6 +11,9 @@ from modelyard.api.trainingjob import Resources, TrainingJobSpec
 from modelyard.contract.run import CheckpointPolicy, GateInput, Identity, ModelInput, RunConfig, TrainingInput
 from modelyard.engine.plan import Child
 from modelyard.training import arguments, batch, deepspeed, names
+from modelyard.training.deepspeed_agreement import take_over
+from modelyard.training.optimizers import check_optimizer
+from modelyard.training.schedulers import FOLLOWS_EVALUATIONS, check_scheduler
 
 DEFAULT_EPOCHS = 3.0
 DEFAULT_LOST_SECONDS = 600
@@ -29,6 +32,10 @@ def build_run_config(
     """Resolves the spec. Raises Refused where it can't be carried out."""
     resources = pod_resources(spec, profile)
     num_proc = batch.count_processes(spec.trainer, resources)
+    on_cpu = batch.count_gpus(resources) == 0
+    deepspeed.check_config(spec)
+    arguments.check_arguments(spec, on_cpu)
+    spec = take_over(spec, spec.trainer.num_nodes * num_proc)
     return RunConfig(
         identity=Identity(
             namespace=namespace, name=name, uid=uid,
@@ -37,8 +44,8 @@ def build_run_config(
         task=spec.task,
         model=ModelInput(**spec.model.model_dump()) if spec.model else None,
         data=spec.data.dump() if spec.data else None,
-        training=_resolve_training(spec, num_proc, on_cpu=batch.count_gpus(resources) == 0),
-        deepspeed=deepspeed.build_config(spec),
+        training=_resolve_training(spec, num_proc, on_cpu),
+        deepspeed=deepspeed.build_config(spec, on_cpu),
         checkpoint=_resolve_checkpoint(spec),
         gate=_resolve_gate(spec),
         output_name=spec.output.name or name,
@@ -69,8 +76,11 @@ def build_config_map(config: RunConfig, labels: dict[str, str]) -> Child:
 
 def _resolve_training(spec: TrainingJobSpec, num_proc: int, on_cpu: bool) -> TrainingInput:
     training = spec.training
-    arguments.check_optimizer(training)
-    checked = arguments.check_arguments(training, on_cpu)
+    checked = arguments.check_arguments(spec, on_cpu)
+    choices = arguments.list_optimizers()
+    check_optimizer(spec, checked, choices, deepspeed.read_stage(spec), on_cpu)
+    if spec.builtin:
+        check_scheduler(spec, checked)
     sizes = batch.divide(training, spec.trainer.num_nodes, num_proc)
     epochs = training.num_train_epochs
     if epochs is None and training.max_steps is None:
@@ -96,7 +106,8 @@ def _resolve_training(spec: TrainingJobSpec, num_proc: int, on_cpu: bool) -> Tra
 def _resolve_eval_steps(spec: TrainingJobSpec) -> int | None:
     # With epochs only the trainer knows how many steps there are; it makes the same ten evaluations of them.
     training = spec.training
-    if training.eval_steps is None and spec.gate and spec.gate.early_stopping and training.max_steps:
+    needed = (spec.gate and spec.gate.early_stopping) or training.lr_scheduler_type == FOLLOWS_EVALUATIONS
+    if training.eval_steps is None and needed and training.max_steps:
         return max(1, training.max_steps // EVALUATIONS)
     return training.eval_steps
 

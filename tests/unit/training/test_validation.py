@@ -163,7 +163,11 @@ CASES: dict[str, tuple[TrainingJobBuilder, str, str]] = {
         "zero_hpz_partition_size",
     ),
     "a 1-bit optimizer": (deepspeed(optimizer={"type": "OneBitAdam"}), "RemovedDeepSpeedBlock", "AdamW"),
-    "a batch size that contradicts": (deepspeed(train_batch_size=7), "InvalidSpec", "globalBatchSize"),
+    "a batch size that contradicts": (
+        deepspeed(train_batch_size=7).spec("training.globalBatchSize", 32),
+        "InvalidSpec",
+        "spec.training.globalBatchSize 32",
+    ),
     "a stage and a configuration": (
         job().spec("deepspeed", {"zeroStage": 1, "config": {}}),
         "InvalidSpec",

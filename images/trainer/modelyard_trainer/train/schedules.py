@@ -47,9 +47,7 @@ def cyclic(steps: int, *, cycles: float = 3.0, min_factor: float = 0.1) -> Sched
     return factor
 
 
-def polynomial(
-    steps: int, *, learning_rate: float, lr_end: float = 1e-7, power: float = 1.0
-) -> Schedule:
+def polynomial(steps: int, *, learning_rate: float, lr_end: float = 1e-7, power: float = 1.0) -> Schedule:
     """Down from 1 to lr_end / learning_rate as (1 - step / steps) ** power.
 
     The same as transformers' get_polynomial_decay_schedule_with_warmup, which asks the optimizer for its
