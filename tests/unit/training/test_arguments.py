@@ -29,7 +29,6 @@ OUTSIDE: list[tuple[dict[str, Any], str]] = [
     ({"logging_steps": 1.5}, "must be a whole number"),
     ({"logging_steps": -1}, "must be above 0"),
     ({"neftune_noise_alpha": -1}, "must be above 0"),
-    ({"eval_accumulation_steps": 0}, "must be at least 1"),
     ({"eval_delay": -1}, "must be at least 0"),
     ({"torch_empty_cache_steps": 0}, "must be at least 1"),
     ({"ddp_timeout": 0}, "must be at least 1"),
