@@ -4,6 +4,7 @@ CHECKPOINT_MANIFEST = "manifest.json"
 RESULT = "result.json"
 REPORT = "report.json"
 MODEL_MANIFEST = "modelyard.json"
+MODEL_REFERENCE = "reference.json"
 
 
 def run_dir(namespace: str, job: str, uid: str) -> str:

@@ -83,12 +83,14 @@ def running_agent(ctx: Context) -> Iterator[tuple[int, Progress]]:
 
 
 def launch(
-    ctx: Context, processes: int = 2, attempt: int = 0, stop: bool = False, fault: str | None = None
+    ctx: Context,
+    processes: int = 2,
+    attempt: int = 0,
+    stop: bool = False,
+    module: str = "modelyard_trainer.train",
+    **environment: str,
 ) -> Ended:
-    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step.
-
-    `fault` names one of faulty.py's, with which it runs.
-    """
+    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step."""
     ctx = dataclasses.replace(ctx, attempt=attempt)
     for name in (codes.RESULT_FILE, codes.FATAL_FILE, codes.STOP_FILE):
         (ctx.runtime / name).unlink(missing_ok=True)
@@ -104,11 +106,11 @@ def launch(
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",
             "PYTHONWARNINGS": "ignore",
-            "FAULT": fault or "",
+            **environment,
         }
         command = [
             sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
-            "--rdzv-endpoint=127.0.0.1:0", "-m", "tests.unit.trainer.faulty" if fault else "modelyard_trainer.train",
+            "--rdzv-endpoint=127.0.0.1:0", "-m", module,
         ]  # fmt: skip
         done = subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False

@@ -16,6 +16,9 @@ from safetensors.numpy import load_file, save_file
 from tests.unit.trainer.launching import BERT, fail, launch, prepare_run, succeed
 
 
+FAULTY = "tests.unit.trainer.faulty"
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, dict[str, float]]:
     """A run of 60 steps that tells the classes apart, and its metrics on validation."""
@@ -107,19 +110,19 @@ def test_a_head_for_other_classes_begins_anew_under_zero_3_too(
 def test_what_fails_before_the_first_step_is_fatal_and_called_by_its_cause(
     tmp_path: Path, fault: str, reason: str, words: tuple[str, ...]
 ) -> None:
-    failure = fail(launch(prepare_run(tmp_path), processes=1, fault=fault))
+    failure = fail(launch(prepare_run(tmp_path), processes=1, module=FAULTY, FAULT=fault))
     assert (failure.reason, failure.exit_code) == (reason, EXIT_USER_ERROR)
     assert all(word in failure.message for word in words), failure.message
 
 
 def test_a_peer_that_is_lost_before_the_first_step_is_no_users_error(tmp_path: Path) -> None:
-    ended = launch(prepare_run(tmp_path), processes=1, fault="lost peer")
+    ended = launch(prepare_run(tmp_path), processes=1, module=FAULTY, FAULT="lost peer")
     assert ended.code != 0 and ended.fatal is None and "Connection reset by peer" in ended.output
 
 
 def test_an_encoder_that_sees_the_next_token_is_refused_before_the_first_step(tmp_path: Path) -> None:
     ctx = prepare_run(tmp_path, task="text-generation", model={"config": BERT})
-    failure = fail(launch(ctx, processes=1, fault="not causal"))
+    failure = fail(launch(ctx, processes=1, module=FAULTY, FAULT="not causal"))
     assert failure.reason == "ModelInvalid" and "isn't causal" in failure.message
     trained = succeed(launch(ctx, processes=1, attempt=1))
     assert trained.outcome == "succeeded"
@@ -134,8 +137,8 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
     }  # fmt: skip
     runs = [prepare_run(tmp_path / name, **changes) for name in ("with", "without")]
     results = [
-        succeed(launch(ctx, processes=1, fault=fault))
-        for ctx, fault in zip(runs, (None, "no rehearsal"), strict=True)
+        succeed(launch(runs[0], processes=1)),
+        succeed(launch(runs[1], processes=1, module=FAULTY, FAULT="no rehearsal")),
     ]
     assert results[0] == results[1].model_copy(
         update={name: getattr(results[0], name) for name in ("last_checkpoint", "best_checkpoint", "model")}

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modelyard.contract.report import TrainResult
+from modelyard.contract.report import ModelReport, TrainResult
 from modelyard.contract.run import GateInput, TrainingInput
 from modelyard_agent import checkpoints
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.files import write_json
 from modelyard_trainer.prepare.main import prepare
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.arguments import (
@@ -44,7 +45,7 @@ from modelyard_trainer.train.universal import plan_conversion
 from modelyard_trainer.train.zero import fill_config, stage_of
 from transformers import BertConfig
 
-from tests.unit.trainer.builders import make_context, make_rows, make_run, write_rows
+from tests.unit.trainer.builders import RUN_PATH, make_context, make_rows, make_run, write_rows
 from tests.unit.trainer.launching import BERT
 
 CPU = Devices(gpu=False, bfloat16=False)
@@ -380,6 +381,20 @@ def test_the_deepspeed_configuration_is_completed_and_the_users_words_stay() -> 
     assert kept["gradient_clipping"] == 0.5 and kept["bf16"]["enabled"] is False
 
 
+@pytest.mark.parametrize(
+    "name", ["stage3_gather_16bit_weights_on_model_save", "stage3_gather_fp16_weights_on_model_save"]
+)
+def test_stage_3_without_gathered_weights_is_refused(name: str) -> None:
+    zero = {"stage": 3, name: False}
+    with pytest.raises(
+        Failure, match=rf"InvalidArgument: deepspeed\.config\.zero_optimization\.{name} is False"
+    ):
+        fill_config({"zero_optimization": zero}, training(), "float32", 2)
+    filled = fill_config({"zero_optimization": zero | {name: "auto"}}, training(), "float32", 2)
+    assert filled["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
+    fill_config({"zero_optimization": zero | {"stage": 2}}, training(), "float32", 2)
+
+
 def test_only_sharded_states_are_converted_for_another_world_size() -> None:
     assert plan_conversion(2, 1, 1) and plan_conversion(1, 2, 3)
     assert not plan_conversion(2, 1, 0) and not plan_conversion(2, 2, 3)
@@ -521,6 +536,17 @@ def test_rank_0_tells_the_attempts_result_and_other_pods_their_end(
     written = TrainResult.model_validate_json((ctx.runtime / "result.json").read_bytes())
     assert (written.node, written.step, bool(written.metrics)) == (node, 9, full)
     assert (find_finished(ctx) is not None) is full
+
+
+def test_a_finished_result_whose_model_is_gone_is_none(tmp_path: Path) -> None:
+    ctx = make_context(tmp_path, make_run())
+    model = ModelReport(path=f"{RUN_PATH}/model", digest="sha256-1")
+    write_result(ctx, TrainResult(outcome="succeeded", attempt=0, step=9, model=model))
+    assert find_finished(ctx) is None
+    write_json(ctx.run_dir / "model" / "modelyard.json", {"digest": "sha256-1"})
+    assert find_finished(ctx) is not None
+    write_json(ctx.run_dir / "model" / "modelyard.json", {"digest": "sha256-2"})
+    assert find_finished(ctx) is None
 
 
 def test_only_a_finished_result_ends_a_later_attempt_at_once(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelyard.contract.layout import MODEL_MANIFEST, model_dir
+from modelyard.contract.layout import MODEL_MANIFEST, MODEL_REFERENCE, model_dir
+from modelyard.contract.model import Proof
 from modelyard.contract.report import ModelReport, TrainResult
 
 from modelyard_trainer.context import Context
+from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import (
     digest_of,
     hash_file,
@@ -23,7 +25,12 @@ from modelyard_trainer.files import (
     write_json,
 )
 from modelyard_trainer.train.card import write_card
+from modelyard_trainer.train.portable import clean_folder, hide_credentials, restore_settings
+from modelyard_trainer.train.proof import check_numbers, prove
 from modelyard_trainer.train.ranks import Ranks
+from modelyard_trainer.train.reference import make_reference
+from modelyard_trainer.train.tasks import Task
+from modelyard_trainer.train.weights import count_bytes
 
 FORMAT = 1
 _PACKAGES = ("modelyard", "torch", "transformers", "deepspeed", "accelerate", "tokenizers", "safetensors")
@@ -31,41 +38,63 @@ _CARD = "README.md"
 
 
 def export_model(
-    ctx: Context, ranks: Ranks, trainer: Any, result: TrainResult, report: dict[str, Any]
+    ctx: Context,
+    ranks: Ranks,
+    trainer: Any,
+    task: Task,
+    splits: Any,
+    result: TrainResult,
+    report: dict[str, Any],
 ) -> ModelReport:
-    """Writes <run>/model by temp + rename. All ranks take part: ZeRO-3 has a part of the weights on each."""
+    """Writes <run>/model by temp + rename, once it is proved that it holds the trained model.
+
+    All ranks take part: ZeRO-3 has a part of the weights on each. Raises Failure: ModelUnproven; StorageError
+    (temporary). What isn't proved is deleted.
+    """
     target = ctx.storage / model_dir(ctx.run_path)
     temp = target.parent / f".tmp-model-a{ctx.attempt}"
+    hub = ctx.storage / (ctx.model or "")
     if ranks.leads:
         shutil.rmtree(temp, ignore_errors=True)
     ranks.wait()
-    trainer.model.config.use_cache = True
+    check_numbers(trainer, ranks)
+    reference = make_reference(trainer, ranks, task, splits, hub, count_bytes(trainer.model))
+    restore_settings(trainer.model, trainer.processing_class, hub, ctx.run.training.max_length)
     trainer.save_model(str(temp))
     ranks.wait()
+    if ranks.leads:
+        clean_folder(temp)
+    try:
+        proof = prove(trainer, ranks, temp, reference, ctx.run_path)
+    except Failure:
+        if ranks.leads:
+            shutil.rmtree(temp, ignore_errors=True)
+        raise
     digest = ""
     if ranks.leads:
-        (temp / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths inside this pod
-        digest = _complete(ctx, temp, result, report)
+        digest = _complete(ctx, temp, result, report, proof)
         sync_tree(temp)
         publish_folder(temp, target)
     return ModelReport(path=model_dir(ctx.run_path), digest=ranks.share(digest))
 
 
-def _complete(ctx: Context, folder: Path, result: TrainResult, report: dict[str, Any]) -> str:
+def _complete(ctx: Context, folder: Path, result: TrainResult, report: dict[str, Any], proof: Proof) -> str:
     digest = model_digest(folder)
-    manifest = describe_model(ctx, result, report, digest)
+    manifest = hide_credentials(describe_model(ctx, result, report, digest, proof))
     write_json(folder / MODEL_MANIFEST, manifest)
-    write_atomic(folder / _CARD, write_card(manifest, report))
+    write_atomic(folder / _CARD, write_card(manifest, hide_credentials(report)))
     return digest
 
 
 def model_digest(folder: Path) -> str:
     """Digest of what the model is: its files without the ones that tell of it."""
-    files = [p for p in walk_files(folder) if p.name not in (MODEL_MANIFEST, _CARD)]
+    files = [p for p in walk_files(folder) if p.name not in (MODEL_MANIFEST, MODEL_REFERENCE, _CARD)]
     return digest_of([[p.relative_to(folder).as_posix(), hash_file(p)] for p in files])
 
 
-def describe_model(ctx: Context, result: TrainResult, report: dict[str, Any], digest: str) -> dict[str, Any]:
+def describe_model(
+    ctx: Context, result: TrainResult, report: dict[str, Any], digest: str, proof: Proof
+) -> dict[str, Any]:
     """The content of modelyard.json."""
     run = ctx.run
     told = result.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -84,6 +113,7 @@ def describe_model(ctx: Context, result: TrainResult, report: dict[str, Any], di
             "revision": run.model.revision if run.model else None,
         },
         **{key: told[key] for key in kept if key in told},
+        "proof": proof.model_dump(mode="json", by_alias=True, exclude_none=True),
         "bestCheckpoint": told.get("bestCheckpoint"),
         "attempts": ctx.attempt,
         "worldSize": ctx.world_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from modelyard.contract import codes
-from modelyard.contract.layout import RESULT
+from modelyard.contract.layout import MODEL_MANIFEST, RESULT
 from modelyard.contract.report import TrainResult
 
 from modelyard_trainer.context import Context
@@ -16,11 +16,16 @@ _FINISHED = (codes.SUCCEEDED, codes.GATE_FAILED)
 
 
 def find_finished(ctx: Context) -> TrainResult | None:
-    """The result of an attempt that came to its end before its pods did."""
+    """The result of an attempt that came to its end before its pods did, if its model is still there."""
     found = read_json(ctx.run_dir / RESULT)
     if not isinstance(found, dict) or found.get("outcome") not in _FINISHED:
         return None
-    return TrainResult.model_validate(found).model_copy(update={"attempt": ctx.attempt, "node": ctx.node})
+    result = TrainResult.model_validate(found)
+    if result.model is not None:
+        manifest = read_json(ctx.storage / result.model.path / MODEL_MANIFEST)
+        if not isinstance(manifest, dict) or manifest.get("digest") != result.model.digest:
+            return None  # its last checkpoint is exported again
+    return result.model_copy(update={"attempt": ctx.attempt, "node": ctx.node})
 
 
 def write_result(ctx: Context, result: TrainResult) -> None:

@@ -242,7 +242,9 @@ def _finish(session: Session) -> TrainResult:
     outcome = codes.GATE_FAILED if judged is not None and not judged.passed else codes.SUCCEEDED
     trainer.enter("exporting")
     result = session.result(outcome, metrics=metrics, test_metrics=test, gate=judged)
-    model = export_model(session.ctx, session.ranks, trainer, result, session.report)
+    model = export_model(
+        session.ctx, session.ranks, trainer, session.task, session.splits, result, session.report
+    )
     last = best = None
     if session.ranks.leads:
         if session.saver.last_step is not None:

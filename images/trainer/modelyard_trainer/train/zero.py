@@ -7,13 +7,21 @@ from typing import Any
 
 from modelyard.contract.run import TrainingInput
 
+from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.precision import Precision
+
+# The name of today, and those that DeepSpeed takes for it.
+_GATHER = (
+    "stage3_gather_16bit_weights_on_model_save",
+    "gather_16bit_weights_on_model_save",
+    "stage3_gather_fp16_weights_on_model_save",
+)
 
 
 def fill_config(
     given: dict[str, Any], training: TrainingInput, precision: Precision, world_size: int
 ) -> dict[str, Any]:
-    """A complete configuration. What the run says stays, unless it is "auto"."""
+    """A complete configuration. What the run says stays, unless it is "auto". Raises Failure (InvalidArgument)."""
     config = copy.deepcopy(given)
     sizes = {
         "train_micro_batch_size_per_gpu": training.per_device_train_batch_size,
@@ -32,8 +40,7 @@ def fill_config(
             block["enabled"] = precision == name
     zero = config.setdefault("zero_optimization", {})
     if stage_of(config) == 3:
-        # Without it a stage-3 model can't be written as one Hugging Face folder.
-        zero.setdefault("stage3_gather_16bit_weights_on_model_save", True)
+        _gather_on_save(zero)
     # The optimizer is transformers' own unless the configuration has one; DeepSpeed knows only some of them.
     config.setdefault("zero_allow_untested_optimizer", True)
     config.setdefault("zero_force_ds_cpu_optimizer", False)
@@ -42,6 +49,18 @@ def fill_config(
         # DeepSpeed's own fused Adam is compiled at the first start, for which the image has no compiler.
         optimizer.setdefault("params", {}).setdefault("torch_adam", True)
     return config
+
+
+def _gather_on_save(zero: dict[str, Any]) -> None:
+    """Without it a stage-3 model can't be written as one Hugging Face folder. Raises Failure (InvalidArgument)."""
+    for name in _GATHER:
+        if zero.get(name, "auto") not in (True, "auto"):
+            raise Failure(
+                "InvalidArgument",
+                f"deepspeed.config.zero_optimization.{name} is {zero[name]!r}: the model would have no weights, "
+                "since under stage 3 they are gathered only to be saved; remove it, or set it to true",
+            )
+    zero[_GATHER[0]] = True
 
 
 def stage_of(config: dict[str, Any]) -> int:
