@@ -28,7 +28,7 @@ from modelyard_trainer.train.reload import (
     why_too_large,
 )
 from modelyard_trainer.train.tasks import TASKS, Task
-from modelyard_trainer.train.weights import compare_weights, count_bytes
+from modelyard_trainer.train.weights import compare_weights, count_bytes, find_no_number
 from modelyard_trainer.verify.check import AUTO_CLASSES, Unproven, check_folder
 
 from tests.unit.trainer.broken_export import break_folder
@@ -176,6 +176,17 @@ def test_weights_that_are_no_numbers_are_never_written(tmp_path: Path) -> None:
     model.classifier.weight.data[1, 2] = float("nan")
     with pytest.raises(Failure, match=r"ModelUnproven.*classifier\.weight.*learningRate"):
         check_numbers(Engine(model), ALONE)
+
+
+@pytest.mark.parametrize(("place", "found"), [(3, None), (2, "weight")])
+def test_a_ranks_part_is_looked_at_without_its_filling(place: int, found: str | None) -> None:
+    parameter = torch.nn.Parameter(torch.empty(0))
+    parameter.ds_numel, parameter.ds_zero_partition_rank = 7, 1
+    parameter.ds_tensor = torch.zeros(4)  # of 7 values this rank has the last three
+    parameter.ds_tensor[place] = float("nan")
+    model = torch.nn.Module()
+    model.register_parameter("weight", parameter)
+    assert find_no_number(model, ALONE) == found
 
 
 def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

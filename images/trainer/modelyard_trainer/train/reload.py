@@ -16,7 +16,7 @@ from typing import Any
 _log = logging.getLogger("modelyard.train")
 MOST_BYTES = 40 << 30  # of weights: reading and computing them on CPUs would take longer than it is worth
 _SHARE = 1.1  # of the weights' bytes: the model, and what it computes with
-_BESIDE = 1536 << 20  # bytes: Python, torch and transformers
+_BESIDE = 1 << 30  # bytes: Python, torch and transformers
 # The other ranks wait meanwhile, and gloo gives up after half an hour.
 LIMIT_SECONDS = 1200.0
 _BEAT_SECONDS = 1.0

@@ -37,8 +37,7 @@ def find_no_number(model: Any, ranks: Ranks) -> str | None:
     names = [name for name, _ in model.named_parameters()]
     worst = 0
     for index, parameter in enumerate(model.parameters()):
-        held = getattr(parameter, "ds_tensor", parameter)
-        if not bool(torch.isfinite(held.data).all()):
+        if not bool(torch.isfinite(_held(parameter)).all()):
             worst = len(names) - index  # the largest of all ranks' is the first
             break
     worst = ranks.largest(worst)
@@ -120,6 +119,17 @@ def _compare_headers(
         if _TYPES.get(dtype) != tensor.dtype:
             return f"its weight {name} is of type {dtype} in its file, not {str(tensor.dtype).removeprefix('torch.')}"
     return None
+
+
+def _held(parameter: Any) -> torch.Tensor:
+    """What this rank has of a parameter: under ZeRO-3 a part, without the filling after the last value."""
+    part = getattr(parameter, "ds_tensor", None)
+    if part is None:
+        data: torch.Tensor = parameter.data
+        return data
+    begin = part.numel() * parameter.ds_zero_partition_rank
+    held: torch.Tensor = part.data.flatten()[: max(0, parameter.ds_numel - begin)]
+    return held
 
 
 def _files(folder: Path) -> list[Path]:
