@@ -55,7 +55,8 @@ def export_model(
     temp = target.parent / f".tmp-model-a{ctx.attempt}"
     hub = ctx.storage / (ctx.model or "")
     if ranks.leads:
-        shutil.rmtree(temp, ignore_errors=True)
+        for left in target.parent.glob(".tmp-model-a*"):  # by an attempt that was killed
+            shutil.rmtree(left, ignore_errors=True)
     ranks.wait()
     check_numbers(trainer, ranks)
     reference = make_reference(trainer, ranks, task, splits, hub, count_bytes(trainer.model))
