@@ -235,6 +235,15 @@ def test_rows_that_are_no_text_are_kept_as_tokens(tmp_path: Path) -> None:
     assert take_rows(Rows([[1, 2, 0]]), tokenizer) == [(None, [1, 2, 0])]
 
 
+def test_answers_under_autocast_have_its_rounding(tmp_path: Path) -> None:
+    model, _ = write_model(tmp_path)
+    plain = ask_model(Engine(model), CLASSES, [(None, [1, 5, 2])], "train")
+    model.torch_autocast_enabled, model.torch_autocast_dtype = (lambda: True), (lambda: torch.bfloat16)
+    rounded = ask_model(Engine(model), CLASSES, [(None, [1, 5, 2])], "train")
+    assert (plain.dtype, rounded.dtype) == ("float32", "bfloat16")
+    assert rounded.tolerance == pytest.approx(5 * plain.tolerance)
+
+
 def test_a_large_model_answers_fewer_rows() -> None:
     assert (count_rows(1 << 30), count_rows(14 << 30)) == (8, 2)
 

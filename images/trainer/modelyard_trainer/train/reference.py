@@ -82,7 +82,7 @@ def ask_model(trainer: Any, task: Task, rows: list[Row], split: str) -> Referenc
                 text=text, input_ids=ids, candidates=best.indices.tolist(), log_probs=best.values.tolist()
             )
         )
-    dtype = str(trainer.model.dtype).removeprefix("torch.")
+    dtype = _name_dtype(trainer)
     return Reference(
         task=task.name,
         split="validation" if split == "validation" else "train",
@@ -106,6 +106,13 @@ def make_reference(trainer: Any, ranks: Ranks, task: Task, splits: Any, hub: Pat
         tokenizer = AutoTokenizer.from_pretrained(hub, local_files_only=True)
         rows = take_rows(getattr(splits, split), tokenizer, count_rows(weights))
     return ask_model(trainer, task, ranks.share(rows), split)
+
+
+def _name_dtype(trainer: Any) -> str:
+    """What the engine computes in: under autocast something else than the weights are in."""
+    engine = trainer.model_wrapped
+    autocast = getattr(engine, "torch_autocast_enabled", bool)()
+    return str(engine.torch_autocast_dtype() if autocast else trainer.model.dtype).removeprefix("torch.")
 
 
 def _read(ids: list[int], tokenizer: Any) -> Row:
