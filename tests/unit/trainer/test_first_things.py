@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 
 from tests.unit.trainer.launching import BERT, fail, launch, prepare_run, succeed
 
-
 FAULTY = "tests.unit.trainer.faulty"
 
 
@@ -71,6 +70,8 @@ def test_a_classifier_goes_on_in_its_own_order_of_classes(
         assert metrics == pytest.approx(before, rel=1e-4)
     config = json.loads((ctx.run_dir / "model" / "config.json").read_text())
     assert config["id2label"] == {"0": "positive", "1": "negative"}
+    base = json.loads((ctx.run_dir / "model" / "modelyard.json").read_text())["base"]
+    assert base["head"] == "kept" and "newlyInitialized" not in base
 
 
 def test_a_head_for_other_classes_begins_anew_under_zero_3_too(
@@ -97,6 +98,8 @@ def test_a_head_for_other_classes_begins_anew_under_zero_3_too(
     assert abs(new["classifier.weight"]).std() < 0.05  # as a new layer begins, not zeros and not the old one
     config = json.loads((ctx.run_dir / "model" / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
+    assert json.loads((ctx.run_dir / "model" / "modelyard.json").read_text())["base"]["head"] == "new"
+    assert "Its head was made anew" in (ctx.run_dir / "model" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
-from modelyard_trainer.preflight.head import read_labels
+from modelyard_trainer.preflight.head import Head, read_labels
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
 from modelyard_trainer.train.tasks import Task, load_class
 
@@ -28,6 +28,16 @@ class Base:
     vocabulary: int
     positions: int | None
     made_causal: bool
+
+
+def describe_base(base: Base, head: Head | None) -> dict[str, Any]:
+    """What modelyard.json says of how the base model was taken: `head` kept or new, and what begins at random."""
+    about: dict[str, Any] = base.findings.describe()
+    if head is not None:
+        about["head"] = "kept" if head.kept else "new"
+    if base.made_causal:
+        about["madeCausal"] = True
+    return about
 
 
 def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:

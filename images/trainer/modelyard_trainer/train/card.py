@@ -35,6 +35,8 @@ def _summary(manifest: dict[str, Any]) -> str:
         f"A {manifest['task']} model, {start} by the TrainingJob `{job['namespace']}/{job['name']}`"
         f" in {manifest['step']} steps. Digest `{manifest['digest']}`."
     ]
+    if base and manifest["base"].get("head") == "new":
+        lines.append("Its head was made anew for the classes of the data.")
     gate = manifest.get("gate")
     if gate and not gate["passed"]:
         lines.append(

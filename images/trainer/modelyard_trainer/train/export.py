@@ -45,8 +45,11 @@ def export_model(
     splits: Any,
     result: TrainResult,
     report: dict[str, Any],
+    base: dict[str, Any],
 ) -> ModelReport:
     """Writes <run>/model by temp + rename, once it is proved that it holds the trained model.
+
+    `base` says how the base model was taken (preflight.base.describe_base).
 
     All ranks take part: ZeRO-3 has a part of the weights on each. Raises Failure: ModelUnproven; StorageError
     (temporary). What isn't proved is deleted.
@@ -73,18 +76,13 @@ def export_model(
         raise
     digest = ""
     if ranks.leads:
-        digest = _complete(ctx, temp, result, report, proof)
+        digest = model_digest(temp)
+        manifest = hide_credentials(describe_model(ctx, result, report, digest, proof, base))
+        write_json(temp / MODEL_MANIFEST, manifest)
+        write_atomic(temp / _CARD, write_card(manifest, hide_credentials(report)))
         sync_tree(temp)
         publish_folder(temp, target)
     return ModelReport(path=model_dir(ctx.run_path), digest=ranks.share(digest))
-
-
-def _complete(ctx: Context, folder: Path, result: TrainResult, report: dict[str, Any], proof: Proof) -> str:
-    digest = model_digest(folder)
-    manifest = hide_credentials(describe_model(ctx, result, report, digest, proof))
-    write_json(folder / MODEL_MANIFEST, manifest)
-    write_atomic(folder / _CARD, write_card(manifest, hide_credentials(report)))
-    return digest
 
 
 def model_digest(folder: Path) -> str:
@@ -94,7 +92,7 @@ def model_digest(folder: Path) -> str:
 
 
 def describe_model(
-    ctx: Context, result: TrainResult, report: dict[str, Any], digest: str, proof: Proof
+    ctx: Context, result: TrainResult, report: dict[str, Any], digest: str, proof: Proof, base: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of modelyard.json."""
     run = ctx.run
@@ -112,6 +110,7 @@ def describe_model(
             "digest": (ctx.model or "").rpartition("/")[2],
             "uri": run.model.uri if run.model else None,
             "revision": run.model.revision if run.model else None,
+            **base,
         },
         **{key: told[key] for key in kept if key in told},
         "proof": proof.model_dump(mode="json", by_alias=True, exclude_none=True),

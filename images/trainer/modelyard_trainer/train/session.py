@@ -17,7 +17,7 @@ from transformers import set_seed
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import read_json
-from modelyard_trainer.preflight.base import examine_base
+from modelyard_trainer.preflight.base import describe_base, examine_base
 from modelyard_trainer.preflight.head import choose_head
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.dataset import Collator, open_split
@@ -62,6 +62,7 @@ class Session:
     baseline: Baseline
     beginning: Beginning | None
     client: Client | None
+    base: dict[str, Any]  # how the base model was taken, for modelyard.json
 
     def has_stepped(self) -> bool:
         """Whether this attempt has made a step of its own."""
@@ -193,7 +194,20 @@ def build(ctx: Context, devices: Devices) -> Session:
     first.trainer = trainer
     if beginning is not None and beginning.universal is not None:
         expect_universal(trainer, True)
-    return Session(ctx, ranks, task, report, splits, trainer, agreement, saver, baseline, beginning, client)
+    return Session(
+        ctx,
+        ranks,
+        task,
+        report,
+        splits,
+        trainer,
+        agreement,
+        saver,
+        baseline,
+        beginning,
+        client,
+        describe_base(base, head),
+    )
 
 
 def _stop(session: Session) -> TrainResult:
@@ -243,7 +257,14 @@ def _finish(session: Session) -> TrainResult:
     trainer.enter("exporting")
     result = session.result(outcome, metrics=metrics, test_metrics=test, gate=judged)
     model = export_model(
-        session.ctx, session.ranks, trainer, session.task, session.splits, result, session.report
+        session.ctx,
+        session.ranks,
+        trainer,
+        session.task,
+        session.splits,
+        result,
+        session.report,
+        session.base,
     )
     last = best = None
     if session.ranks.leads:
