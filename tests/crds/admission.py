@@ -70,7 +70,9 @@ def _broken_rules(new: Any, old: Any, node: Schema, path: str) -> Iterator[str]:
             continue
         given = {"self": to_cel(new, node), "oldSelf": to_cel(old, node)}
         if not _program(rule["rule"]).evaluate(given):
-            yield f"{path}{rule.get('fieldPath', '')}: {rule['message']}"
+            said = rule.get("messageExpression")
+            message = str(_program(said).evaluate(given)) if said else rule["message"]
+            yield f"{path}{rule.get('fieldPath', '')}: {message}"
     if isinstance(new, dict):
         for name, value in new.items():
             field = _member(node, name)

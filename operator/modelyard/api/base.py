@@ -15,15 +15,16 @@ API_VERSION = f"{GROUP}/{VERSION}"
 class Rule(BaseModel):
     """One CEL rule (`x-kubernetes-validations`) of the schema node it is attached to.
 
-    `rule` sees `self` (and `oldSelf` in transition rules); `message` says what to change. `field_path` is
-    relative to the node and begins with a dot, as `.spec.task`. `reason` is one of Kubernetes' FieldValue*
-    reasons.
+    `rule` sees `self` (and `oldSelf` in transition rules); `message` says what to change, and
+    `message_expression` (CEL, a string) says it of the value in hand. `field_path` is relative to the node and
+    begins with a dot, as `.spec.task`. `reason` is one of Kubernetes' FieldValue* reasons.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     rule: str
     message: str
+    message_expression: str | None = None
     field_path: str | None = None
     reason: str | None = None
 

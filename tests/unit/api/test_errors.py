@@ -40,14 +40,16 @@ def limits(**values: Any) -> dict[str, Any]:
         ),
         (
             source(uri="ftp://host/a"),
-            "spec.data.sources[0].uri: 'ftp://host/a' must begin with one of pvc://, https://, configmap://",
+            "spec.data.sources[0].uri: 'ftp://host/a' must be pvc://claim/path, https://host/file or "
+            "configmap://name/key",
         ),
         (source(uri="configmap://a"), "must name one key, as configmap://name/key"),
         (source(uri="pvc://claim/../etc"), "must not contain '.' or '..' segments"),
         (source(name="A"), "spec.data.sources[0].name: must be a name in lower-case letters, digits and '-'"),
         (
             {"model": {"uri": "s3://a/b"}},
-            "spec.model.uri: 's3://a/b' must begin with one of pvc://, hf://, https://",
+            "spec.model.uri: 's3://a/b' must be pvc://claim/path, hf://org/name or https://host/file; "
+            "s3:// is not supported yet: copy the files to a claim and write pvc://claim/path",
         ),
         ({"model": {"uri": 5}}, "spec.model.uri: must be a string: put it in quotes, not 5"),
         ({"storage": {"uri": "pvc://A"}}, "spec.storage.uri: 'pvc://A' must name a claim in lower case"),

@@ -10,17 +10,16 @@ from jsonschema import Draft4Validator
 from modelyard.api.base import ApiModel
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.api.uris import forms
+from modelyard.api.values import DATA_SCHEMES, MODEL_SCHEMES
 
 from tests.crds.admission import prune, schema
 
-URIS = {
-    "^(pvc|https?|configmap)://.+$": [
-        "pvc://claim/a/*.csv",
-        "https://host/x.jsonl",
-        "configmap://a/rows.csv",
-    ],
-    "^(pvc|hf|https?)://.+$": ["pvc://claim/model", "hf://org/name", "http://host:8080/m.tar.gz"],
-    "^pvc://.+$": ["pvc://claim", "pvc://claim/folder"],
+# Strings that rules bound rather than patterns, by the rule's message.
+RULED = {
+    forms(DATA_SCHEMES): ["pvc://claim/a?/*#1.csv", "https://host/x.jsonl", "configmap://a/rows.csv"],
+    forms(MODEL_SCHEMES): ["pvc://claim/model", "hf://org/name", "http://host:8080/m.tar.gz"],
+    forms(("pvc",)): ["pvc://claim", "pvc://claim/folder"],
 }
 TIMES = ["2026-11-24T06:33:37Z"]
 SCALARS = st.one_of(st.booleans(), st.integers(-5, 5), st.text("ab", max_size=3), st.floats(-1, 1))
@@ -59,8 +58,8 @@ def values(node: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def strings(node: dict[str, Any]) -> st.SearchStrategy[str]:
-    if node.get("pattern") in URIS:
-        return st.sampled_from(URIS[node["pattern"]])
+    for rule in node.get("x-kubernetes-validations", ()):
+        return st.sampled_from(RULED[rule["message"].removeprefix("must be ")])
     if node.get("format") == "date-time":
         return st.sampled_from(TIMES)
     longest = min(12, node["maxLength"])

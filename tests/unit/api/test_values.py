@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from modelyard.api.conditions import MESSAGE_LIMIT, Condition, ConditionType, merge
 from modelyard.api.trainer import EnvVar
 from modelyard.api.values import DATA_SCHEMES, MODEL_SCHEMES, Location, parse_quantity, parse_uri
@@ -18,6 +20,11 @@ from modelyard.api.yaml import dump, load, load_all
         ("pvc://claim/a/b%20c/", ("pvc", "claim", "a/b c")),
         ("pvc://claim/data/*.csv", ("pvc", "claim", "data/*.csv")),
         ("pvc://claim", ("pvc", "claim", "")),
+        ("pvc://claim/what?/part #1/[ab]*.csv", ("pvc", "claim", "what?/part #1/[ab]*.csv")),
+        ("pvc://claim/a%3Fb%23c", ("pvc", "claim", "a?b#c")),
+        ("pvc://claim/50%", ("pvc", "claim", "50%")),
+        ("configmap://name/rows.csv", ("configmap", "name", "rows.csv")),
+        ("https://host/a.csv?version=2#top", ("https", "host", "a.csv")),
         ("hf://org/name", ("hf", "org/name", "")),
         ("hf://name", ("hf", "name", "")),
         ("https://host:8443/a.tar", ("https", "host:8443", "a.tar")),
@@ -31,18 +38,59 @@ def test_reads_a_uri(uri: str, expected: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("claim/a", "must begin with one of pvc://, hf://, https://"),
+        ("claim/a/b", "must be pvc://claim/path, hf://org/name or https://host/file$"),
         ("pvc://Claim/a", "must name a claim in lower case"),
         ("pvc:///a", "must name a claim"),
         ("pvc://claim/%2e%2e/a", r"must not contain '\.' or"),
         ("hf://a/b/c", "must name a hub repository"),
         ("hf://", "must name a hub repository"),
         ("https://host", "must name a host and a file"),
+        ("https://[::1/a", "is no valid address"),
+        ("pvc://claim/a%00b", "must not contain control characters"),
+        ("ftp://host/a", "https://host/file$"),
+        ("bert-base-uncased", r"did you mean hf://bert-base-uncased\?$"),
+        ("org/name", r"did you mean hf://org/name\?$"),
+        ("/models/base", r"did you mean pvc://claim/models/base\?$"),
+        ("./models/base", r"did you mean pvc://claim/models/base\?$"),
+        ("base.tar.gz", r"did you mean pvc://claim/base.tar.gz\?$"),
+        ("file:///models/base", r"did you mean pvc://claim/models/base\?$"),
+        ("PVC://claim/base", r"did you mean pvc://claim/base\?$"),
+        ("pvc:claim/base", r"did you mean pvc://claim/base\?$"),
+        ("http:/host/base.tar", r"did you mean http://host/base.tar\?$"),
+        ("huggingface://org/name", r"did you mean hf://org/name\?$"),
+        ("S3://bucket/base", "s3:// is not supported yet: copy the files to a claim"),
+        ("", "must be pvc://claim/path, hf://org/name or https://host/file$"),
     ],
 )
 def test_refuses_a_uri_and_says_what_to_write(uri: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_uri(uri, MODEL_SCHEMES)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("data/x.csv", "must be pvc://claim/path, https://host/file or configmap://name/key; did you mean "
+         r"pvc://claim/data/x.csv\?$"),
+        ("/data/x.csv", r"did you mean pvc://claim/data/x.csv\?$"),
+        ("tweets", r"did you mean pvc://claim/tweets\?$"),
+        ("hf://org/data", "configmap://name/key$"),
+        ("configmap://name/key?", "must name one key, as configmap://name/key"),
+        ("configmap://name/key#part", "must name one key, as configmap://name/key"),
+    ],
+)  # fmt: skip
+def test_refuses_the_address_of_data_and_says_what_was_probably_meant(uri: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_uri(uri, DATA_SCHEMES)
+
+
+@given(st.one_of(st.text(max_size=60), st.from_regex(r"(pvc|https?|hf|configmap|s3):/{0,3}.{0,30}")))
+def test_any_text_is_an_address_or_refused_with_a_sentence(uri: str) -> None:
+    for schemes in (DATA_SCHEMES, MODEL_SCHEMES):
+        try:
+            assert parse_uri(uri, schemes).uri == uri
+        except ValueError as error:
+            assert repr(uri) in str(error)
 
 
 @pytest.mark.parametrize(
