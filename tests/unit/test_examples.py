@@ -133,6 +133,14 @@ def test_every_reason_in_the_documents_is_one_that_the_program_gives() -> None:
     assert {reason for reason in reasons if not re.search(rf"\b{reason}\b", sources)} == set()
 
 
+def test_every_warning_about_data_that_the_program_gives_is_in_the_documents() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "images" / "trainer").rglob("*.py"))
+    given = set(re.findall(r"(?:suspicions\.add\(|_tell_classes\()\s*\"(\w+)\"", sources))
+    assert len(given) >= 10
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    assert {reason for reason in given if f"`{reason}`" not in text} == set()
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_manifests_in_the_documents_are_valid(page: Path) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):

@@ -58,6 +58,27 @@ def storage_failure(error: OSError, what: str) -> Failure:
     )
 
 
+def source_failure(error: OSError, where: str) -> Failure:
+    """The failure for an error of the file system while bytes of a source were read; `where` names it."""
+    why = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, PermissionError):
+        return Failure(
+            "SourceForbidden",
+            f"{where}: can't be read by the pod's user ({why}); make it readable (chmod a+r, or fsGroup)",
+        )
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Failure("SourceNotFound", f"{where}: is gone while it is read ({why}); put it back")
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return Failure(
+            "SourceNotFound", f"{where}: is no file's name there ({why}); correct data.sources[].uri"
+        )
+    return Failure(
+        "SourceUnreachable",
+        f"{where}: could not be read ({why}); check the volume that it lies on",
+        temporary=True,
+    )
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name most like `name`, or None if nothing is near."""
     by_lower = {n.lower(): n for n in names}

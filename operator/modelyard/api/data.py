@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from modelyard.api.base import ApiModel, Rule
-from modelyard.api.values import ColumnName, DataUri, Fraction, ObjectName
+from modelyard.api.values import ColumnName, DataUri, Delimiter, Fraction, ObjectName
 
 
 class Columns(ApiModel):
@@ -22,12 +22,29 @@ class Columns(ApiModel):
 class DataSource(ApiModel):
     """One file, or a folder or glob of files, of one format."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="!has(self.delimiter) || !has(self.format) || self.format in ['auto', 'csv']",
+            message="delimiter is for csv: remove it, or set format to csv",
+            field_path=".delimiter",
+        ),
+    )
+
     name: ObjectName = Field(description="Name of the source, unique within the job; appears in reports.")
     uri: DataUri = Field(
-        description="pvc://claim/path (a file, a folder, or a glob), https://host/file, or configmap://name/key."
+        description="pvc://claim/path (a file, a folder, or a glob with *, ?, [...] and **), https://host/file, "
+        "or configmap://name/key. Percent-encoding is decoded."
     )
-    format: Literal["auto", "csv", "jsonl", "parquet", "text"] = Field(
-        "auto", description="auto goes by the file's ending (.csv, .jsonl, .parquet, .txt; also .gz)."
+    format: Literal["auto", "csv", "json", "jsonl", "parquet", "text"] = Field(
+        "auto",
+        description="auto goes by the file's ending (.csv, .tsv, .json, .jsonl, .ndjson, .parquet, .txt; also "
+        ".gz). Of a folder, a named format takes the files of that format only. json is an array of objects, or "
+        "one object after the other; jsonl is one object a line.",
+    )
+    delimiter: Delimiter | None = Field(
+        None,
+        description="What parts the columns of csv: one character, or tab. Default: the one of comma, semicolon, "
+        "tab and bar that makes a table of the first lines, or that Excel's sep= line names.",
     )
     columns: Columns = Field(default_factory=Columns)
 
@@ -102,7 +119,9 @@ class Split(ApiModel):
     validation: Fraction = Field(0.1, description="Fraction for evaluation during training and for the gate.")
     test: Fraction = Field(0.0, description="Fraction evaluated once, at the end.")
     stratify_by: Literal["label"] | None = Field(
-        None, description="label keeps the share of each class the same in all splits."
+        None,
+        description="label gives each split each class's share, to within one row, and at least one row of "
+        "each class; a class with fewer rows than splits is refused.",
     )
     seed: int = Field(42, ge=0, le=2**31 - 1, description="Seed of the shuffle.")
 
@@ -115,6 +134,15 @@ class Require(ApiModel):
     )
     max_removed_fraction: float | None = Field(
         None, ge=0, le=1, description="Largest fraction of the rows that the steps may remove."
+    )
+    no_leakage: bool = Field(
+        False, description="true wants no text of validation or test in a split that comes before it."
+    )
+    max_truncated_fraction: float | None = Field(
+        None, ge=0, le=1, description="Largest fraction of the rows left that training.maxLength may cut."
+    )
+    no_contradictions: bool = Field(
+        False, description="true wants no text under two labels, before or after the steps."
     )
 
 

@@ -99,6 +99,19 @@ class TrainingJobSpec(ApiModel):
         ),
         *(
             Rule(
+                rule=f"!({has(f'data.require.{field}')}) || "
+                "(has(self.task) && self.task == 'text-classification')",
+                message=f"data.require.{field} is for task text-classification only, as other data {why}: "
+                "remove it",
+                field_path=f".data.require.{field}",
+            )
+            for field, why in (
+                ("noContradictions", "has no labels"),
+                ("maxTruncatedFraction", "is packed into blocks and never cut"),
+            )
+        ),
+        *(
+            Rule(
                 rule=f"!has(self.gate) || !has(self.gate.metric) || !has(self.task) || self.task != "
                 f"'{task}' || "
                 f"{_OWN_COMMAND} || self.gate.metric in {list(metrics)}",

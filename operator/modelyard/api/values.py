@@ -18,6 +18,7 @@ __all__ = [
     "ClaimUri",
     "ColumnName",
     "DataUri",
+    "Delimiter",
     "Fraction",
     "Location",
     "ModelUri",
@@ -56,6 +57,27 @@ ModelUri = Annotated[
 ]
 ClaimUri = Annotated[
     str, Field(max_length=2048, json_schema_extra=_ruled(make_rule(("pvc",)))), _check_uri(("pvc",))
+]
+
+
+def _check_delimiter(value: Any) -> Any:
+    if isinstance(value, str) and value != "tab" and (len(value) != 1 or value in '"\r\n'):
+        raise ValueError(f"{value!r} must be one character, but no quote and no line end, or the word tab")
+    return value
+
+
+Delimiter = Annotated[
+    str,
+    Field(
+        max_length=3,
+        json_schema_extra=_ruled(
+            Rule(
+                rule="self == 'tab' || (self.size() == 1 && !(self in ['\"', '\\n', '\\r']))",
+                message="must be one character, but no quote and no line end, or the word tab",
+            )
+        ),
+    ),
+    BeforeValidator(_check_delimiter),
 ]
 
 _FACTORS = {

@@ -20,6 +20,7 @@ RULED = {
     forms(DATA_SCHEMES): ["pvc://claim/a?/*#1.csv", "https://host/x.jsonl", "configmap://a/rows.csv"],
     forms(MODEL_SCHEMES): ["pvc://claim/model", "hf://org/name", "http://host:8080/m.tar.gz"],
     forms(("pvc",)): ["pvc://claim", "pvc://claim/folder"],
+    "one character, but no quote and no line end, or the word tab": ["tab", "|", "\t"],
 }
 TIMES = ["2026-11-24T06:33:37Z"]
 SCALARS = st.one_of(st.booleans(), st.integers(-5, 5), st.text("ab", max_size=3), st.floats(-1, 1))

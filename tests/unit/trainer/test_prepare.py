@@ -14,6 +14,7 @@ import pytest
 from modelyard.contract.report import PrepareResult
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.prepare import dataset
 from modelyard_trainer.prepare import main as stage
 from modelyard_trainer.prepare.main import prepare
 
@@ -202,16 +203,21 @@ def test_every_removed_row_is_counted_with_its_step_and_reason_and_kept_to_look_
         ("read", "emptyText"): 1,
         ("read", "emptyLabel"): 1,
         ("1.filter", "tooFewCharacters"): 1,
-        ("2.deduplicate.exact", "duplicate"): 2,
+        ("2.deduplicate.exact", "duplicate"): 1,
+        ("2.deduplicate.exact", "contradiction"): 1,
     }
     assert result.rows_in == 26 and result.rows_out == 21
     report = report_of(ctx, result)
     assert report["changed"] == [{"step": "0.normalize", "rows": 1}]
-    path = (
-        ctx.storage / "datasets" / str(result.digest) / "removed" / "2.deduplicate.exact.duplicate.jsonl.gz"
-    )
-    kept = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
-    assert [k["row"] for k in kept] == [21, 26] and kept[1]["first"] == {"source": "rows", "row": 25}
+    folder = ctx.storage / "datasets" / str(result.digest) / "removed"
+    kept = {
+        name: json.loads(gzip.decompress((folder / f"2.deduplicate.exact.{name}.jsonl.gz").read_bytes()))
+        for name in ("duplicate", "contradiction")
+    }
+    assert kept["duplicate"]["row"] == 21
+    assert kept["duplicate"]["first"] == {"source": "rows", "row": 4, "label": "positive"}
+    assert kept["contradiction"]["row"] == 26
+    assert kept["contradiction"]["first"] == {"source": "rows", "row": 25, "label": "positive"}
 
 
 def test_after_exact_deduplication_no_text_is_in_two_splits(root: Path) -> None:
@@ -388,7 +394,8 @@ def test_every_mistake_has_its_reason_and_a_sentence_that_helps(
 
 FILES: list[tuple[str, bytes, str]] = [
     ("bad.jsonl", b'{"text": "a", "label": "b"}\n{"text":', "line 2: no JSON"),
-    ("list.jsonl", b"[1]\n", "line 1: no JSON object"),
+    ("list.jsonl", b"[1]\n", "line 1: the file is an array; set data.sources[].format to json"),
+    ("number.jsonl", b"1\n", "line 1: no JSON object but a number"),
     ("fields.csv", b"text,label\na,b,c\n", "line 2: 3 fields under 2 columns"),
     ("cyrillic.csv", "text,label\nпривет мир,b\n".encode("cp1251"), "not UTF-8"),
     ("wide.csv", "text,label\na,b\n".encode("utf-16"), "UTF-16"),
@@ -397,7 +404,7 @@ FILES: list[tuple[str, bytes, str]] = [
     ("fake.parquet", b"PAR1 no", "no parquet file"),
     ("nested.jsonl", b'{"text": {"a": 1}, "label": "b"}\n', "column 'text' holds a dict"),
     ("one.csv", b"text,label\na,x\nb,x\nc,x\n", "the data have only 'x'"),
-    ("rare.csv", b"text,label\n" + b"a,x\n" * 9 + b"b,y\n", "fewer rows than that of 'y'"),
+    ("rare.csv", b"text,label\n" + b"a,x\n" * 9 + b"b,y\n", "'y' has 1; add rows"),
 ]
 
 
@@ -424,7 +431,7 @@ def test_a_full_disk_is_called_by_its_name(root: Path, monkeypatch: pytest.Monke
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device", "x.arrow")
 
-    monkeypatch.setattr(stage, "write_spool", full)
+    monkeypatch.setattr(dataset, "write_spool", full)
     with pytest.raises(Failure, match="StorageFull") as caught:
         prepare(make_context(root, make_run()))
     assert "enlarge the claim" in caught.value.message
@@ -453,6 +460,6 @@ def test_the_program_leaves_a_result_and_the_exit_code_of_the_contract(
 def test_a_bug_of_ours_is_reported_and_not_called_the_users(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "split_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr(dataset, "split_rows", lambda *_: 1 / 0)
     code, result = run_main(make_context(root, make_run()), monkeypatch)
     assert code == 1 and result.failure is not None and result.failure.reason == "PrepareError"

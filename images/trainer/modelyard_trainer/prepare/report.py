@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,25 @@ def describe_sources(
     ]
 
 
-def find_leaks(hashes: Callable[[str], set[bytes]]) -> dict[str, int]:
-    """How many texts of validation and test are also in the training split."""
-    train = hashes("train")
-    return {split: len(hashes(split) & train) for split in ("validation", "test")}
+def check_require(require: Require, report: Mapping[str, Any]) -> None:
+    """Raises Failure (RequirementNotMet) for the first demand that a dataset misses, by its report."""
+    removed = [RemovedRows.model_validate(r) for r in report["removed"]]
+    check_rows(require, report["rowsIn"], report["rowsOut"], removed)
+    samples = {w["reason"]: w["samples"] for w in report["warnings"]}
+    check_contradictions(require, report["contradictions"], samples.get("Contradictions", ()))
+    check_leaks(require, report["leaks"], samples.get("LeakedTexts", ()))
+    cut = sum(about.get("truncated", 0) for about in report["splits"].values())
+    fraction = cut / report["rowsOut"] if report["rowsOut"] else 0.0
+    if require.max_truncated_fraction is not None and fraction > require.max_truncated_fraction:
+        raise Failure(
+            "RequirementNotMet",
+            f"{cut} of {report['rowsOut']} rows ({fraction:.3f}) are longer than training.maxLength "
+            f"({report['maxLength']} tokens), data.require.maxTruncatedFraction allows "
+            f"{require.max_truncated_fraction}; raise maxLength, or remove long rows with filter.maxTokens",
+        )
 
 
-def check_require(require: Require, rows_in: int, rows_out: int, removed: list[RemovedRows]) -> None:
+def check_rows(require: Require, rows_in: int, rows_out: int, removed: Sequence[RemovedRows]) -> None:
     """Raises Failure (RequirementNotMet) with the step that removed most."""
     most = max(removed, key=lambda r: r.rows, default=None)
     hint = f"; most were removed by {most.step} ({most.reason}: {most.rows})" if most else ""
@@ -82,8 +94,7 @@ def check_require(require: Require, rows_in: int, rows_out: int, removed: list[R
         raise Failure(
             "RequirementNotMet",
             f"{rows_out} of {rows_in} rows are left, data.require.minRows wants {require.min_rows}{hint}; "
-            "see removed/ "
-            "in the storage, add data or change the steps",
+            "see removed/ in the storage, add data or change the steps",
         )
     fraction = (rows_in - rows_out) / rows_in if rows_in else 0.0
     if require.max_removed_fraction is not None and fraction > require.max_removed_fraction:
@@ -92,3 +103,40 @@ def check_require(require: Require, rows_in: int, rows_out: int, removed: list[R
             f"{fraction:.3f} of {rows_in} rows were removed, data.require.maxRemovedFraction allows "
             f"{require.max_removed_fraction}{hint}; change the steps or the data",
         )
+
+
+def check_contradictions(require: Require, count: int, samples: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Raises Failure (RequirementNotMet) if texts stand under two labels and must not."""
+    if require.no_contradictions and count:
+        raise Failure(
+            "RequirementNotMet",
+            f"{count} rows have a text that stands under another label too{_examples(samples)}, "
+            "data.require.noContradictions allows none; correct their labels in the source",
+        )
+
+
+def check_leaks(
+    require: Require, leaks: Mapping[str, int], samples: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Raises Failure (RequirementNotMet) if texts are in two splits and must not."""
+    if require.no_leakage and any(leaks.values()):
+        raise Failure(
+            "RequirementNotMet",
+            f"{count_leaks(leaks)} stand in an earlier split too{_examples(samples)}, data.require.noLeakage "
+            "allows none; add the step deduplicate to data.prepare",
+        )
+
+
+def count_leaks(leaks: Mapping[str, int]) -> str:
+    """`3 rows of validation and 1 of test`."""
+    found = [(split, count) for split, count in leaks.items() if count]
+    texts = [f"{count}{' rows' if i == 0 else ''} of {split}" for i, (split, count) in enumerate(found)]
+    return " and ".join(texts)
+
+
+def _examples(samples: Sequence[Mapping[str, Any]]) -> str:
+    shown = [
+        f"row {s['row']} of source {s['source']} like row {s['first']['row']} of {s['first']['source']}"
+        for s in samples[:3]
+    ]
+    return f" ({', '.join(shown)})" if shown else ""

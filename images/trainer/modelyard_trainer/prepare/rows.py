@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from modelyard.contract.report import RemovedRows
 
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.prepare.columns import Column
+from modelyard_trainer.prepare.formats.columns import Mark
 from modelyard_trainer.prepare.readers import FileReader
 from modelyard_trainer.prepare.sources import Source
+from modelyard_trainer.prepare.spelling import spell_label, spell_text
 
 BATCH = 4096  # rows
+_BATCH_CHARACTERS = 1 << 24
 _KEPT_ROWS = 10_000  # removed rows written out per step and reason
 _KEPT_CHARACTERS = 2_000  # of each removed row
 READ = "read"  # the step that removes rows without text or label
@@ -79,51 +82,58 @@ class Reading:
     removals: Removals
     rows: dict[str, int] = field(default_factory=dict)
     recoded: dict[str, int] = field(default_factory=dict)  # lines that were not UTF-8
+    columns: list[Column] = field(default_factory=list)
 
     def batches(self) -> Iterator[list[Item]]:
         """Batches of rows that have a text (and a label where one is needed)."""
-        items = chain.from_iterable(self._items(source) for source in self.sources)
-        while batch := list(islice(items, BATCH)):
+        batch: list[Item] = []
+        characters = 0
+        for source in self.sources:
+            for item in self._items(source):
+                batch.append(item)
+                characters += len(item.text)
+                if len(batch) == BATCH or characters >= _BATCH_CHARACTERS:
+                    yield batch
+                    batch, characters = [], 0
+        if batch:
             yield batch
 
-    def _items(self, source: Source) -> Iterable[Item]:
-        name = source.spec.name
+    def _items(self, source: Source) -> Iterator[Item]:
+        name, columns = source.spec.name, source.spec.columns
         self.rows[name] = self.recoded[name] = 0
+        texts, labels = Column(name, columns.text), Column(name, columns.label, may_be_constant=True)
+        self.columns += [texts, labels] if self.labelled else [texts]
         for file in source.files:
             reader = FileReader(source.spec, file, self.labelled)
-            for text, label in reader.rows():
+            for place, (text, label) in enumerate(reader.rows(), 1):
                 self.rows[name] += 1
-                number = self.rows[name]
-                where = f"source {name}, row {number}"
+                reason = None
                 item = Item(
-                    _as_text(text, where, source.spec.columns.text),
-                    _as_text(label, where, source.spec.columns.label).strip() if self.labelled else None,
-                    name,
-                    number,
+                    _spell(spell_text, text, reader.where, place, columns.text), None, name, self.rows[name]
                 )
+                texts.see(item.text)
+                if self.labelled:
+                    marked = isinstance(label, Mark)
+                    item.label = (
+                        "" if marked else _spell(spell_label, label, reader.where, place, columns.label)
+                    )
+                    labels.see(item.label)
+                    reason = label.value if isinstance(label, Mark) else None if item.label else "emptyLabel"
                 if not item.text.strip():
-                    self.removals.add(READ, "emptyText", item)
-                elif self.labelled and not item.label:
-                    self.removals.add(READ, "emptyLabel", item)
+                    reason = "emptyText"
+                if reason:
+                    self.removals.add(READ, reason, item)
                 else:
                     yield item
             self.recoded[name] += reader.recoded
 
 
-def _as_text(value: Any, where: str, column: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        # JSON can spell half a surrogate pair, which is no character and can't be stored.
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, int | float):
-        return "" if value != value else str(value)
-    raise Failure(
-        "DataInvalid",
-        f"{where}: column {column!r} holds a {type(value).__name__}, not text; name a column of strings or "
-        "numbers",
-    )
+def _spell(spell: Callable[[Any], str], value: Any, where: str, row: int, column: str) -> str:
+    try:
+        return spell(value)
+    except TypeError as error:
+        raise Failure(
+            "DataInvalid",
+            f"{where}, row {row}: column {column!r} holds {error}, not text; name a column of strings or numbers "
+            "in data.sources[].columns",
+        ) from error

@@ -8,7 +8,6 @@ shorter; it is kept if it has at least two tokens, since one predicts nothing.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow as pa
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.spool import Spool
 from modelyard_trainer.prepare.tokenizer import Tokenizer
+from modelyard_trainer.prepare.warnings import SAMPLES
 
 _BATCH = 2048  # rows tokenised and written at once
 _SHARD_ROWS = 65_536
@@ -92,18 +92,29 @@ class ShardWriter:
 
 
 def write_classification(
-    folder: Path, spool: Spool, rows: Any, tokenizer: Tokenizer, max_length: int, ids: dict[str, int]
+    folder: Path,
+    spool: Spool,
+    rows: Any,
+    tokenizer: Tokenizer,
+    max_length: int,
+    labels: Any,
+    names: list[str],
+    samples: list[int],
 ) -> dict[str, Any]:
-    """Writes a split of labelled texts; returns its part of the report."""
-    writer, cut, counts = ShardWriter(folder, labelled=True), 0, Counter[str]()
+    """Writes a split of labelled texts; returns its part of the report.
+
+    `labels` are ids by row of the spool; `samples` gets the first rows that were cut.
+    """
+    writer, cut = ShardWriter(folder, labelled=True), 0
     for part in _parts(rows):
-        examples, more = tokenizer.encode(spool.texts(part), max_length)
-        labels = spool.labels_of(part)
-        writer.write(examples, [ids[label] for label in labels])
-        cut += more
-        counts.update(labels)
+        examples, longer = tokenizer.encode(spool.texts(part), max_length)
+        writer.write(examples, labels[part].tolist())
+        cut += len(longer)
+        samples += [int(part[i]) for i in longer[: max(0, SAMPLES - len(samples))]]
     writer.close()
-    return {"rows": len(rows), "truncated": cut, "labels": {k: counts[k] for k in ids}, **writer.describe()}
+    counts = np.bincount(labels[rows], minlength=len(names)).tolist()
+    by_name = dict(zip(names, counts, strict=True))
+    return {"rows": len(rows), "truncated": cut, "labels": by_name, **writer.describe()}
 
 
 def write_generation(

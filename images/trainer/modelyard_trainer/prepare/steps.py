@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from modelyard.api.data import Filter, Normalize, PrepareStep
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.rows import Item, Removals
 
+CONTRADICTION = "contradiction"  # reason of rows whose text stands under another label already
 CountTokens = Callable[[list[str]], list[int]]
 
 
@@ -39,7 +41,14 @@ class NormalizeStep(Step):
         """All rows; those that lose all their text are removed as emptyText."""
         kept = []
         for item in batch:
-            text = normalize(item.text, self.spec)
+            try:
+                text = normalize(item.text, self.spec)
+            except Exception as error:  # whatever a text makes ftfy raise
+                raise Failure(
+                    "DataInvalid",
+                    f"source {item.source}, row {item.number}: step {self.name} can't repair the text ({error}); "
+                    "remove the row, or set fixMojibake: false",
+                ) from error
             if text != item.text:
                 self.changed += 1
             if text.strip():
@@ -103,21 +112,42 @@ class FilterStep(Step):
 
 @dataclass
 class DeduplicateStep(Step):
-    """Removes rows whose text was seen before; the first stays."""
+    """Removes rows whose text was seen before; the first stays. One under another label is no duplicate but a
+    contradiction, and is counted as such.
+    """
 
-    seen: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    # A text's place in the arrays, which hold what its first row was: a few bytes a row.
+    seen: dict[bytes, int] = field(default_factory=dict)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    sources: array[int] = field(default_factory=lambda: array("l"))
+    labels: array[int] = field(default_factory=lambda: array("l"))
+    words: list[str | None] = field(default_factory=list)
+    codes: dict[str | None, int] = field(default_factory=dict)
 
     def apply(self, batch: list[Item]) -> list[Item]:
-        """The first of each text. A removed row's sample names the row that it repeats."""
+        """The first of each text. A removed row's sample names the row that it repeats or contradicts."""
         kept = []
         for item in batch:
-            key = text_hash(item.text)
-            first = self.seen.setdefault(key, (item.source, item.number))
-            if first == (item.source, item.number):
+            place = self.seen.setdefault(text_hash(item.text), len(self.numbers))
+            if place == len(self.numbers):
+                self.numbers.append(item.number)
+                self.sources.append(self._code(item.source))
+                self.labels.append(self._code(item.label))
                 kept.append(item)
-            else:
-                self.removals.add(self.name, "duplicate", item, first={"source": first[0], "row": first[1]})
+                continue
+            label = self.words[self.labels[place]]
+            reason = "duplicate" if label == item.label else CONTRADICTION
+            first = {"source": self.words[self.sources[place]], "row": self.numbers[place]}
+            self.removals.add(
+                self.name, reason, item, first=first if label is None else first | {"label": label}
+            )
         return kept
+
+    def _code(self, word: str | None) -> int:
+        code = self.codes.setdefault(word, len(self.words))
+        if code == len(self.words):
+            self.words.append(word)
+        return code
 
 
 def text_hash(text: str) -> bytes:

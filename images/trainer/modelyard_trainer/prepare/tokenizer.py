@@ -56,28 +56,28 @@ class Tokenizer:
         """Id of the padding token."""
         return self.backend.pad_token_id  # type: ignore[no-any-return]
 
-    def encode(self, texts: list[str], max_length: int | None) -> tuple[list[list[int]], int]:
-        """Token ids with special tokens, cut at `max_length`, and how many texts were cut."""
-        encoded = self.backend(
-            texts,
-            truncation=max_length is not None,
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        return encoded["input_ids"], sum(1 for e in encoded.encodings if e.overflowing)
+    def encode(self, texts: list[str], max_length: int | None) -> tuple[list[list[int]], list[int]]:
+        """Token ids with special tokens, cut at `max_length`, and the places of the texts that were cut."""
+        encoded = self._call(texts, truncation=max_length is not None, max_length=max_length)
+        return encoded["input_ids"], [i for i, e in enumerate(encoded.encodings) if e.overflowing]
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text, without special tokens and uncut."""
-        encoded = self.backend(
-            texts,
-            add_special_tokens=False,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
+        encoded = self._call(texts, add_special_tokens=False)
         return [len(ids) for ids in encoded["input_ids"]]
+
+    def _call(self, texts: list[str], **options: Any) -> Any:
+        common = {"padding": False, "return_attention_mask": False, "return_token_type_ids": False}
+        try:
+            return self.backend(texts, **common, **options)
+        except BaseException as error:  # Rust's panics are no Exceptions
+            if isinstance(error, MemoryError | KeyboardInterrupt | SystemExit):
+                raise
+            raise Failure(
+                "ModelInvalid",
+                f"the model's tokenizer can't encode the data: {error}; check its tokenizer.json (an unknown token "
+                "must be in its vocabulary), or choose another model",
+            ) from error
 
 
 def vocabulary_of(config: dict[str, Any]) -> int:
@@ -114,7 +114,17 @@ def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, fol
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    fast.train_from_iterator(texts, trainer)
+    try:
+        fast.train_from_iterator(texts, trainer)
+    except Failure:
+        raise
+    except BaseException as error:  # Rust's panics are no Exceptions
+        if isinstance(error, MemoryError | OSError | KeyboardInterrupt | SystemExit):
+            raise
+        raise Failure(
+            "ModelInvalid",
+            f"no tokenizer could be trained on the training split: {error}; check model.config.vocab_size and the data",
+        ) from error
     if task == "text-classification":
         fast.post_processor = processors.TemplateProcessing(
             single=f"{_BOS} $A {_EOS}",

@@ -1,0 +1,246 @@
+"""From sources to a dataset: read, cleaned, looked over, split, tokenised, and described in its report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from modelyard.api.data import Data
+from modelyard.contract.layout import REPORT, dataset_dir
+
+from modelyard_trainer.context import Context
+from modelyard_trainer.failure import Failure
+from modelyard_trainer.files import new_folder, write_json
+from modelyard_trainer.prepare.classes import check_classes, sort_labels, tell_coverage
+from modelyard_trainer.prepare.columns import tell_columns
+from modelyard_trainer.prepare.overlaps import Overlaps, find_overlaps, sample_pairs
+from modelyard_trainer.prepare.report import (
+    FORMAT_VERSION,
+    check_contradictions,
+    check_leaks,
+    check_require,
+    check_rows,
+    count_leaks,
+    describe_sources,
+)
+from modelyard_trainer.prepare.rows import Reading, Removals
+from modelyard_trainer.prepare.shards import write_classification, write_generation
+from modelyard_trainer.prepare.sources import Source, open_source
+from modelyard_trainer.prepare.split import SPLITS, split_rows
+from modelyard_trainer.prepare.spool import Spool, write_spool
+from modelyard_trainer.prepare.steps import CONTRADICTION, NormalizeStep, make_steps, run_steps
+from modelyard_trainer.prepare.tokenizer import Tokenizer
+from modelyard_trainer.prepare.warnings import SAMPLES, Suspicions
+
+_BATCH = 4096  # rows
+_SPOOL = "rows.arrow"
+MakeTokenizer = Callable[[Iterator[str]], Tokenizer]
+
+
+def build_dataset(
+    ctx: Context,
+    data: Data,
+    sources: list[Source],
+    digest: str,
+    tokenizer: Tokenizer | None,
+    make_tokenizer: MakeTokenizer,
+) -> dict[str, Any]:
+    """Writes the dataset and returns its report. Without a `tokenizer`, one is made of the training split.
+
+    Raises Failure; then nothing is left of it.
+    """
+    started = time.time()
+    with new_folder(ctx.storage / dataset_dir(digest), ctx.owner) as folder:
+        rows = _read(ctx, data, sources, folder, tokenizer)
+        texts = rows.spool
+        overlaps = find_overlaps(texts)
+        contradictions = _check_contradictions(rows, overlaps, data)
+        parts = split_rows(len(texts), rows.labels, rows.names, data.split)
+        leaks = _check_leaks(rows, overlaps, parts, data)
+        if tokenizer is None:
+            tokenizer = make_tokenizer(t for batch in _texts(texts, parts["train"]) for t in batch)
+        splits = _write_splits(ctx, folder, rows, parts, tokenizer)
+        (folder / _SPOOL).unlink()
+        reading = rows.reading
+        report = {
+            "formatVersion": FORMAT_VERSION,
+            "digest": digest,
+            "task": ctx.run.task,
+            "maxLength": ctx.run.training.max_length,
+            "sources": describe_sources(reading.sources, reading.rows, reading.recoded),
+            "rowsIn": rows.rows_in,
+            "rowsOut": len(texts),
+            "removed": [r.model_dump(by_alias=True) for r in rows.removals.listed()],
+            "changed": rows.changed,
+            "labels": rows.names,
+            "padTokenId": tokenizer.pad_id,
+            "leaks": leaks,
+            "contradictions": contradictions,
+            "warnings": rows.suspicions.dump(),
+            "splits": splits,
+            "seconds": round(time.time() - started, 2),
+        }
+        check_require(data.require, report)
+        write_json(folder / REPORT, report)  # last: a dataset without a report does not exist
+    return report
+
+
+@dataclass
+class _Rows:
+    """What is left after the steps. `labels` are ids by row (int32), indices into `names`; None without."""
+
+    spool: Spool
+    reading: Reading
+    removals: Removals
+    suspicions: Suspicions
+    changed: list[dict[str, Any]]
+    names: list[str] = field(default_factory=list)
+    labels: Any = None
+
+    @property
+    def rows_in(self) -> int:
+        return sum(self.reading.rows.values())
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None
+
+
+def _read(
+    ctx: Context, data: Data, sources: list[Source], folder: Path, tokenizer: Tokenizer | None
+) -> _Rows:
+    removals, suspicions = Removals(), Suspicions()
+    labelled = ctx.run.task == "text-classification"
+    reading = Reading([open_source(ctx, s) for s in sources], labelled, removals)
+    steps = make_steps(data.prepare, removals, tokenizer.count if tokenizer else None)
+    write_spool(folder / _SPOOL, run_steps(reading.batches(), steps))
+    removals.write(folder / "removed")
+    changed = [{"step": s.name, "rows": s.changed} for s in steps if isinstance(s, NormalizeStep)]
+    rows = _Rows(Spool.open(folder / _SPOOL), reading, removals, suspicions, changed)
+    if not len(rows.spool):
+        most = max(removals.listed(), key=lambda r: r.rows, default=None)
+        why = f"; {most.step} removed {most.rows} ({most.reason})" if most else ""
+        raise Failure(
+            "DataInvalid", f"no row is left of {rows.rows_in}{why}; check the sources and the steps"
+        )
+    check_rows(data.require, rows.rows_in, len(rows.spool), removals.listed())
+    _tell_reading(reading, suspicions)
+    if labelled:
+        found, ids = rows.spool.labels()
+        rows.names = sort_labels(found)
+        place = {name: i for i, name in enumerate(rows.names)}
+        rows.labels = np.asarray([place[name] for name in found], np.int32)[ids]
+        check_classes(rows.names, np.bincount(rows.labels, minlength=len(found)).tolist(), suspicions)
+    return rows
+
+
+def _tell_reading(reading: Reading, suspicions: Suspicions) -> None:
+    tell_columns(reading.columns, suspicions)
+    recoded = {name: lines for name, lines in reading.recoded.items() if lines}
+    if recoded:
+        suspicions.add(
+            "NotUtf8",
+            f"{sum(recoded.values())} lines were not UTF-8 and were read as Windows-1252 (source "
+            f"{', '.join(recoded)}); look at them, or convert the files with iconv -t UTF-8",
+            sum(recoded.values()),
+            [{"source": name, "lines": lines} for name, lines in recoded.items()],
+        )
+    several = {s.spec.name: sorted({f.format for f in s.files}) for s in reading.sources}
+    several = {name: formats for name, formats in several.items() if len(formats) > 1}
+    if several:
+        shown = "; ".join(f"{name}: {', '.join(formats)}" for name, formats in several.items())
+        suspicions.add(
+            "SeveralFormats",
+            f"files of several formats were read as one source ({shown}); if some are not data, set "
+            "data.sources[].format, or name the files by a glob",
+            len(several),
+            [
+                {"source": s.spec.name, "file": f.name, "format": f.format}
+                for s in reading.sources
+                if s.spec.name in several
+                for f in s.files
+            ],
+        )
+
+
+def _check_contradictions(rows: _Rows, overlaps: Overlaps, data: Data) -> int:
+    """How many rows stand under another label than the first row with their text: removed ones, and others."""
+    removed = [key for key in rows.removals.counts if key[1] == CONTRADICTION]
+    count = sum(rows.removals.counts[key] for key in removed)
+    samples = [json.loads(line) for key in removed for line in rows.removals.samples[key][:SAMPLES]]
+    if rows.labelled:
+        left = overlaps.contradictions(rows.labels)
+        count += len(left)
+        samples += sample_pairs(rows.spool, left, overlaps, labelled=True)
+    if count:
+        rows.suspicions.add(
+            "Contradictions",
+            f"{count} rows have a text that stands under another label before"
+            + (", and were removed" if removed else "")
+            + "; correct their labels in the source",
+            count,
+            samples,
+        )
+    check_contradictions(data.require, count, samples)
+    return count
+
+
+def _check_leaks(rows: _Rows, overlaps: Overlaps, parts: dict[str, Any], data: Data) -> dict[str, int]:
+    found = overlaps.leaks(parts)
+    counts = {split: len(leaked) for split, leaked in found.items()}
+    samples = [
+        {"split": split} | sample
+        for split, leaked in found.items()
+        for sample in sample_pairs(rows.spool, leaked, overlaps, rows.labelled)
+    ]
+    if any(counts.values()):
+        rows.suspicions.add(
+            "LeakedTexts",
+            f"{count_leaks(counts)} have a text that is in a split before it too, so that metrics flatter the "
+            "model; add the step deduplicate to data.prepare",
+            sum(counts.values()),
+            samples,
+        )
+    check_leaks(data.require, counts, samples)
+    return counts
+
+
+def _write_splits(
+    ctx: Context, folder: Path, rows: _Rows, parts: dict[str, Any], tokenizer: Tokenizer
+) -> dict[str, dict[str, Any]]:
+    longest, spool = ctx.run.training.max_length, rows.spool
+    if not rows.labelled:
+        splits = {s: write_generation(folder / s, spool, parts[s], tokenizer, longest) for s in SPLITS}
+        for name, about in splits.items():
+            if about["rows"] and not about["examples"]:
+                raise Failure(
+                    "DataInvalid", f"the {name} split has too little text for a single block; add data"
+                )
+        return splits
+    cut: list[int] = []
+    splits = {
+        s: write_classification(folder / s, spool, parts[s], tokenizer, longest, rows.labels, rows.names, cut)
+        for s in SPLITS
+    }
+    tell_coverage(
+        rows.names, {s: np.asarray(list(splits[s]["labels"].values())) for s in SPLITS}, rows.suspicions
+    )
+    if total := sum(about["truncated"] for about in splits.values()):
+        rows.suspicions.add(
+            "TruncatedRows",
+            f"{total} of {len(spool)} rows ({total / len(spool):.1%}) are longer than training.maxLength "
+            f"({longest} tokens) and were cut; raise it, or remove long rows with filter.maxTokens",
+            total,
+            [spool.describe(row, labelled=True) for row in cut],
+        )
+    return splits
+
+
+def _texts(spool: Spool, rows: Any) -> Iterator[list[str]]:
+    for start in range(0, len(rows), _BATCH):
+        yield spool.texts(rows[start : start + _BATCH])
