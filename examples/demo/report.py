@@ -40,17 +40,30 @@ def format_data(status: Status) -> str:
     return f"{text}; removed: {removed}" if removed else text
 
 
+def format_warnings(status: Status) -> str:
+    """What looked wrong about the data, a line each; nothing if nothing did."""
+    lines = []
+    for warning in (status.get("data") or {}).get("warnings") or []:
+        count = f" ({warning['count']})" if warning.get("count") is not None else ""
+        lines.append(f"  warning  {warning['reason']}{count}: {warning.get('message', '')}\n")
+    return "".join(lines)
+
+
+def _format_gate(status: Status) -> str:
+    gate = status.get("gate") or {}
+    return f"{gate.get('metric', '-')} {_number(gate.get('value'))}, bound {_number(gate.get('threshold'))}"
+
+
 def format_success(name: str, namespace: str, status: Status, kubeconfig: str) -> str:
     """Where the model lies, how good it is, and what to try next."""
     model = status.get("model") or {}
-    gate = status.get("gate") or {}
     return f"""
 {name} has succeeded.
 
   model    {model.get("uri", "-")}
   digest   {model.get("digest", "-")}
   data     {format_data(status)}
-  gate     {gate.get("metric", "-")} {_number(gate.get("value"))}, bound {_number(gate.get("threshold"))}
+{format_warnings(status)}  gate     {_format_gate(status)}
 
 {format_metrics(status)}
 

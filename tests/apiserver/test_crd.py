@@ -144,6 +144,20 @@ def test_is_listed_by_its_short_name_and_category_with_progress(jobs: Jobs) -> N
     assert jobs("get", "tj", "--field-selector=status.phase=Failed", "--output=name").stdout == ""
 
 
+def test_warnings_about_the_data_are_stored_and_bounded(jobs: Jobs) -> None:
+    jobs.create(manifest(CORPUS["minimal"]))
+    warnings = [
+        {"reason": "LeakedTexts", "count": 2**63 - 1, "message": "ü" * 1024},
+        # Two of one reason: the list is no map.
+        *({"reason": "W" * 128, "message": ""} for _ in range(31)),
+    ]
+    data = {"digest": "sha256-d", "rowsIn": 9, "rowsOut": 8}
+    jobs.report(observedGeneration=1, data={**data, "warnings": warnings})
+    assert jobs.read()["status"]["data"]["warnings"] == warnings
+    with pytest.raises(AssertionError, match="must have at most 32 items"):
+        jobs.report(observedGeneration=1, data={**data, "warnings": [*warnings, warnings[0]]})
+
+
 CHANGES: dict[str, Any] = {
     "task": "text-generation",
     "model": {"uri": "hf://org/other"},

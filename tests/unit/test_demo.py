@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ TABLE = "sentiment,confidence,text\n" + "".join(
     for index in range(40)
     for label, confidence in [("positive", "1" if index % 2 else "0.4"), ("neutral", "")]
 )
-STATUS = {
+STATUS: dict[str, Any] = {
     "phase": "Failed",
     "conditions": [{"type": "Stalled", "status": "True", "reason": "GateFailed", "message": "It is 0.9."}],
     "attempts": [{"index": 1, "failure": {"reason": "UserCodeError", "message": "boom", "excerpt": "a\nb"}}],
@@ -110,6 +111,14 @@ def test_success_says_where_the_model_lies_and_what_to_try() -> None:
         "KUBECONFIG=/kube/config",
     ):
         assert command in text
+
+
+def test_success_tells_what_looked_wrong_about_the_data() -> None:
+    assert "warning" not in report.format_success("sentiment", "demo", STATUS, "/kube/config")
+    warnings = [{"reason": "TruncatedRows", "count": 3, "message": "Raise maxLength."}, {"reason": "NewHead"}]
+    warned = {**STATUS, "data": {**STATUS["data"], "warnings": warnings}}
+    text = report.format_success("sentiment", "demo", warned, "/kube/config")
+    assert "\n  warning  TruncatedRows (3): Raise maxLength.\n  warning  NewHead: \n  gate " in text
 
 
 def test_failure_says_every_condition_and_the_first_failing_ranks_words() -> None:

@@ -7,6 +7,7 @@ import errno
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from modelyard.contract.codes import EXIT_TEMPORARY, EXIT_USER_ERROR
 from modelyard.contract.report import FailureReport
@@ -58,22 +59,23 @@ def storage_failure(error: OSError, what: str) -> Failure:
     )
 
 
-def source_failure(error: OSError, where: str) -> Failure:
-    """The failure for an error of the file system while bytes of a source were read; `where` names it."""
+def source_failure(error: OSError, where: str, subject: Literal["Source", "Model"] = "Source") -> Failure:
+    """The failure for an error of the file system while bytes of a source, or a base model, were read.
+
+    `where` names it: source and file.
+    """
     why = error.strerror or str(error) or type(error).__name__
     if isinstance(error, PermissionError):
         return Failure(
-            "SourceForbidden",
+            f"{subject}Forbidden",
             f"{where}: can't be read by the pod's user ({why}); make it readable (chmod a+r, or fsGroup)",
         )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return Failure("SourceNotFound", f"{where}: is gone while it is read ({why}); put it back")
+        return Failure(f"{subject}NotFound", f"{where}: is gone while it is read ({why}); put it back")
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        return Failure(
-            "SourceNotFound", f"{where}: is no file's name there ({why}); correct data.sources[].uri"
-        )
+        return Failure(f"{subject}NotFound", f"{where}: is no file's name there ({why}); correct the uri")
     return Failure(
-        "SourceUnreachable",
+        f"{subject}Unreachable",
         f"{where}: could not be read ({why}); check the volume that it lies on",
         temporary=True,
     )

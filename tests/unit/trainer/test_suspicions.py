@@ -293,6 +293,16 @@ def test_a_collector_is_bounded_and_keeps_each_reason_once() -> None:
         (OSError(errno.EIO, "Input/output error", "{storage}/datasets/x"), "StorageError", True),
         (OSError(errno.EIO, "Input/output error", "{sources}/pvc/data/a.csv"), "SourceUnreachable", True),
         (PermissionError(errno.EACCES, "Permission denied", "{sources}/pvc/data"), "SourceForbidden", False),
+        (
+            OSError(errno.EIO, "Input/output error", "{sources}/pvc/models/base/config.json"),
+            "ModelUnreachable",
+            True,
+        ),
+        (
+            OSError(errno.EIO, "Input/output error", "{sources}/pvc/models/base2/x.csv"),
+            "SourceUnreachable",
+            True,
+        ),
     ],
 )
 def test_only_our_own_storages_errors_are_storage_errors(

@@ -78,18 +78,20 @@ def prepare(ctx: Context, begin_preflight: BeginPreflight | None = None) -> Prep
 
 
 def _explain(error: OSError, ctx: Context) -> Failure | None:
-    """Whose trouble it is: a source's, our storage's, or (None) no trouble with files at all.
+    """Whose trouble it is: a source's, the base model's, our storage's, or (None) no trouble with files at all.
 
     Libraries raise OSErrors of their own, without the system's number, for much that has to do with no disk.
     """
     if error.errno is None:
         return None
-    if isinstance(error.filename, str | bytes) and Path(os.fsdecode(error.filename)).is_relative_to(
-        ctx.sources
-    ):
-        name = Path(os.fsdecode(error.filename)).relative_to(ctx.sources)
-        return source_failure(error, name.as_posix())
-    return storage_failure(error, "preparing the data")
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is None or not path.is_relative_to(ctx.sources):
+        return storage_failure(error, "preparing the data")
+    name = path.relative_to(ctx.sources).as_posix()
+    model = ctx.run.model.uri if ctx.run.model else None
+    # Mounted below the scheme and the claim, as the URI has it.
+    of_model = model is not None and f"{name}/".startswith(f"{model.replace('://', '/', 1).rstrip('/')}/")
+    return source_failure(error, name, "Model" if of_model else "Source")
 
 
 def _prepare(ctx: Context, begin_preflight: BeginPreflight) -> PrepareResult:
