@@ -63,11 +63,12 @@ def build_config(spec: TrainingJobSpec, on_cpu: bool) -> dict[str, Any]:
         check_support(config, on_cpu, own_image=spec.trainer.image is not None)
     for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
         config.setdefault(key, "auto")
-    for block, kinds in _OPEN.items():
+    for name, kinds in _OPEN.items():
         # DeepSpeed's own defaults, as a rate of 0.001, are nobody's word.
-        given = config.get(block)
-        for name in kinds.get(str(given.get("type", "")).lower(), ()) if isinstance(given, dict) else ():
-            given["params"] = {name: "auto", **(given.get("params") or {})}
+        block = config.get(name)
+        if isinstance(block, dict):
+            left_open = dict.fromkeys(kinds.get(str(block.get("type", "")).lower(), ()), "auto")
+            block["params"] = left_open | (block.get("params") or {})
     return config
 
 

@@ -7,8 +7,8 @@ configuration copied from elsewhere trains with its own values; "auto" always le
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
@@ -74,10 +74,10 @@ def take_over(spec: TrainingJobSpec, processes: int) -> TrainingJobSpec:
     config = spec.deepspeed.config
     said = _Said(spec)
     if config is not None:
-        for path, name in FIELDS.items():
-            _given(config, path, lambda value, n=name, p=path: said.take(said.fields, n, value, p))
-        for path, name in ARGUMENTS.items():
-            _given(config, path, lambda value, n=name, p=path: said.take(said.arguments, n, value, p))
+        for path, name, value in _read(config, FIELDS):
+            said.take(said.fields, name, value, path)
+        for path, name, value in _read(config, ARGUMENTS):
+            said.take(said.arguments, name, value, path)
         betas = find(config, "optimizer.params.betas")
         if isinstance(betas, list):
             if len(betas) != 2:
@@ -97,10 +97,11 @@ def take_over(spec: TrainingJobSpec, processes: int) -> TrainingJobSpec:
     return spec.model_copy(update={"training": _build_training(spec, said)})
 
 
-def _given(config: dict[str, Any], path: str, take: Callable[[Any], None]) -> None:
-    value = find(config, path)
-    if value is not None and value != "auto":
-        take(value)
+def _read(config: dict[str, Any], pairs: dict[str, str]) -> Iterator[tuple[str, str, Any]]:
+    for path, name in pairs.items():
+        value = find(config, path)
+        if value is not None and value != "auto":
+            yield path, name, value
 
 
 def _take_names(config: dict[str, Any], said: _Said) -> None:
@@ -193,7 +194,7 @@ def _build_training(spec: TrainingJobSpec, said: _Said) -> Any:
         raise Refused("InvalidSpec", f"{said.where.get(name, name)}: {first['msg']}.") from error
 
 
-def _contradict(path: str, value: Any, other: str, standing: Any) -> None:
+def _contradict(path: str, value: Any, other: str, standing: Any) -> NoReturn:
     raise Refused(
         "InvalidSpec",
         f"{ROOT}.{path} {json.dumps(value)} contradicts {other} {json.dumps(standing)}: change one of them, or"

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NoReturn
 
+from modelyard.training.argument_bounds import Bound
 from modelyard.training.problem import Refused
 
 ROOT = "spec.deepspeed.config"
@@ -104,12 +105,10 @@ def _check_value(value: Any, field: Mapping[str, Any], at: str) -> None:
     if choices and value not in choices:
         _refuse(at, f"must be one of {', '.join(map(str, choices))}, not {json.dumps(value)[:80]}")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        for bound, fits, words in (
-            ("min", lambda a, b: a >= b, "at least"), ("above", lambda a, b: a > b, "above"),
-            ("max", lambda a, b: a <= b, "at most"), ("below", lambda a, b: a < b, "below"),
-        ):  # fmt: skip
-            if bound in field and not fits(value, field[bound]):
-                _refuse(at, f"must be {words} {field[bound]}, not {value}")
+        bound = Bound(field.get("min"), field.get("above"), field.get("max"), field.get("below"))
+        problem = bound.find_problem(value)
+        if problem:
+            _refuse(at, problem)
 
 
 def _check_parameters(block: Mapping[str, Any], path: str, table: Mapping[str, list[str]]) -> None:
@@ -145,7 +144,7 @@ def _check_parameters(block: Mapping[str, Any], path: str, table: Mapping[str, l
                 _check_value(beta, {"kinds": ["float"], "min": 0, "below": 1}, at)
 
 
-def _refuse_unknown(key: str, at: str, fields: _FIELDS) -> None:
+def _refuse_unknown(key: str, at: str, fields: _FIELDS) -> NoReturn:
     if key in _OTHER_NAMES and "." not in at:
         _refuse(at, f"is not read by DeepSpeed; use {_OTHER_NAMES[key]}")
     places = [path for path in _all_keys() if path.rsplit(".", 1)[-1] == key]
@@ -195,5 +194,5 @@ def _suggest(value: Any, kinds: list[str]) -> str:
     return ""
 
 
-def _refuse(at: str, what: str) -> None:
+def _refuse(at: str, what: str) -> NoReturn:
     raise Refused("InvalidSpec", f"{ROOT}.{at} {what}.")
