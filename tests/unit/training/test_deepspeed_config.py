@@ -99,7 +99,7 @@ KEYS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a beta of 1": (
         {"optimizer": {"type": "AdamW", "params": {"betas": [0.9, 1]}}},
-        "must be below 1, not 1",
+        "must be at least 0 and below 1, not 1",
     ),
     "one beta": ({"optimizer": {"type": "AdamW", "params": {"betas": [0.9]}}}, "betas must be two numbers"),
     "an unknown schedule": ({"scheduler": {"type": "WarmupLinear"}}, f"{ROOT}.scheduler.type"),
