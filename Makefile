@@ -69,11 +69,14 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-apiserver test-e2e soak bench
-test: verify test-apiserver test-e2e ## All tests: static checks, unit, real kube-apiserver, real pods
+.PHONY: test test-unit test-trainer test-apiserver test-e2e soak bench
+test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit, training, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) tests/unit
+
+test-trainer: venv ## Training on 1, 2 and 3 processes, compared with plain transformers
+	$(PYTEST) tests/trainer
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
 	$(PYTEST) tests/apiserver
