@@ -39,6 +39,7 @@ class Operator:
             "--metrics-host", "127.0.0.1", "--metrics-port", "0", *flags,
         ]  # fmt: skip
         self.env: dict[str, str] = {}
+        self.started_at = 0  # where in the log the present process began
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
         self.output: IO[bytes] | None = None
@@ -60,6 +61,10 @@ class Operator:
         """Whether it was started and has not ended."""
         return self.process is not None and self.process.poll() is None
 
+    def leads(self) -> bool:
+        """Whether the present process has said that it may write: after a killed one that takes the Lease's time."""
+        return b'"message": "leading"' in self.log.read_bytes()[self.started_at :]
+
     def tail(self, lines: int) -> str:
         """The last lines of its log."""
         try:
@@ -70,6 +75,7 @@ class Operator:
     def start(self) -> float:
         """Starts it; the monotonic time of the start."""
         self.output = self.log.open("ab")
+        self.started_at = self.log.stat().st_size
         began = time.monotonic()
         self.process = subprocess.Popen(
             self.arguments, stdout=self.output, stderr=self.output, env={**os.environ, **self.env}

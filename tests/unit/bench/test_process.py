@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.bench.api import ensure_leader
 from tests.bench.process import Operator
 
 
@@ -56,3 +58,20 @@ def test_stopping_twice_does_nothing(tmp_path: Path) -> None:
     operator.stop()
     operator.stop()
     assert not operator.runs
+
+
+def test_only_the_present_process_is_taken_for_the_leader(tmp_path: Path) -> None:
+    line = """print('{"message": "leading"}', flush=True); """
+    operator = start(tmp_path, line + "import time; time.sleep(60)")
+    wait_for_log(operator, "leading")
+    assert operator.leads()
+    operator.stop()
+    operator.arguments[-1] = "import time; time.sleep(60)"
+    operator.start()
+    assert not operator.leads()
+    with pytest.raises(TimeoutError, match="has no Lease after 0 s"):
+        asyncio.run(ensure_leader(operator, 0.3))
+    operator.stop()
+    operator.arguments[-1] = line + "import time; time.sleep(60)"
+    asyncio.run(ensure_leader(operator, 20))
+    operator.stop()
