@@ -94,3 +94,4 @@ class RunConfig(Versioned):
     num_nodes: int
     num_proc_per_node: int
     gpus_per_node: int = 0
+    builtin: bool = Field(True, description="Whether our trainer trains, and not a program of the user's.")

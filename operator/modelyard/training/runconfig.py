@@ -52,6 +52,7 @@ def build_run_config(
         num_nodes=spec.trainer.num_nodes,
         num_proc_per_node=num_proc,
         gpus_per_node=batch.count_gpus(resources),
+        builtin=spec.builtin,
     )  # fmt: skip
 
 

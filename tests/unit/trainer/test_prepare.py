@@ -463,3 +463,12 @@ def test_a_bug_of_ours_is_reported_and_not_called_the_users(
     monkeypatch.setattr(dataset, "split_rows", lambda *_: 1 / 0)
     code, result = run_main(make_context(root, make_run()), monkeypatch)
     assert code == 1 and result.failure is not None and result.failure.reason == "PrepareError"
+
+
+def test_the_model_of_a_users_own_program_is_not_judged(root: Path) -> None:
+    config = root / "sources/pvc/models/base/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 7}))
+    with pytest.raises(Failure) as caught:
+        prepare(make_context(root, make_run()))
+    assert caught.value.reason == "ModelInvalid"
+    assert prepare(make_context(root, make_run(builtin=False))).outcome == "succeeded"

@@ -107,12 +107,14 @@ def _prepare(ctx: Context, begin_preflight: BeginPreflight) -> PrepareResult:
     model = fetch_model(ctx, run.model) if run.model.uri else None
     if model:
         _log.info("model %s: %s", run.model.uri, model.digest)
+    if not run.builtin:  # what the user's own program makes of model and settings is its business
+        return _prepare_data(ctx, run.model, data, model, None)
     with begin_preflight(run, model.folder if model else None) as preflight:
         return _prepare_data(ctx, run.model, data, model, preflight)
 
 
 def _prepare_data(
-    ctx: Context, told: ModelInput, data: Data, model: Model | None, preflight: Preflight
+    ctx: Context, told: ModelInput, data: Data, model: Model | None, preflight: Preflight | None
 ) -> PrepareResult:
     sources = [find_source(ctx, s) for s in data.sources]
     key = model.tokenizer_key if model else new_tokenizer_key(told.config or {})
@@ -122,12 +124,16 @@ def _prepare_data(
     report = read_report(folder, digest) if verified(hub) else None
     hit = report is not None
     if report is None:
-        preflight.finish()  # before hours of work for a model that can't be trained
+        if preflight is not None:
+            preflight.finish()  # before hours of work for a model that can't be trained
         _log.info("dataset %s: preparing", digest)
         tokenizer = Tokenizer.load(model.folder) if model else None
         report = build_dataset(ctx, data, sources, digest, tokenizer, partial(_make_model, ctx, hub))
-    base = preflight.finish()
-    check_vocabulary(base, report)
+    warnings = read_warnings(report)
+    if preflight is not None:
+        base = preflight.finish()
+        check_vocabulary(base, report)
+        warnings = [*warn_of_model(base, report["labels"]), *warnings]
     check_require(data.require, report)
     _log.info("dataset %s: %s, %d rows", digest, "found" if hit else "written", report["rowsOut"])
     return PrepareResult(
@@ -140,7 +146,7 @@ def _prepare_data(
         rows_out=report["rowsOut"],
         removed=[RemovedRows.model_validate(r) for r in report["removed"]],
         splits={name: about["rows"] for name, about in report["splits"].items()},
-        warnings=[*warn_of_model(base, report["labels"]), *read_warnings(report)][:LIMIT],
+        warnings=warnings[:LIMIT],
     )
 
 
