@@ -38,6 +38,7 @@ _OTHER_NAMES = {
     "max_grad_norm": "gradient_clipping",
     "zero": "zero_optimization",
 }
+_FEW = 12  # keys that a message can list
 _NEVER_AUTO = "zero_optimization.stage"
 _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (int,), "float": (int, float), "str": (str,), "list": (list,), "dict": (dict,),
@@ -156,8 +157,10 @@ def _refuse_unknown(key: str, at: str, fields: _FIELDS) -> NoReturn:
         _refuse(at, f"is unknown to DeepSpeed; did you mean {near[0]}?")
     everywhere = {path.rsplit(".", 1)[-1]: path for path in _all_keys()}
     far = difflib.get_close_matches(key, list(everywhere), n=1, cutoff=0.75)
-    _refuse(at, f"is unknown to DeepSpeed; did you mean {everywhere[far[0]]}?" if far else "is unknown to DeepSpeed; "
-            f"remove it. Known here: {', '.join(sorted(fields))[:400]}")  # fmt: skip
+    if far:
+        _refuse(at, f"is unknown to DeepSpeed; did you mean {everywhere[far[0]]}?")
+    there = f", which has {', '.join(fields)} here" if len(fields) <= _FEW else ""
+    _refuse(at, f"is unknown to DeepSpeed{there}: remove it")
 
 
 @cache
@@ -195,4 +198,4 @@ def _suggest(value: Any, kinds: list[str]) -> str:
 
 
 def _refuse(at: str, what: str) -> NoReturn:
-    raise Refused("InvalidSpec", f"{ROOT}.{at} {what}.")
+    raise Refused("InvalidSpec", f"{ROOT}.{at} {what}" + ("" if what.endswith("?") else "."))

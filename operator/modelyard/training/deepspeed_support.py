@@ -8,7 +8,7 @@ from typing import Any
 from modelyard.training.problem import Refused
 
 _ROOT = "spec.deepspeed.config"
-_COMPILER = "is compiled at its first use, for which the trainer's image has no compiler"
+_COMPILER = "needs code that is compiled at its first use, and the trainer's image has no compiler"
 _OWN_IMAGE = "set spec.trainer.image to an image that has it"
 _OWN_LOADER = "transformers' Trainer loads the rows, not DeepSpeed"
 
@@ -49,7 +49,7 @@ def check_support(config: Mapping[str, Any], on_cpu: bool, own_image: bool) -> N
     """Raises Refused (InvalidSpec) with what to write instead."""
     for path, advice in _NEVER.items():
         if _is_on(find(config, path)):
-            raise Refused("InvalidSpec", f"{_ROOT}.{path} has no effect here, or a wrong one: {advice}.")
+            raise Refused("InvalidSpec", f"{_ROOT}.{path} has no use in this trainer: {advice}.")
     if find(config, "managed_gradient_accumulation") is False:
         _refuse("managed_gradient_accumulation", "can't be false under transformers' Trainer: remove it")
     if find(config, "zero_optimization.stage") == 3 and find(config, _GATHER) is False:

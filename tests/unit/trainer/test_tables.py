@@ -156,3 +156,13 @@ def test_the_options_reach_transformers() -> None:
     plain = training(lr_scheduler_type="warmup_stable_decay")
     values = collect_arguments(plain, None, {}, "float32", CPU, Path("x"), 50)
     assert values["lr_scheduler_kwargs"] == {"num_decay_steps": 5}
+
+
+def test_the_table_of_arguments_is_that_of_the_installed_transformers() -> None:
+    import dataclasses
+
+    from transformers import TrainingArguments
+    from transformers.training_args import OptimizerNames
+
+    assert set(arguments.known_arguments()) == {field.name for field in dataclasses.fields(TrainingArguments)}
+    assert set(arguments.list_optimizers()) == {name.value for name in OptimizerNames}

@@ -131,7 +131,7 @@ SUPPORT: dict[str, tuple[dict[str, Any], str]] = {
     "fp16 on a CPU": ({"fp16": {"enabled": True}}, f"{ROOT}.fp16.enabled can't be true on a CPU"),
     "storage in nvme": (
         {ZERO: {"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "/x"}}},
-        f"{ROOT}.{ZERO}.offload_param.device nvme is compiled",
+        f"{ROOT}.{ZERO}.offload_param.device nvme needs code that is compiled",
     ),
     "DeepSpeed's Adam on the CPU": (
         {"zero_force_ds_cpu_optimizer": True, ZERO: {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
@@ -141,11 +141,14 @@ SUPPORT: dict[str, tuple[dict[str, Any], str]] = {
         {"optimizer": {"type": "AdamW", "params": {"torch_adam": False}}},
         f"{ROOT}.optimizer.params.torch_adam false",
     ),
-    "an optimizer with kernels": ({"optimizer": {"type": "Lamb"}}, f"{ROOT}.optimizer.type Lamb is compiled"),
+    "an optimizer with kernels": (
+        {"optimizer": {"type": "Lamb"}},
+        f"{ROOT}.optimizer.type Lamb needs code that is compiled",
+    ),
     "an optimizer of a package": ({"optimizer": {"type": "MuAdam"}}, "needs the package mup"),
     "a monitor of a package": ({"tensorboard": {"enabled": True}}, "needs the package tensorboard"),
     "quantised weights": ({ZERO: {"stage": 3, "zero_quantized_weights": True}}, "has no compiler"),
-    "DeepSpeed's own loader": ({"dataloader_drop_last": True}, "has no effect here, or a wrong one"),
+    "DeepSpeed's own loader": ({"dataloader_drop_last": True}, "has no use in this trainer"),
     "checkpoints": ({"checkpoint": {"use_node_local_storage": True}}, "spec.checkpoint"),
     "divided layers": ({"tensor_parallel": {"autotp_size": 2}}, "use ZeRO stage 3"),
     "DeepSpeed's checkpointing of activations": (
