@@ -127,8 +127,8 @@ def _check_parameters(block: Mapping[str, Any], path: str, table: Mapping[str, l
         found = next((name for name in table if near and name.lower() == near[0]), None)
         _refuse(
             f"{path}.type",
-            f"{kind!r} is unknown; use one of {', '.join(table)}"
-            + (f" (did you mean {found}?)" if found else ""),
+            f"{kind!r} is none of {', '.join(table)}; "
+            + (f"did you mean {found}?" if found else "use one of these"),
         )
     for key, value in (block.get("params") or {}).items():
         at = f"{path}.params.{key}"

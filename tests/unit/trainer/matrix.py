@@ -1,7 +1,8 @@
 """Short real runs of many kinds in one process: python -m tests.unit.trainer.matrix FOLDER < cases > results.
 
 Reads a JSON list of cases ({"name", "changes"}) and prints a JSON object: per name the learning rates that were
-logged, step by step, or the error. A case with "resume" saves at that step, and trains on from there anew.
+logged, step by step, or the error. A case with "resume" saves at that step in passing; afterwards another run goes
+on from there, and what it logged is "resumed".
 """
 
 from __future__ import annotations
@@ -52,30 +53,33 @@ def _run(ctx: Context, devices: Any, case: dict[str, Any]) -> dict[str, Any]:
     plain = ctx.run.model_dump(mode="json")
     run = make_run(**{"model": plain["model"], "data": plain["data"]} | case["changes"])
     ctx = dataclasses.replace(ctx, run=run)
-    stop = case.get("resume")
+    step = case.get("resume")
 
     class Save(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_save = control.should_training_stop = state.global_step == stop
+            control.should_save = state.global_step == step
 
-    session = build(ctx, devices)
-    if stop:
-        session.trainer.add_callback(Save())
-    session.trainer.train()
-    whole = session
-    if stop:
-        folder = ctx.run_dir / f"a0/checkpoint-{stop}"
-        whole = build(ctx, devices)
-        whole.trainer.train(resume_from_checkpoint=str(folder))
-    trainer = whole.trainer
+    trainer = build(ctx, devices).trainer
+    trainer.add_callback(Save())
+    trainer.train()
+    result = _describe(trainer)
+    if step:
+        folder = ctx.run_dir / f"a0/checkpoint-{step}"
+        resumed = build(ctx, devices).trainer
+        resumed.train(resume_from_checkpoint=str(folder))
+        result["resumed"] = _describe(resumed)
+    return result
+
+
+def _describe(trainer: Any) -> dict[str, Any]:
     logs = trainer.state.log_history
     return {
         "rates": {e["step"]: e["learning_rate"] for e in logs if "learning_rate" in e},
         "losses": {e["step"]: e["loss"] for e in logs if "loss" in e},
         "stage": trainer.model_wrapped.zero_optimization_stage(),
         "dtype": str(next(trainer.model.parameters()).dtype),
-        "scheduler": type(trainer.lr_scheduler).__name__,
         "mode": getattr(trainer.lr_scheduler, "mode", None),
+        "state": trainer.lr_scheduler.state_dict().get("last_epoch"),
     }
 
 
