@@ -80,5 +80,8 @@ class Observer(Protocol):
     def wrote(self, kind: str, operation: str) -> None:
         """A call was made: `apply`, `mutate`, `delete`, `status`, `event`."""
 
+    def refused(self, kind: str, operation: str) -> None:
+        """The API server said no to a write that only we can be wrong about: `status`."""
+
     def holds(self, key: Key, resource: Manifest | None) -> None:
         """The resource's present state; None once it is gone."""

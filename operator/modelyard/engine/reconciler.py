@@ -14,7 +14,7 @@ from modelyard.engine.errors import AlreadyExists, Conflict, NotFound, Refused
 from modelyard.engine.events import build_event
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds
-from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
+from modelyard.engine.plan import Child, Event, Key, Manifest, Plan, Planner, Rejection, Seen
 from modelyard.engine.ports import CHILD_MANAGER, MUTABLE_MANAGER, Clock, Cluster, Facts, Observer
 from modelyard.engine.status import StatusWriter
 
@@ -244,15 +244,7 @@ class Reconciler:
             return False, decision.wait
         kind = self._kinds[key.kind]
         for event in plan.events:
-            try:
-                await self._cluster.create_event(build_event(event, resource, kind, self._clock.now()))
-                self._observer.wrote("Event", "event")
-            except AlreadyExists:
-                pass
-            except (NotFound, Refused) as error:  # no Event is worth holding up the status
-                log.warning(
-                    "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
-                )
+            await self._tell(key, resource, event)
         manifest = {
             "apiVersion": kind.api_version,
             "kind": kind.name,
@@ -260,11 +252,42 @@ class Reconciler:
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]},
             "status": decision.status,
         }
-        answer = await self._cluster.apply_status(manifest)
+        try:
+            answer = await self._cluster.apply_status(manifest)
+        except Refused as error:
+            return False, await self._explain_refused_status(key, resource, error, now)
         self._observer.wrote(key.kind, "status")
         self._statuses.written(key, decision.status, answer.get("status") or {}, now)
         self._guard.wrote(answer)
         return True, None
+
+    async def _explain_refused_status(
+        self, key: Key, resource: Manifest, error: Refused, now: float
+    ) -> float:
+        """Says it where operators and users look. Returns the seconds until the next try."""
+        wait, is_news = self._statuses.refused(key, str(error), now)
+        self._observer.refused(key.kind, "status")
+        log.error(
+            "status refused",
+            extra={"key": str(key), "reason": error.reason, "detail": str(error), "wait": wait},
+        )
+        if is_news:
+            text = f"The API server refuses the status, which therefore stands still: {error}"
+            await self._tell(key, resource, Event("Warning", "StatusRefused", text))
+        return wait
+
+    async def _tell(self, key: Key, resource: Manifest, event: Event) -> None:
+        """No Event is worth holding up the status."""
+        manifest = build_event(event, resource, self._kinds[key.kind], self._clock.now())
+        try:
+            await self._cluster.create_event(manifest)
+            self._observer.wrote("Event", "event")
+        except AlreadyExists:
+            pass
+        except (NotFound, Refused) as error:
+            log.warning(
+                "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
+            )
 
     def _forget(self, key: Key) -> None:
         self._facts.watch(key, ())

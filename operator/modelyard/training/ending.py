@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from modelyard.api.status import Cause, Failure
-from modelyard.contract import codes
+from modelyard.contract import codes, reading
 from modelyard.contract.base import ContractModel
 from modelyard.contract.report import FailureReport, TrainResult
 from modelyard.engine.plan import Manifest
@@ -47,11 +45,9 @@ class Ending:
 
 def read_result(pod: Manifest, model: type[M]) -> M | None:
     """The result in the pod's termination message."""
+    # A user's program may have written something of its own there.
     message = podstate.terminated(pod).get("message")
-    try:
-        return model.model_validate_json(message) if message else None
-    except ValidationError:
-        return None  # the user's program wrote something of its own there
+    return reading.read(model, message) if message else None
 
 
 def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
@@ -154,7 +150,7 @@ def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -
     message = report.message if report and report.message and reason not in FATAL_REASONS else advice.strip()
     return Failure(
         reason=reason,
-        message=message[:1024],
+        message=message,
         node=pod["spec"].get("nodeName"),
         pod=name,
         rank=report.rank if report else None,

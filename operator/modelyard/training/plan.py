@@ -13,7 +13,7 @@ from modelyard.api.profile import Settings
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.training import creation, frozen, prepare, report, train
+from modelyard.training import creation, frozen, prepare, report, size, train
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem, Refused
 from modelyard.training.view import View, parse_time, read_status
@@ -67,7 +67,7 @@ def _finish(draft: Draft) -> Plan:
         phase=report.derive_phase(conditions),
     )
     return Plan(
-        status={**draft.status.dump(), "conditions": conditions},
+        status=size.limit({**draft.status.dump(), "conditions": conditions}),
         children=tuple(draft.children),
         keep=frozenset(draft.keep - {child.id for child in draft.children}),
         events=(*draft.events, *_problem_events(draft)),

@@ -15,7 +15,6 @@ from modelyard.training.view import seconds_since
 
 # How long a Job's condition may be ahead of its pods in the watch cache.
 CACHE_LAG = 5.0
-REMOVED_LIMIT = 64
 
 
 def advance(draft: Draft, settings: Settings) -> bool:
@@ -172,10 +171,8 @@ def _build_data(job: Manifest, result: PrepareResult) -> DataStatus:
         digest=digest,
         rows_in=result.rows_in,
         rows_out=result.rows_out,
-        removed=[Removed(step=r.step[:128], reason=r.reason[:128], rows=r.rows) for r in result.removed][
-            :REMOVED_LIMIT
-        ],
-        splits=dict(list(result.splits.items())[:3]),
+        removed=[Removed(step=r.step, reason=r.reason, rows=r.rows) for r in result.removed],
+        splits=result.splits,
         report_uri=f"{progress.place_of(job).uri}/{layout.dataset_dir(digest)}/{layout.REPORT}",
         cache_hit=result.cache_hit,
         model_digest=result.model_digest,

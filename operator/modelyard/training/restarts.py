@@ -20,7 +20,7 @@ def count(counters: Counters, cause: Cause) -> Counters:
         "Infrastructure": "infra_failures",
         "Preempted": "preemptions",
     }.get(cause)
-    return counters if field is None else counters.model_copy(update={field: getattr(counters, field) + 1})
+    return counters if field is None else counters.changed(**{field: getattr(counters, field) + 1})
 
 
 def made_progress(attempt: Attempt) -> bool:

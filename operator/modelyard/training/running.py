@@ -64,19 +64,17 @@ def record(
     start, end = deadline.active_span(job, pods or [], view.now)
     active = max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
     results = list(read_results(pods or []).values())
-    ended = attempt.model_copy(
-        update={
-            "cause": ending.cause,
-            "end_time": format_time(end),
-            "active_seconds": active,
-            "failure": ending.failure,
-            **telling.estimate_steps(draft, attempt),
-        }
+    ended = attempt.changed(
+        cause=ending.cause,
+        end_time=format_time(end),
+        active_seconds=active,
+        failure=ending.failure,
+        **telling.estimate_steps(draft, attempt),
     )
     attempts = [*draft.status.attempts[:-1], ended]
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
     in_place = sum(result.process_restarts for result in results)
-    counters = counters.model_copy(update={"process_restarts": counters.process_restarts + in_place})
+    counters = counters.changed(process_restarts=counters.process_restarts + in_place)
     draft.update(
         attempts=attempts,
         counters=counters,
@@ -116,8 +114,8 @@ def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest
         model=progress.build_model(place, result),
         gate=progress.build_gate(result, draft.view.spec.gate),
     )
-    steps = {"to_step": result.step, "lost_steps": 0}
-    record(draft, draft.status.attempts[-1].model_copy(update=steps), Ending("Finished"), job, pods)
+    ended = draft.status.attempts[-1].changed(to_step=result.step, lost_steps=0)
+    record(draft, ended, Ending("Finished"), job, pods)
     gate = draft.status.gate
     if result.outcome == codes.SUCCEEDED and (gate is None or gate.passed):
         passed = " and passed its gate" if gate else ""

@@ -23,7 +23,7 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
             )
         )
         if report.resumed_from is not None and attempt.from_step != report.resumed_from:
-            attempt = attempt.model_copy(update={"from_step": report.resumed_from})
+            attempt = attempt.changed(from_step=report.resumed_from)
             draft.update(attempts=[*draft.status.attempts[:-1], attempt])
     if not results:
         return
@@ -34,7 +34,7 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
         "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
     }
     draft.update(
-        attempts=[*draft.status.attempts[:-1], attempt.model_copy(update=update)],
+        attempts=[*draft.status.attempts[:-1], attempt.changed(**update)],
         checkpoints=progress.build_checkpoints(
             place, result.last_checkpoint, result.best_checkpoint, draft.status.checkpoints
         ),
