@@ -134,6 +134,12 @@ _ADVICE = {
 }
 
 
+def has_told(failure: Failure) -> bool:
+    """Whether the program itself said what went wrong, so that two failures can be compared."""
+    silence = _ADVICE["UserCodeError"].format(pod=failure.pod, code=failure.exit_code)
+    return bool(failure.message) and failure.message != silence
+
+
 def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -> Failure:
     end = podstate.terminated(pod)
     report = report or _report(pod)

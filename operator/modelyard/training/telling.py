@@ -28,8 +28,11 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
     if not results:
         return
     result = max(results.values(), key=lambda r: (r.node == 0, r.step))
+    reached = max(r.step for r in results.values())
+    is_silent = bool(draft.view.spec.trainer.command) and reached <= 0
     update = {
-        "to_step": max(r.step for r in results.values()),
+        # A program of one's own that reports no steps may have done any number of them.
+        "to_step": None if is_silent else reached,
         "lost_steps": result.lost_steps,
         "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
     }
