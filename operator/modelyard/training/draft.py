@@ -13,8 +13,8 @@ from modelyard.training.problem import Problem
 from modelyard.training.view import View, parse_time
 
 Stage = Literal[
-    "Pending", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspending", "Suspended",
-    "Succeeded", "Failed",
+    "Pending", "Queued", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspending",
+    "Suspended", "Stopping", "Succeeded", "Failed",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from modelyard.api.profile import Settings
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.training import creation, frozen, prepare, report, size, train
+from modelyard.training import creation, frozen, jobstate, prepare, report, size, train
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem, Refused
 from modelyard.training.view import View, parse_time, read_status
@@ -114,6 +114,8 @@ def _plan_invalid(
     job: Manifest, seen: Seen, now: datetime, status: TrainingJobStatus, problem: Problem
 ) -> Plan:
     draft = Draft(View(job, TrainingJobSpec(), status, seen, now), status)
+    if any(not jobstate.is_complete(j) and not jobstate.is_failed(j) for j in seen.of_kind("Job")):
+        problem = Problem(problem.reason, f"{problem.message[:900]} What runs goes on as it was started.")
     draft.stand("Pending", problem.message)
     draft.stalled = problem
     creation.existing(draft)

@@ -15,6 +15,7 @@ from modelyard.training.view import seconds_since
 
 # How long a Job's condition may be ahead of its pods in the watch cache.
 CACHE_LAG = 5.0
+QUEUED = Problem("Queued", "The job waits in its queue.")
 
 
 def advance(draft: Draft, settings: Settings) -> bool:
@@ -66,19 +67,20 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
     held = jobstate.is_suspended(job)
     if held and not view.spec.suspend and names.QUEUE_LABEL in (job["metadata"].get("labels") or {}):
-        draft.stand(
-            "Preparing", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
-        )
+        draft.stand("Queued", QUEUED.message, QUEUED)
         return
     if view.spec.suspend or held:
         busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
         if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
             draft.keep.discard(f"Job/{job['metadata']['name']}")
-            draft.stand("Suspended" if view.spec.suspend else "Preparing", "Preparing the data is suspended.")
+            if view.spec.suspend:
+                draft.stand("Suspended", "spec.suspend is true; set it to false to go on.")
+            else:
+                draft.stand("Preparing", "Preparing the data was stopped by someone else; it begins again.")
             return
         draft.children.append(jobs.stop_job(job))
-        draft.stand("Suspending", "Preparing the data is being stopped.")
+        draft.stand("Suspending" if view.spec.suspend else "Stopping", "Preparing the data is being stopped.")
         return
     problem = podstate.find_problem(pods, view.now)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)

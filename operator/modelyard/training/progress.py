@@ -74,6 +74,14 @@ def finish_progress(progress: Progress | None, result: TrainResult) -> Progress:
     )
 
 
+def stand_still(progress: Progress | None) -> Progress | None:
+    """The progress of an attempt that has ended: no speed and no end in sight."""
+    if progress is None:
+        return None
+    lately = ("step_seconds", "samples_per_second", "tokens_per_second", "estimated_completion_time")
+    return progress.changed(**dict.fromkeys(lately))
+
+
 def build_checkpoints(
     place: Place, last: Checkpoint | None, best: Checkpoint | None, before: Checkpoints | None
 ) -> Checkpoints | None:

@@ -5,7 +5,7 @@ Ready always; Reconciling and Stalled only while they are true; nothing that cou
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modelyard.api.conditions import Condition, ConditionType, merge
 from modelyard.api.status import Phase
@@ -14,7 +14,7 @@ from modelyard.training.problem import Problem
 
 Truth = Literal["True", "False", "Unknown"]
 
-_PREPARING = ("Pending", "Preparing")
+_EARLY = ("Pending", "Queued", "Preparing")
 _WORKING = ("Preparing", "Training", "Evaluating")
 
 
@@ -52,10 +52,7 @@ def derive_phase(conditions: list[dict[str, Any]]) -> Phase:
         return "Failed"
     if is_true(ConditionType.SUSPENDED):
         return "Suspended"
-    phases: dict[str, Phase] = {
-        "Preparing": "Preparing", "Starting": "Starting", "Training": "Training", "Evaluating": "Evaluating",
-        "Recovering": "Recovering",
-    }  # fmt: skip
+    phases: dict[str, Phase] = {phase: phase for phase in get_args(Phase)}
     reason = held.get(ConditionType.PROGRESSING, {}).get("reason", "")
     return phases.get(reason, "Pending")
 
@@ -115,7 +112,7 @@ def _progress(draft: Draft) -> list[Condition]:
     word = draft.stalled.reason if draft.stalled else draft.stage
     message = draft.stalled.message if draft.stalled else draft.message
     conditions = [_condition(ConditionType.PROGRESSING, "True" if works else "False", word, message)]
-    if draft.stage in _PREPARING:
+    if draft.stage in _EARLY and not draft.status.attempt:
         return conditions
     checkpoints = draft.status.checkpoints
     if checkpoints is not None and checkpoints.last is not None:
@@ -130,7 +127,7 @@ def _progress(draft: Draft) -> list[Condition]:
             ConditionType.CHECKPOINT_SAFE,
             "False",
             "NoCheckpoint",
-            "Nothing is saved yet; a restart would begin anew.",
+            "No checkpoint was saved." if draft.over else "Nothing is saved yet; a restart would begin anew.",
         )
     return [*conditions, safe]
 
@@ -141,6 +138,8 @@ def _gate(draft: Draft) -> list[Condition]:
     gate = draft.status.gate
     if gate is None:
         message = "The gate is judged when training has ended."
+        if draft.over:
+            message = "The job ended before its gate could be judged."
         return [_condition(ConditionType.GATE_PASSED, "Unknown", "NotEvaluated", message)]
     if gate.passed:
         return [

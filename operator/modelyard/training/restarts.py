@@ -15,7 +15,7 @@ _LARGEST_EXPONENT = 16
 # What differs between two tellings of the same error: addresses, ports, times, ids, paths of temporary files.
 # Seconds for which a program that reports no steps counts as being at its start.
 _AT_START = 60
-_CHANGING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|/tmp/\S+|\d+")  # noqa: S108
+_CHANGING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}\b|/tmp/\S+|\d+")
 
 
 def count(counters: Counters, cause: Cause) -> Counters:

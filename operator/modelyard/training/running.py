@@ -8,11 +8,21 @@ from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import collect, deadline, jobs, jobstate, podstate, progress, restarts, telling
+from modelyard.training import (
+    collect,
+    deadline,
+    jobs,
+    jobstate,
+    podstate,
+    progress,
+    restarts,
+    starting,
+    telling,
+)
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify, read_results
 from modelyard.training.names import QUEUE_LABEL
-from modelyard.training.prepare import CACHE_LAG
+from modelyard.training.prepare import CACHE_LAG, QUEUED
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
 
@@ -42,12 +52,10 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
         draft.children.append(jobs.stop_job(job))
         deadline.note(draft, job, pods)
         _plan_looks(draft, pods)
-        draft.stand("Suspending", "The training pods save a checkpoint and stop.")
+        _stop(draft, pods, overdue)
         return
     if held:
-        draft.stand(
-            "Starting", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
-        )
+        draft.stand("Queued", QUEUED.message, QUEUED)
         return
     _watch(draft, job, pods)
 
@@ -81,6 +89,7 @@ def record(
         active_seconds=draft.status.active_seconds + active,
         nodes=None,
         retry_time=None,
+        progress=progress.stand_still(draft.status.progress),
     )
     if ending.cause == "Finished":
         return
@@ -185,6 +194,22 @@ def _end(
     record(draft, attempt, ending, job, pods)
 
 
+def _stop(draft: Draft, pods: list[Manifest], overdue: bool) -> None:
+    """Says why the pods are being stopped."""
+    running = sum(podstate.is_running(pod) for pod in pods)
+    if draft.status.nodes is not None:
+        draft.update(nodes=draft.status.nodes.model_copy(update={"ready": running}))
+    text = "The training pods save a checkpoint and stop."
+    if draft.view.spec.suspend:
+        draft.stand("Suspending", text)
+    elif overdue:
+        draft.stand("Stopping", f"spec.activeDeadlineSeconds has passed. {text}")
+    else:
+        draft.stand(
+            "Stopping", f"Someone else has suspended the Job of this attempt. {text} Another follows."
+        )
+
+
 def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
     attempt = draft.status.attempts[-1]
@@ -203,7 +228,9 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
             draft.wake_in(podstate.STUCK_AFTER + 1 - age)
         problem = _explain_gap(job, pods, running, age)
     report = progress.read_report(view.seen, attempt.index)
-    if problem is not None or not draft.pods_ready or report is None or report.state == "starting":
+    if problem is None and draft.pods_ready and (report is None or report.state == "starting"):
+        starting.explain(draft, attempt, pods)
+    elif problem is not None or not draft.pods_ready or report is None or report.state == "starting":
         stage = "Recovering" if attempt.index > 1 else "Starting"
         if draft.status.progress is not None and report is not None and report.state != "starting":
             stage = "Training"
