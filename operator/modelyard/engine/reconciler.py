@@ -138,7 +138,7 @@ class Reconciler:
             refused |= {
                 c.id for c, o in zip(stage, outcomes, strict=True) if o in ("refused", "still refused")
             }
-            if any(o in ("refused", "still refused", "ending") for o in outcomes):
+            if any(o in ("refused", "still refused") for o in outcomes):
                 waits = True
                 break
         changed |= await self._prune(key, resource, plan)
@@ -163,7 +163,7 @@ class Reconciler:
             self._accept(key, child)
             return "equal"
         if decision.verdict == "ending":
-            return "ending"
+            return self._reject(key, child, Rejection("Terminating", f"{child.id} is still being deleted."))
         if decision.verdict == "taken":
             message = f"{child.id} exists and belongs to something else: delete or rename it."
             return self._reject(key, child, Rejection("NameTaken", message))
@@ -200,8 +200,9 @@ class Reconciler:
         if known.get(child.id) == rejection:
             return "still refused"
         known[child.id] = rejection
-        log.warning("child refused", extra={"key": str(key), "child": child.id, "reason": rejection.reason,
-                                            "detail": str(rejection.message)})  # fmt: skip
+        level = logging.INFO if rejection.reason == "Terminating" else logging.WARNING
+        log.log(level, "child refused", extra={"key": str(key), "child": child.id, "reason": rejection.reason,
+                                               "detail": str(rejection.message)})  # fmt: skip
         return "refused"
 
     def _accept(self, key: Key, child: Child) -> None:

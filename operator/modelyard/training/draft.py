@@ -27,6 +27,7 @@ class Draft:
     stage: Stage = "Pending"
     message: str = ""
     problem: Problem | None = None
+    warning: Problem | None = None  # what goes on, but not to a good end
     stalled: Problem | None = None
     data_failure: Problem | None = None  # why the last try to prepare the data failed
     pods_ready: bool = False

@@ -98,20 +98,20 @@ def build_train(
     return Child(job, immutable=True)
 
 
-def build_service(site: Site, labels: dict[str, str]) -> Child:
+def build_service(job: str, namespace: str, labels: dict[str, str]) -> Child:
     """Headless; gives addresses of pods that aren't ready yet, since rendezvous is what makes them ready."""
     manifest = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": names.train_service(site.job),
-            "namespace": site.namespace,
-            "labels": names.object_labels(site.job, labels),
+            "name": names.train_service(job),
+            "namespace": namespace,
+            "labels": names.object_labels(job, labels),
         },
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {names.JOB_LABEL: site.job, names.STAGE_LABEL: "train"},
+            "selector": {names.JOB_LABEL: job, names.STAGE_LABEL: "train"},
             "ports": [
                 {"name": "agent", "port": codes.AGENT_PORT, "protocol": "TCP"},
                 {"name": "rendezvous", "port": codes.RDZV_PORT, "protocol": "TCP"},

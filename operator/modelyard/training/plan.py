@@ -79,7 +79,7 @@ def _finish(draft: Draft) -> Plan:
 
 def _problem_events(draft: Draft) -> list[Event]:
     """One event when a new reason keeps the job from going on."""
-    problem = draft.stalled or draft.problem
+    problem = draft.stalled or draft.warning or draft.problem
     if problem is None or draft.over:
         return []
     ready = next((c for c in draft.view.status.conditions if c.type == "Ready"), None)

@@ -7,7 +7,17 @@ from modelyard.api.status import Counters, DataStatus, Removed
 from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobs, jobstate, names, podstate, progress, restarts
+from modelyard.training import (
+    claims,
+    creation,
+    jobs,
+    jobstate,
+    names,
+    podstate,
+    progress,
+    restarts,
+    upkeep,
+)
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, read_result
 from modelyard.training.problem import Problem
@@ -48,7 +58,11 @@ def advance(draft: Draft, settings: Settings) -> bool:
             return False
         return _finish(draft, settings, job, pods, index, recorded)
     creation.existing(draft)
+    claims.warn(draft, progress.place_of(job).claim)
+    missing = upkeep.keep_run_config(draft, settings, job)
     _watch(draft, job, pods)
+    if missing is not None and not draft.pods_ready and draft.stage == "Preparing":
+        draft.problem = missing
     return False
 
 

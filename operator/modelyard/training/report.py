@@ -73,7 +73,7 @@ def _summary(draft: Draft) -> list[Condition]:
         return stalled
     if draft.stage == "Suspended":
         return [_condition(ConditionType.READY, "False", "Suspended", draft.message)]
-    why = draft.problem or Problem("Progressing", draft.message)
+    why = draft.warning or draft.problem or Problem("Progressing", draft.message)
     # Never Unknown, not even at first: a second status write that says nothing more would follow at once.
     return [_of(ConditionType.READY, "False", why), _of(ConditionType.RECONCILING, "True", why)]
 
@@ -115,6 +115,8 @@ def _progress(draft: Draft) -> list[Condition]:
     if draft.stage in _EARLY and not draft.status.attempt:
         return conditions
     checkpoints = draft.status.checkpoints
+    if draft.warning is not None:
+        return [*conditions, _of(ConditionType.CHECKPOINT_SAFE, "False", draft.warning)]
     if checkpoints is not None and checkpoints.last is not None:
         safe = _condition(
             ConditionType.CHECKPOINT_SAFE,

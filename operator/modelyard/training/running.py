@@ -9,6 +9,7 @@ from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
 from modelyard.training import (
+    claims,
     collect,
     deadline,
     jobs,
@@ -35,6 +36,7 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     pods = podstate.of_job(view.seen, job)
     results = read_results(pods)
     draft.keep_object(job)
+    claims.warn(draft, progress.place_of(job).claim)
     telling.fold(draft, job, results)
     attempt = draft.status.attempts[-1]
     lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
@@ -116,15 +118,19 @@ def record(
 def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
     """Ends the job with the result of its last attempt."""
     place = progress.place_of(job)
+    loss = claims.find_loss(draft.view, place.claim)
     last = result.last_checkpoint
     draft.update(
         progress=progress.finish_progress(draft.status.progress, result),
         checkpoints=progress.build_checkpoints(place, last, result.best_checkpoint, draft.status.checkpoints),
-        model=progress.build_model(place, result),
+        model=progress.build_model(place, result) if loss is None else None,
         gate=progress.build_gate(result, draft.view.spec.gate),
     )
     ended = draft.status.attempts[-1].changed(to_step=result.step, lost_steps=0)
     record(draft, ended, Ending("Finished"), job, pods)
+    if loss is not None:
+        draft.fail(loss)
+        return
     gate = draft.status.gate
     if result.outcome == codes.SUCCEEDED and (gate is None or gate.passed):
         passed = " and passed its gate" if gate else ""
@@ -167,6 +173,9 @@ def _end(
         draft.wake_in(1.0)
         return
     if jobstate.is_complete(job):
+        if (loss := claims.find_loss(view, progress.place_of(job).claim)) is not None:
+            draft.fail(loss)
+            return
         collected = collect.advance(draft, settings, attempt.index)
         if collected is not None:
             finish(draft, collected, job, pods)

@@ -203,7 +203,7 @@ def test_nothing_of_an_earlier_resource_of_that_name_is_seen_or_adopted() -> Non
     run(engine)
     assert cluster.objects[RUN] == old
     # Its first child's name is taken, and what comes behind it waits.
-    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "Terminating"}
     cluster.erase(SETTINGS)
     cluster.erase(RUN)
     run(engine)
@@ -231,6 +231,7 @@ def test_a_child_that_is_ending_is_waited_for() -> None:
     cluster.change(RUN, lambda o: o["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
     run(engine, seconds=3)
     assert "apply Job/a-run" not in cluster.operations()[done:]
+    assert status(cluster)["refused"] == {"Job/a-run": "Terminating"}
     cluster.erase(RUN)
     run(engine)
     assert "apply Job/a-run" in cluster.operations()[done:]
