@@ -29,6 +29,7 @@ class Draft:
     problem: Problem | None = None
     stalled: Problem | None = None
     data_failure: Problem | None = None  # why the last try to prepare the data failed
+    notice: str = ""  # what does not keep the job from going on, but should be known while it is so
     pods_ready: bool = False
     children: list[Child] = field(default_factory=list)
     keep: set[str] = field(default_factory=set)

@@ -54,8 +54,8 @@ def is_over(pod: Manifest) -> bool:
 
 
 def is_held_open(pod: Manifest) -> bool:
-    """Whether only containers of others still run in it."""
-    return bool(terminated(pod)) and not _has_stopped(pod)
+    """Whether only containers of others still run in it. Native sidecars don't count: the kubelet ends them."""
+    return bool(terminated(pod)) and not _has_stopped(pod) and bool(list_running_others(pod))
 
 
 def is_running(pod: Manifest) -> bool:
@@ -92,10 +92,22 @@ def start_of(pod: Manifest) -> datetime | None:
     return parse_time(started) if started else None
 
 
-def list_others(pod: Manifest) -> list[dict[str, Any]]:
-    """Statuses of the containers that admission has put beside the main one."""
-    statuses = _status(pod).get("containerStatuses") or []
-    return [status for status in statuses if status.get("name") != main_container(pod)]
+def list_running_others(pod: Manifest) -> list[str]:
+    """Names of the containers beside the main one that have not ended."""
+    return [
+        str(status.get("name"))
+        for status in _others(pod)
+        if "terminated" not in (status.get("state") or {})
+    ]
+
+
+def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
+    """Name and exit code of the first container beside the main one that has failed."""
+    for status in _others(pod):
+        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            return str(status.get("name")), int(code)
+    return None
 
 
 def main_container(pod: Manifest) -> str:
@@ -200,6 +212,11 @@ def _main_state(pod: Manifest) -> dict[str, Any]:
     statuses = _status(pod).get("containerStatuses") or []
     name = main_container(pod)
     return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
+
+
+def _others(pod: Manifest) -> list[dict[str, Any]]:
+    statuses = _status(pod).get("containerStatuses") or []
+    return [status for status in statuses if status.get("name") != main_container(pod)]
 
 
 def _has_stopped(pod: Manifest) -> bool:

@@ -77,6 +77,8 @@ def _summary(draft: Draft) -> list[Condition]:
     if draft.stage == "Suspended":
         return [_condition(ConditionType.READY, "False", "Suspended", draft.message)]
     why = draft.problem or Problem("Progressing", draft.message)
+    if draft.notice:
+        why = Problem(why.reason, f"{why.message} {draft.notice}")
     # Never Unknown, not even at first: a second status write that says nothing more would follow at once.
     return [_of(ConditionType.READY, "False", why), _of(ConditionType.RECONCILING, "True", why)]
 
