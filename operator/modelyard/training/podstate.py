@@ -95,9 +95,7 @@ def start_of(pod: Manifest) -> datetime | None:
 def list_running_others(pod: Manifest) -> list[str]:
     """Names of the containers beside the main one that have not ended."""
     return [
-        str(status.get("name"))
-        for status in _others(pod)
-        if "terminated" not in (status.get("state") or {})
+        str(status.get("name")) for status in _others(pod) if "terminated" not in (status.get("state") or {})
     ]
 
 

@@ -8,7 +8,18 @@ from modelyard.api.status import Counters, DataStatus, Failure, Removed
 from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, holding, jobs, jobstate, names, podstate, progress, restarts, sidecars
+from modelyard.training import (
+    creation,
+    holding,
+    jobs,
+    jobstate,
+    names,
+    podstate,
+    progress,
+    refusal,
+    restarts,
+    sidecars,
+)
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, has_failed, read_result
 from modelyard.training.problem import Problem
@@ -99,7 +110,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.children.append(jobs.stop_job(job))
         draft.stand("Suspending", "Preparing the data is being stopped.")
         return
-    problem = podstate.find_problem(pods, view.now)
+    problem = podstate.find_problem(pods, view.now) or refusal.find(draft, job, pods)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
     if not draft.pods_ready and age <= podstate.STUCK_AFTER:

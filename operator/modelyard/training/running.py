@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
-from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
+from modelyard.api.status import Attempt, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
@@ -16,6 +16,7 @@ from modelyard.training import (
     jobstate,
     podstate,
     progress,
+    refusal,
     restarts,
     sidecars,
     telling,
@@ -242,7 +243,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     if problem is None and missing:
         if age <= podstate.STUCK_AFTER:
             draft.wake_in(podstate.STUCK_AFTER + 1 - age)
-        problem = _explain_gap(job, pods, running, age)
+        problem = refusal.find(draft, job, pods) or _explain_gap(job, running, age)
     report = progress.read_report(view.seen, attempt.index)
     if problem is not None or not draft.pods_ready or report is None or report.state == "starting":
         stage = "Recovering" if attempt.index > 1 else "Starting"
@@ -259,17 +260,9 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.stand("Evaluating", "The model is being evaluated and exported.")
 
 
-def _explain_gap(job: Manifest, pods: list[Manifest], running: list[Manifest], age: float) -> Problem | None:
+def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem | None:
     name = job["metadata"]["name"]
-    if age <= podstate.STUCK_AFTER:
-        return None
-    if not pods:
-        return Problem(
-            "PodsNotCreated",
-            f"Job {name} has made no pods, as happens when a quota or an admission policy refuses them: "
-            f"kubectl describe job {name}.",
-        )
-    if running:
+    if running and age > podstate.STUCK_AFTER:
         return Problem(
             "PartialGang",
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",
