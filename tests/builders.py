@@ -94,6 +94,7 @@ class PodBuilder:
     def __init__(self, job: Manifest, index: int = 0) -> None:
         template = job["spec"]["template"]
         name = job["metadata"]["name"]
+        self._main = template["spec"]["containers"][0]["name"]
         self._pod: Manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -118,7 +119,7 @@ class PodBuilder:
         """Its container runs."""
         self._pod["status"] = {
             "phase": "Running", "podIP": ip,
-            "containerStatuses": [{"name": "trainer", "state": {"running": {"startedAt": since}}}],
+            "containerStatuses": [{"name": self._main, "state": {"running": {"startedAt": since}}}],
         }  # fmt: skip
         return self
 
@@ -141,14 +142,33 @@ class PodBuilder:
         self._pod["status"] = {
             **self._pod["status"],
             "phase": "Succeeded" if code == 0 else "Failed",
-            "containerStatuses": [{"name": "trainer", "state": {"terminated": state}}],
+            "containerStatuses": [{"name": self._main, "state": {"terminated": state}}],
         }
+        return self
+
+    def beside(self, name: str = "aaa-mesh", code: int | None = None) -> PodBuilder:
+        """Another container stands beside its own: it runs on, or has ended with this exit code.
+
+        The kubelet lists statuses by name, and a pod runs for as long as one of its containers does.
+        """
+        state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+        if code is not None:
+            state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
+        other = {"name": name, "image": "registry.example/mesh:1", "state": state}
+        status = self._pod["status"]
+        status["containerStatuses"] = sorted(
+            [*status.get("containerStatuses", []), other], key=lambda c: str(c["name"])
+        )
+        if code is None:
+            status["phase"] = "Running"
+        elif code and status["phase"] == "Succeeded":
+            status["phase"] = "Failed"
         return self
 
     def waiting(self, reason: str, message: str = "", image: str = "registry.example/none:1") -> PodBuilder:
         """Its container waits."""
         self._pod["status"]["containerStatuses"] = [
-            {"name": "trainer", "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
+            {"name": self._main, "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
         ]
         return self
 

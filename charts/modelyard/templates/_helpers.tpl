@@ -103,7 +103,8 @@ Settings as the operator reads them: every profile with the images it does not n
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# list: why a pod is missing or does not start is said in Events only; read while one does.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end -}}

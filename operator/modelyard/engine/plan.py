@@ -70,6 +70,22 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class EventProbe:
+    """Another controller's Warning Events about one object, to be read where its status can't say what is wrong.
+
+    A plan names it only while something is missing: at rest nothing is asked. The first question waits for
+    `after` seconds, in which most probes are no longer named. What the newest of them say comes back as `Seen.facts[name]`: `{"events": [{"reason": ..., "message": ...}]}`, newest first, without
+    those that are older than ten minutes.
+    """
+
+    name: str
+    namespace: str
+    kind: str
+    uid: str
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
@@ -125,7 +141,7 @@ class Plan:
     children: tuple[Child, ...] = ()
     keep: frozenset[str] = frozenset()
     events: tuple[Event, ...] = ()
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[Probe | EventProbe, ...] = ()
     volatile: frozenset[str] = frozenset()
     requeue_after: float | None = None
     delete: bool = False

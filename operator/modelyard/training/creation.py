@@ -40,7 +40,7 @@ def create_collect(draft: Draft, settings: Settings, index: int) -> None:
     """The Job that reads back the result of this attempt. Raises Refused."""
     view = draft.view
     site, base = _begin(view, settings)
-    draft.children += [*base, jobs.build_collect(site, view.labels, index)]
+    draft.children += [*base, jobs.build_collect(site, view.spec, view.labels, index)]
     _report_rejections(draft)
 
 

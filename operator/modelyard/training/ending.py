@@ -58,7 +58,7 @@ def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
 
 def classify(pods: Sequence[Manifest], desired: int) -> Ending:
     """Of a train attempt without a finished result. `desired` is how many pods there should have been."""
-    failed = sorted((pod for pod in pods if _has_failed(pod)), key=_end_of)
+    failed = sorted((pod for pod in pods if has_failed(pod)), key=_end_of)
     for pod in failed:
         if (ending := _classify_fatal(pod)) is not None:
             return ending
@@ -177,10 +177,17 @@ def _text(pod: Manifest) -> str:
     return f"{report.reason}\n{report.message}\n{report.excerpt or ''}"
 
 
-def _has_failed(pod: Manifest) -> bool:
+def has_failed(pod: Manifest) -> bool:
+    """Whether its main container or the pod as a whole has failed."""
     return (pod.get("status") or {}).get("phase") == "Failed" or bool(
         podstate.terminated(pod).get("exitCode")
     )
+
+
+def has_broken(pod: Manifest) -> bool:
+    """Whether its main container ended by itself, and not well."""
+    code = podstate.terminated(pod).get("exitCode")
+    return code not in (None, codes.EXIT_OK, codes.EXIT_STOPPED, _EXIT_KILLED)
 
 
 def _is_stopped(pod: Manifest) -> bool:

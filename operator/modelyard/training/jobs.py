@@ -10,7 +10,7 @@ from modelyard.contract import codes, layout
 from modelyard.engine.plan import Child, Manifest
 from modelyard.training import batch, names, overlay, pods
 from modelyard.training.pods import Site
-from modelyard.training.runconfig import pod_resources
+from modelyard.training.runconfig import pod_resources, prepare_resources
 
 PYTHON = "python3"
 # An emptyDir in users' own images, since their root file system is read-only.
@@ -26,7 +26,7 @@ def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], ind
         "prepare",
         profile.trainer_image,
         [PYTHON, codes.AGENT_PATH, "prepare"],
-        profile.prepare_resources,
+        prepare_resources(spec, profile),
         {codes.ENV_ATTEMPT: index},
         [],
     )
@@ -34,7 +34,7 @@ def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], ind
     return Child(_build_job(site, "prepare", index, labels, pod, {"backoffLimit": 0}), immutable=True)
 
 
-def build_collect(site: Site, labels: dict[str, str], index: int) -> Child:
+def build_collect(site: Site, spec: TrainingJobSpec, labels: dict[str, str], index: int) -> Child:
     """The Job that reads the result of an attempt back from storage, where its pods are gone."""
     profile = site.profile
     pod = pods.build_pod(
@@ -42,7 +42,7 @@ def build_collect(site: Site, labels: dict[str, str], index: int) -> Child:
         "collect",
         profile.trainer_image,
         [PYTHON, codes.AGENT_PATH, "collect"],
-        profile.prepare_resources,
+        prepare_resources(spec, profile),
         {codes.ENV_ATTEMPT: index},
         [],
     )
@@ -152,8 +152,11 @@ def _build_job(
             "podReplacementPolicy": "Failed",
             "template": {
                 "metadata": {
-                    "labels": common,
-                    "annotations": {"kubectl.kubernetes.io/default-container": pod["containers"][0]["name"]},
+                    "labels": {**site.profile.pod_labels, **common},
+                    "annotations": {
+                        **site.profile.pod_annotations,
+                        "kubectl.kubernetes.io/default-container": pod["containers"][0]["name"],
+                    },
                 },
                 "spec": pod,
             },

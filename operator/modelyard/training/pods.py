@@ -11,7 +11,7 @@ from modelyard.api.trainingjob import EnvVar, Resources
 from modelyard.api.values import parse_quantity
 from modelyard.contract import codes
 from modelyard.contract.layout import run_dir
-from modelyard.training import batch
+from modelyard.training import batch, names
 from modelyard.training.storage import Place
 
 USER_ID = 10001
@@ -48,7 +48,7 @@ def build_pod(
     profile = site.profile
     grace = profile.termination_grace_period_seconds
     container = {
-        "name": stage if stage != "train" else "trainer",
+        "name": names.main_container(stage),
         "image": image,
         "imagePullPolicy": profile.image_pull_policy,
         "command": command,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Manifest, Seen
+from modelyard.training import names
 from modelyard.training.problem import Problem
 from modelyard.training.view import parse_time, seconds_since
 
@@ -48,13 +49,22 @@ def index_of(pod: Manifest) -> int:
 
 
 def is_over(pod: Manifest) -> bool:
-    """Whether all its containers have ended."""
-    return _status(pod).get("phase") in ("Succeeded", "Failed")
+    """Whether it has said its last word: its main container has ended and is never started again."""
+    return _has_stopped(pod) or bool(terminated(pod))
+
+
+def is_held_open(pod: Manifest) -> bool:
+    """Whether only containers of others still run in it. Native sidecars don't count: the kubelet ends them."""
+    return bool(terminated(pod)) and not _has_stopped(pod) and bool(list_running_others(pod))
 
 
 def is_running(pod: Manifest) -> bool:
     """Whether it runs and shall go on running."""
-    return _status(pod).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+    return (
+        _status(pod).get("phase") == "Running"
+        and not is_over(pod)
+        and "deletionTimestamp" not in pod["metadata"]
+    )
 
 
 def is_lost(pod: Manifest, now: datetime) -> bool:
@@ -72,16 +82,36 @@ def seconds_until_lost(pod: Manifest, now: datetime) -> float | None:
 
 def terminated(pod: Manifest) -> dict[str, Any]:
     """How the main container ended; empty while it hasn't."""
-    statuses = _status(pod).get("containerStatuses") or []
-    return (statuses[0].get("state") or {}).get("terminated") or {} if statuses else {}
+    return _main_state(pod).get("terminated") or {}
 
 
 def start_of(pod: Manifest) -> datetime | None:
     """When the main container started."""
-    statuses = _status(pod).get("containerStatuses") or []
-    state = statuses[0].get("state") or {} if statuses else {}
+    state = _main_state(pod)
     started = (state.get("running") or state.get("terminated") or {}).get("startedAt")
     return parse_time(started) if started else None
+
+
+def list_running_others(pod: Manifest) -> list[str]:
+    """Names of the containers beside the main one that have not ended."""
+    return [
+        str(status.get("name")) for status in _others(pod) if "terminated" not in (status.get("state") or {})
+    ]
+
+
+def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
+    """Name and exit code of the first container beside the main one that has failed."""
+    for status in _others(pod):
+        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            return str(status.get("name")), int(code)
+    return None
+
+
+def main_container(pod: Manifest) -> str:
+    """Name of the container that does the stage's work."""
+    stage = (pod["metadata"].get("labels") or {}).get(names.STAGE_LABEL, "")
+    return names.main_container(stage)
 
 
 def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
@@ -173,6 +203,22 @@ def _is_pulling(status: dict[str, Any]) -> bool:
         c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
         for c in status.get("conditions") or []
     )
+
+
+def _main_state(pod: Manifest) -> dict[str, Any]:
+    # The kubelet lists containers by name, not in the order of the spec.
+    statuses = _status(pod).get("containerStatuses") or []
+    name = main_container(pod)
+    return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
+
+
+def _others(pod: Manifest) -> list[dict[str, Any]]:
+    statuses = _status(pod).get("containerStatuses") or []
+    return [status for status in statuses if status.get("name") != main_container(pod)]
+
+
+def _has_stopped(pod: Manifest) -> bool:
+    return _status(pod).get("phase") in ("Succeeded", "Failed")
 
 
 def _status(pod: Manifest) -> dict[str, Any]:

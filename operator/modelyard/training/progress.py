@@ -11,6 +11,7 @@ from modelyard.api.trainingjob import Gate
 from modelyard.contract import codes, reading
 from modelyard.contract.report import Checkpoint, ProgressReport, TrainResult
 from modelyard.engine.plan import Manifest, Probe, Seen
+from modelyard.training import names
 from modelyard.training.pods import STORAGE_VOLUME
 from modelyard.training.storage import Place
 
@@ -140,7 +141,9 @@ def place_of(job: Manifest) -> Place:
     claim = next(
         v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"] == STORAGE_VOLUME
     )
-    mounts = pod["containers"][0]["volumeMounts"]
+    # Admission may have put containers of its own before ours.
+    name = names.main_container(job["metadata"]["labels"][names.STAGE_LABEL])
+    mounts = next(c["volumeMounts"] for c in pod["containers"] if c["name"] == name)
     return Place(claim, next(m.get("subPath", "") for m in mounts if m["name"] == STORAGE_VOLUME))
 
 

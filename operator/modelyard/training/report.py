@@ -25,7 +25,7 @@ def build_conditions(draft: Draft) -> list[dict[str, Any]]:
     suspended_before = any(c.type == ConditionType.SUSPENDED for c in view.status.conditions)
     if draft.stage == "Suspended":
         conditions.append(_condition(ConditionType.SUSPENDED, "True", "Suspended", draft.message))
-    elif draft.stage == "Suspending":
+    elif draft.stage in ("Suspending", "Stopping"):
         conditions.append(_condition(ConditionType.SUSPENDED, "False", "Stopping", draft.message))
     elif suspended_before:
         conditions.append(
@@ -74,6 +74,8 @@ def _summary(draft: Draft) -> list[Condition]:
     if draft.stage == "Suspended":
         return [_condition(ConditionType.READY, "False", "Suspended", draft.message)]
     why = draft.warning or draft.problem or Problem("Progressing", draft.message)
+    if draft.notice:
+        why = Problem(why.reason, f"{why.message} {draft.notice}")
     # Never Unknown, not even at first: a second status write that says nothing more would follow at once.
     return [_of(ConditionType.READY, "False", why), _of(ConditionType.RECONCILING, "True", why)]
 

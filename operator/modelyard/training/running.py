@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
-from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
+from modelyard.api.status import Attempt, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
@@ -12,18 +12,20 @@ from modelyard.training import (
     claims,
     collect,
     deadline,
+    holding,
     jobs,
     jobstate,
     podstate,
     progress,
+    refusal,
     restarts,
+    sidecars,
     starting,
     telling,
 )
 from modelyard.training.draft import Draft
-from modelyard.training.ending import Ending, classify, read_results
-from modelyard.training.names import QUEUE_LABEL
-from modelyard.training.prepare import CACHE_LAG, QUEUED
+from modelyard.training.ending import Ending, classify, has_broken, has_failed, read_results
+from modelyard.training.prepare import CACHE_LAG
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
 
@@ -40,24 +42,30 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     telling.fold(draft, job, results)
     attempt = draft.status.attempts[-1]
     lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
-    if jobstate.is_complete(job) or jobstate.is_failed(job) or lost:
+    ended = jobstate.is_complete(job) or jobstate.is_failed(job)
+    if ended or lost or sidecars.have_ended(draft, job, pods):
         _end(draft, settings, job, pods, results)
         return
     overdue = deadline.check(draft, job, pods)
-    queued = QUEUE_LABEL in (job["metadata"].get("labels") or {})
     held = jobstate.is_suspended(job)
-    if view.spec.suspend or overdue or (held and not queued):
+    stops = view.spec.suspend or overdue
+    if held and not stops:
+        has_run = bool(pods) or bool(jobstate.count_active(job)) or attempt.active_seconds is not None
+        if (waiting := holding.find_holder(view, job, has_run)) is not None:
+            draft.stand("Queued" if waiting.reason == "Queued" else "Starting", waiting.message, waiting)
+            return
+    broken = sidecars.holds_failure(draft, pods)
+    if stops or held or broken:
         if held and not jobstate.count_active(job) and all(podstate.is_over(pod) for pod in pods):
-            cause: Cause = "DeadlineExceeded" if overdue else "Suspended"
-            record(draft, attempt, Ending(cause), job, pods)
+            record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
             return
         draft.children.append(jobs.stop_job(job))
         deadline.note(draft, job, pods)
         _plan_looks(draft, pods)
-        _stop(draft, pods, overdue)
-        return
-    if held:
-        draft.stand("Queued", QUEUED.message, QUEUED)
+        if broken and not stops:
+            draft.stand("Recovering", "A training pod has failed; the others are being stopped.")
+        else:
+            _stop(draft, pods, overdue)
         return
     _watch(draft, job, pods)
 
@@ -161,6 +169,7 @@ def _end(
     attempt = draft.status.attempts[-1]
     result = results.get(0)
     if result is not None and result.outcome in _FINISHED:
+        sidecars.warn(draft, pods)
         finish(draft, result, job, pods)
         return
     ended = jobstate.condition_time(job, *jobstate.END_CONDITIONS)
@@ -172,7 +181,7 @@ def _end(
         )
         draft.wake_in(1.0)
         return
-    if jobstate.is_complete(job):
+    if jobstate.is_complete(job) or (not jobstate.is_failed(job) and _all_ended_well(draft, pods)):
         if (loss := claims.find_loss(view, progress.place_of(job).claim)) is not None:
             draft.fail(loss)
             return
@@ -197,10 +206,31 @@ def _end(
         )
         record(draft, attempt, Ending("Infrastructure", failure), job, pods)
         return
-    ending = classify(pods, view.spec.trainer.num_nodes)
-    if jobstate.is_suspended(job) and not ending.fatal and ending.cause != "UserError":
-        ending = Ending("DeadlineExceeded" if deadline.is_overdue(draft, job, pods) else "Suspended")
-    record(draft, attempt, ending, job, pods)
+    sidecars.warn(draft, pods)
+    if jobstate.is_suspended(job):
+        record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
+    else:
+        record(draft, attempt, classify(pods, view.spec.trainer.num_nodes), job, pods)
+
+
+def _all_ended_well(draft: Draft, pods: list[Manifest]) -> bool:
+    codes_seen = [podstate.terminated(pod).get("exitCode") for pod in pods]
+    return len(pods) >= draft.view.spec.trainer.num_nodes and all(code == 0 for code in codes_seen)
+
+
+def _explain_stop(draft: Draft, job: Manifest, pods: list[Manifest]) -> Ending:
+    """Of an attempt whose Job is suspended. A failure that had come before is what counts."""
+    ending = classify(pods, draft.view.spec.trainer.num_nodes)
+    if ending.fatal or ending.cause == "UserError":
+        return ending
+    if deadline.is_overdue(draft, job, pods):
+        return Ending("DeadlineExceeded")
+    if draft.view.spec.suspend:
+        return Ending("Suspended")
+    if any(has_broken(pod) for pod in pods):
+        return ending
+    message = f"Job {job['metadata']['name']} was suspended while it ran."
+    return Ending("Preempted", Failure(reason="JobSuspended", message=message))
 
 
 def _stop(draft: Draft, pods: list[Manifest], overdue: bool) -> None:
@@ -224,18 +254,21 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     attempt = draft.status.attempts[-1]
     desired = int((job.get("spec") or {}).get("completions") or 1)
     running = [pod for pod in pods if podstate.is_running(pod)]
+    # The other nodes are done before rank 0 has exported the model.
+    done = [pod for pod in pods if podstate.is_over(pod) and not has_failed(pod)]
+    missing = desired - len({podstate.index_of(pod) for pod in (*running, *done)})
     draft.update(nodes=Nodes(desired=desired, ready=len(running)))
-    draft.pods_ready = len(running) == desired
+    draft.pods_ready = missing == 0 and bool(running)
     leader = next((pod for pod in running if podstate.index_of(pod) == 0), None)
     if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
         draft.probes.append(probe)
     problem = podstate.find_problem(pods, view.now)
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
-    if problem is None and len(running) < desired:
+    if problem is None and missing:
         if age <= podstate.STUCK_AFTER:
             draft.wake_in(podstate.STUCK_AFTER + 1 - age)
-        problem = _explain_gap(job, pods, running, age)
+        problem = refusal.find(draft, job, pods) or _explain_gap(job, running, age)
     report = progress.read_report(view.seen, attempt.index)
     if problem is None and draft.pods_ready and (report is None or report.state == "starting"):
         starting.explain(draft, attempt, pods)
@@ -254,17 +287,9 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.stand("Evaluating", "The model is being evaluated and exported.")
 
 
-def _explain_gap(job: Manifest, pods: list[Manifest], running: list[Manifest], age: float) -> Problem | None:
+def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem | None:
     name = job["metadata"]["name"]
-    if age <= podstate.STUCK_AFTER:
-        return None
-    if not pods:
-        return Problem(
-            "PodsNotCreated",
-            f"Job {name} has made no pods, as happens when a quota or an admission policy refuses them: "
-            f"kubectl describe job {name}.",
-        )
-    if running:
+    if running and age > podstate.STUCK_AFTER:
         return Problem(
             "PartialGang",
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",

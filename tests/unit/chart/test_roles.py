@@ -19,7 +19,7 @@ OPERATOR = {
     ("", "services"): WRITES,
     ("", "persistentvolumeclaims"): WRITES,
     ("", "pods"): {"list", "watch"},
-    ("", "events"): {"create"},
+    ("", "events"): {"list", "create"},
 }
 
 
