@@ -6,14 +6,21 @@ on a pod that needs one do.
 
 from __future__ import annotations
 
-from modelyard.engine.plan import Manifest
-from modelyard.training import names
+import re
+
+from modelyard.engine.plan import EventProbe, Manifest
+from modelyard.training import names, podstate
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem
 from modelyard.training.view import View
 
 TERMINATING = "StorageTerminating"
 LOST = "StorageLost"
+# Seconds in which most volumes are made, or their provisioner has said why not.
+ASK_AFTER = 5.0
+SENTENCE_LIMIT = 600
+
+_NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
 
 
 def find_own(view: View) -> Manifest | None:
@@ -49,6 +56,62 @@ def find_used(draft: Draft) -> str | None:
         checkpoints.last.uri if checkpoints and checkpoints.last else None,
     ]
     return name if any(uri and uri.startswith(f"pvc://{name}/") for uri in uris) else None
+
+
+def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Problem | None) -> Problem | None:
+    """Why pods wait for the job's own claim, in the words of whoever should bind it; else `problem` as it is.
+
+    A claim's status only says Pending. Its Events are read while a pod waits for nothing else.
+    """
+    claim = find_own(draft.view) if name == names.storage_claim(draft.view.name) else None
+    waits = problem.reason == "VolumePending" if problem else any(not podstate.is_placed(pod) for pod in pods)
+    if claim is None or not waits or not _is_pending(claim):
+        return problem
+    spec = claim.get("spec") or {}
+    storage_class = spec.get("storageClassName")
+    if not storage_class:
+        return problem and Problem(
+            "StorageClassNotFound",
+            f"PersistentVolumeClaim {name} names no StorageClass, and the cluster has no default one. Mark one as"
+            " the default, or create the job anew with storage.claim.storageClassName.",
+            problem.pod,
+        )
+    meta = claim["metadata"]
+    probe = EventProbe(
+        f"events-{meta['uid']}", meta["namespace"], "PersistentVolumeClaim", meta["uid"], ASK_AFTER
+    )
+    draft.probes.append(probe)
+    events = (draft.view.seen.facts.get(probe.name) or {}).get("events") or []
+    for event in events:
+        if event.get("reason") == "ProvisioningFailed":
+            return _explain_provisioner(name, str(event.get("message") or ""))
+    return problem and Problem(
+        "VolumePending",
+        f"PersistentVolumeClaim {name} is not bound yet: StorageClass {storage_class} has made no volume for it"
+        f" (kubectl describe pvc {name}).",
+        problem.pod,
+    )
+
+
+def _explain_provisioner(name: str, text: str) -> Problem:
+    missing = _NO_CLASS.search(text)
+    if missing:
+        return Problem(
+            "StorageClassNotFound",
+            f"StorageClass {missing[1]} of PersistentVolumeClaim {name} does not exist. Create it, or create the"
+            " job anew with another storage.claim.storageClassName (kubectl get storageclass lists them).",
+        )
+    sentence = " ".join(text.split())[:SENTENCE_LIMIT]
+    return Problem(
+        "ProvisioningFailed",
+        f"No volume can be made for PersistentVolumeClaim {name}: {sentence.rstrip('.')}. It is tried again by"
+        " itself; the StorageClass is the platform team's.",
+    )
+
+
+def _is_pending(claim: Manifest) -> bool:
+    phase = (claim.get("status") or {}).get("phase")
+    return phase == "Pending" and "deletionTimestamp" not in claim["metadata"]
 
 
 def _find_threat(view: View, name: str) -> Problem | None:

@@ -19,6 +19,7 @@ LOST_AFTER = 30.0
 STUCK_AFTER = 60.0
 _PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrInvalidImageName")
 _CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_GOING = re.compile(r'persistentvolumeclaim "([^"]+)" is being deleted')
 _CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
@@ -65,6 +66,11 @@ def is_running(pod: Manifest) -> bool:
         and not is_over(pod)
         and "deletionTimestamp" not in pod["metadata"]
     )
+
+
+def is_placed(pod: Manifest) -> bool:
+    """Whether a node was found for it, and its volumes with that."""
+    return bool((pod.get("spec") or {}).get("nodeName")) or is_over(pod)
 
 
 def is_lost(pod: Manifest, now: datetime) -> bool:
@@ -121,6 +127,7 @@ def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
         "ImagePullFailed",
         "CreateContainerConfigError",
         "ClaimNotFound",
+        "StorageTerminating",
         "NodeLost",
         "Unschedulable",
         "VolumePending",
@@ -181,6 +188,14 @@ def _explain_scheduler(pod: str, message: str) -> Problem | None:
             "ClaimNotFound",
             f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
             " pvc:// URI; the pod then starts by itself.",
+            pod,
+        )
+    going = _GOING.search(message)
+    if going:
+        return Problem(
+            "StorageTerminating",
+            f"Pod {pod} can't use PersistentVolumeClaim {going[1]}, which is being deleted: kubectl describe pvc"
+            f" {going[1]}. Have the job use another.",
             pod,
         )
     if "unbound" in message or "volume node affinity" in message or "being bound" in message:

@@ -119,6 +119,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.stand("Suspending" if view.spec.suspend else "Stopping", "Preparing the data is being stopped.")
         return
     problem = podstate.find_problem(pods, view.now) or refusal.find(draft, job, pods)
+    problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
     if not draft.pods_ready and age <= podstate.STUCK_AFTER:

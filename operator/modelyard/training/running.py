@@ -263,6 +263,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
         draft.probes.append(probe)
     problem = podstate.find_problem(pods, view.now)
+    problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
     if problem is None and missing:
