@@ -177,11 +177,12 @@ def test_thousands_of_metrics_leave_the_loss_and_long_names_are_cut() -> None:
 
 
 def test_a_half_character_in_a_result_does_not_cost_the_result() -> None:
+    simulation = train(failurePolicy={"maxRestarts": 0})
     text = '{"outcome": "failed", "attempt": 1, "failure": {"reason": "UserCodeError", "message": "bad \\ud83d"}}'
-    result = reading.read(TrainResult, text)
-    assert result is not None
-    assert result.failure is not None
-    assert result.failure.message == "bad \ufffd"
+    simulation.put(*[simulation.pod("sentiment-train-1", i).ended(1, text) for i in range(2)])
+    simulation.end("sentiment-train-1", "Failed").step()
+    assert simulation.message("Stalled") == "bad \ufffd"
+    check(simulation)
 
 
 def test_a_message_nested_without_end_is_no_message() -> None:
