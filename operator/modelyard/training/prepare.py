@@ -19,6 +19,7 @@ from modelyard.training import (
     refusal,
     restarts,
     sidecars,
+    startup,
 )
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, has_failed, read_result
@@ -110,7 +111,11 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.children.append(jobs.stop_job(job))
         draft.stand("Suspending", "Preparing the data is being stopped.")
         return
-    problem = podstate.find_problem(pods, view.now) or refusal.find(draft, job, pods)
+    problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        _record(draft, Ending("UserError", failure, fatal=True), view.status.prepare_attempt)
+        return
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
     if not draft.pods_ready and age <= podstate.STUCK_AFTER:

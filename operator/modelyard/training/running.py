@@ -19,6 +19,7 @@ from modelyard.training import (
     refusal,
     restarts,
     sidecars,
+    startup,
     telling,
 )
 from modelyard.training.draft import Draft
@@ -237,7 +238,11 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     leader = next((pod for pod in running if podstate.index_of(pod) == 0), None)
     if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
         draft.probes.append(probe)
-    problem = podstate.find_problem(pods, view.now)
+    problem = startup.find_problem(draft, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        record(draft, attempt, Ending("UserError", failure, fatal=True), job, pods)
+        return
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
     if problem is None and missing:
