@@ -42,7 +42,7 @@ _DISRUPTED = frozenset({
 # The kubelet evicts for a limit of the pod's own, too; the next pod would write as much.
 _OWN_LIMIT = re.compile(
     r"exceeds the total limit of containers|Usage of EmptyDir volume .* exceeds the limit"
-    r'|Container (?P<name>\S+) exceeded its local ephemeral storage limit'
+    r"|Container (?P<name>\S+) exceeded its local ephemeral storage limit"
 )
 
 
@@ -79,9 +79,10 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
     stopped = [pod for pod in failed if _is_stopped(pod)]
     disrupted = [pod for pod in failed if _is_disrupted(pod)]
     saved = any(r.outcome == codes.PREEMPTED for r in read_results(pods).values())
-    for pod in failed:
-        if (ending := _classify_setup(pod)) is not None:
-            return ending
+    foreign = {id(pod): ending for pod in failed if (ending := _classify_setup(pod)) is not None}
+    own = [pod for pod in failed if id(pod) not in foreign]
+    if foreign and not any(has_broken(p) and not _PEER_LOST.search(_text(p)) for p in own):
+        return next(iter(foreign.values()))
     if disrupted:
         cause: Cause = "Preempted" if saved else "Infrastructure"
         return Ending(cause, _describe(disrupted[0], _disruption(disrupted[0])))

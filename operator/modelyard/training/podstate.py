@@ -1,29 +1,17 @@
-"""Why pods don't run: read from the pods themselves, since events are lost and status isn't."""
+"""What a pod's status says of it and of its containers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Manifest, Seen
 from modelyard.training import names, runtime
-from modelyard.training.problem import Problem
 from modelyard.training.view import parse_time, seconds_since
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 # A pod that is being deleted and still here so long after its grace period has lost its node.
 LOST_AFTER = 30.0
-# Mounting and creating takes seconds; so long is no longer normal.
-STUCK_AFTER = 60.0
-# Reasons that say that something is missing, not what.
-VAGUE = frozenset({"VolumePending", "PodSetupPending"})
-_NO_NAME = ("InvalidImageName", "ErrInvalidImageName")
-_PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable")
-_PULL += ("SignatureValidationFailed",)
-_START = ("CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError")
-_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
 def of_job(seen: Seen, job: Manifest) -> list[Manifest]:
@@ -65,7 +53,7 @@ def is_held_open(pod: Manifest) -> bool:
 def is_running(pod: Manifest) -> bool:
     """Whether it runs and shall go on running."""
     return (
-        _status(pod).get("phase") == "Running"
+        status_of(pod).get("phase") == "Running"
         and not is_over(pod)
         and "deletionTimestamp" not in pod["metadata"]
     )
@@ -110,7 +98,7 @@ def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
 
 def find_unstarted(pod: Manifest) -> tuple[dict[str, Any], str, str]:
     """How a container of ours ended that the runtime could not start, its name and image; empty where none."""
-    status = _status(pod)
+    status = status_of(pod)
     for entry in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         ended = (entry.get("state") or {}).get("terminated") or {}
         ours = entry.get("name") in (names.AGENT_CONTAINER, main_container(pod))
@@ -123,7 +111,7 @@ def find_failed_init(pod: Manifest) -> tuple[str, int] | None:
     """Name and exit code of the init container for which the pod's own was never started."""
     if terminated(pod):
         return None
-    return _find_failed(_status(pod).get("initContainerStatuses") or [])
+    return _find_failed(status_of(pod).get("initContainerStatuses") or [])
 
 
 def main_container(pod: Manifest) -> str:
@@ -132,162 +120,19 @@ def main_container(pod: Manifest) -> str:
     return names.main_container(stage)
 
 
-def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
-    """The most telling reason why one of the pods doesn't run."""
-    found = [problem for pod in pods if (problem := _find_one(pod, now))]
-    order = (
-        "InvalidImageName",
-        "ContainerCannotRun",
-        "ImagePullFailed",
-        "CreateContainerConfigError",
-        "ClaimNotFound",
-        "NodeLost",
-        "SchedulingGated",
-        "Unschedulable",
-        "InitContainerRuns",
-        "VolumePending",
-        "PodSetupPending",
-    )
-    rank = {reason: place for place, reason in enumerate(order)}
-    return min(found, key=lambda p: (not p.fatal, rank.get(p.reason, len(order))), default=None)
-
-
 def is_being_set_up(pod: Manifest) -> bool:
     """Whether it has a node, but not yet its volumes and network."""
-    status = _status(pod)
+    status = status_of(pod)
     return (
         status.get("phase") == "Pending"
         and bool(pod["spec"].get("nodeName"))
         and "deletionTimestamp" not in pod["metadata"]
-        and not _has_sandbox(status)
+        and not has_sandbox(status)
     )
 
 
-def _find_one(pod: Manifest, now: datetime) -> Problem | None:
-    name = pod["metadata"]["name"]
-    if is_over(pod):
-        return None
-    if is_lost(pod, now):
-        node = pod["spec"].get("nodeName", "unknown")
-        return Problem(
-            "NodeLost",
-            f"Pod {name} does not stop; its node {node} may be lost: kubectl describe node {node}.",
-            name,
-        )
-    status = _status(pod)
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _explain_scheduler(
-                name, str(condition.get("reason", "")), str(condition.get("message", ""))
-            )
-    ours = (main_container(pod), names.AGENT_CONTAINER)
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        problem = _explain_waiting(name, container, own=container.get("name") in ours)
-        if problem is not None:
-            return problem
-    if (
-        status.get("phase") == "Pending"
-        and seconds_since(pod["metadata"].get("creationTimestamp"), now) > STUCK_AFTER
-    ):
-        return _explain_delay(pod)
-    return None
-
-
-def _explain_waiting(pod: str, container: dict[str, Any], own: bool) -> Problem | None:
-    waiting = (container.get("state") or {}).get("waiting") or {}
-    reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
-    image, name = str(container.get("image", "")), str(container.get("name", ""))
-    if reason in _NO_NAME:
-        return Problem(
-            "InvalidImageName",
-            f"Container {name} of pod {pod} names image {image!r}, which is no image's name:"
-            f" {first_line(message)}. Correct it; with another image the job must be created anew.",
-            pod,
-            fatal=own,
-        )
-    if reason in _PULL and "no match for platform" in message:
-        return Problem(
-            "ImagePullFailed",
-            f"Pod {pod} can't pull image {image}: it is not made for the processor architecture of the pod's"
-            f" node. Build it for that one, or choose other nodes by nodeSelector. {first_line(message)}",
-            pod,
-        )
-    if reason in _PULL:
-        return Problem(
-            "ImagePullFailed",
-            f"Pod {pod} can't pull image {image}. Check its name, and imagePullSecrets if its registry"
-            f" asks for a password. {first_line(message)}",
-            pod,
-        )
-    if reason == "CreateContainerConfigError":
-        return Problem(
-            reason,
-            f"Container {name} of pod {pod} can't be started: {first_line(message)}. Create what is missing;"
-            " the pod then starts by itself.",
-            pod,
-        )
-    if reason in _START:
-        text = runtime.explain(pod, name, image, message)
-        return Problem("ContainerCannotRun", text, pod, fatal=own and runtime.is_hopeless(message))
-    return None
-
-
-def _explain_delay(pod: Manifest) -> Problem | None:
-    """Of a pod that has been pending for long, although nothing says that it can't start."""
-    name, status = pod["metadata"]["name"], _status(pod)
-    if not pod["spec"].get("nodeName"):
-        return Problem(
-            "Unschedulable",
-            f"No scheduler has looked at pod {name}: check schedulerName in the podTemplate, and whether that"
-            " scheduler runs.",
-            name,
-        )
-    if not _has_sandbox(status):
-        return Problem(
-            "VolumePending", f"Pod {name} waits for its volumes: kubectl describe pod {name}.", name
-        )
-    for init in status.get("initContainerStatuses") or []:
-        if "running" in (init.get("state") or {}) and not init.get("ready"):
-            return Problem(
-                "InitContainerRuns",
-                f"Pod {name} waits for its init container {init.get('name')}, which has not ended or is not"
-                f" ready: kubectl logs {name} -c {init.get('name')}.",
-                name,
-            )
-    return None  # a large image may be pulled for minutes
-
-
-def _explain_scheduler(pod: str, reason: str, message: str) -> Problem | None:
-    if reason == "SchedulingGated":
-        return Problem(
-            "SchedulingGated",
-            f"Pod {pod} is held by a scheduling gate, as queues and topology controllers set it; whoever set"
-            f" it must take it away: kubectl get pod {pod} -o jsonpath={{.spec.schedulingGates}}.",
-            pod,
-        )
-    missing = _CLAIM.search(message)
-    if missing:
-        claim = missing[1]
-        return Problem(
-            "ClaimNotFound",
-            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
-            " pvc:// URI; the pod then starts by itself.",
-            pod,
-        )
-    if "unbound" in message or "volume node affinity" in message or "being bound" in message:
-        return Problem(
-            "VolumePending", f"Pod {pod} waits for a volume to be bound: {first_line(message)}", pod
-        )
-    if not message:
-        return None
-    return Problem(
-        "Unschedulable",
-        f"No node can take pod {pod}: {first_line(message)} Ask for less in resourcesPerNode, or add nodes.",
-        pod,
-    )
-
-
-def _has_sandbox(status: dict[str, Any]) -> bool:
+def has_sandbox(status: dict[str, Any]) -> bool:
+    """Whether its network and volumes stand; then images are pulled and containers started."""
     # PodReadyToStartContainers turns true once sandbox and volumes stand.
     return any(
         c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
@@ -297,7 +142,7 @@ def _has_sandbox(status: dict[str, Any]) -> bool:
 
 def _main_state(pod: Manifest) -> dict[str, Any]:
     # The kubelet lists containers by name, not in the order of the spec.
-    statuses = _status(pod).get("containerStatuses") or []
+    statuses = status_of(pod).get("containerStatuses") or []
     name = main_container(pod)
     return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
 
@@ -311,15 +156,16 @@ def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int] | None:
 
 
 def _others(pod: Manifest) -> list[dict[str, Any]]:
-    statuses = _status(pod).get("containerStatuses") or []
+    statuses = status_of(pod).get("containerStatuses") or []
     return [status for status in statuses if status.get("name") != main_container(pod)]
 
 
 def _has_stopped(pod: Manifest) -> bool:
-    return _status(pod).get("phase") in ("Succeeded", "Failed")
+    return status_of(pod).get("phase") in ("Succeeded", "Failed")
 
 
-def _status(pod: Manifest) -> dict[str, Any]:
+def status_of(pod: Manifest) -> dict[str, Any]:
+    """Its status; empty before anybody has looked at it."""
     return pod.get("status") or {}
 
 

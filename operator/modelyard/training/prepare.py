@@ -20,6 +20,7 @@ from modelyard.training import (
     restarts,
     sidecars,
     startup,
+    waiting,
 )
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, has_failed, read_result
@@ -98,8 +99,8 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
     held = jobstate.is_suspended(job)
     busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
-    if held and not view.spec.suspend and (waiting := holding.find_holder(view, job, busy or bool(pods))):
-        draft.stand("Preparing", waiting.message, waiting)
+    if held and not view.spec.suspend and (held_by := holding.find_holder(view, job, busy or bool(pods))):
+        draft.stand("Preparing", held_by.message, held_by)
         return
     if view.spec.suspend or held:
         if not busy and held:
@@ -118,8 +119,8 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         return
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
-    if not draft.pods_ready and age <= podstate.STUCK_AFTER:
-        draft.wake_in(podstate.STUCK_AFTER + 1 - age)
+    if not draft.pods_ready and age <= waiting.STUCK_AFTER:
+        draft.wake_in(waiting.STUCK_AFTER + 1 - age)
     name = job["metadata"]["name"]
     draft.stand("Preparing", f"The data is being prepared: kubectl logs job/{name}.", problem)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from modelyard.engine.plan import EventProbe, Manifest
-from modelyard.training import podstate
+from modelyard.training import podstate, waiting
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem
 
@@ -23,8 +23,8 @@ def find_problem(draft: Draft, pods: list[Manifest]) -> Problem | None:
     """The most telling reason why one of the pods doesn't run."""
     told = (_read_events(draft, pod) for pod in _choose(draft, pods))
     found = [problem for problem in told if problem is not None]
-    seen = podstate.find_problem(pods, draft.view.now)
-    return found[0] if found and (seen is None or seen.reason in podstate.VAGUE) else seen
+    seen = waiting.find_problem(pods, draft.view.now)
+    return found[0] if found and (seen is None or seen.reason in waiting.VAGUE) else seen
 
 
 def _choose(draft: Draft, pods: Iterable[Manifest]) -> list[Manifest]:
