@@ -100,6 +100,7 @@ class PodBuilder:
             "kind": "Pod",
             "metadata": {
                 "name": f"{name}-{index}-abcde",
+                "uid": f"{job['metadata']['uid']}-{index}",
                 "namespace": job["metadata"]["namespace"],
                 "labels": {
                     **template["metadata"]["labels"], "batch.kubernetes.io/job-completion-index": str(index)
@@ -193,6 +194,20 @@ class PodBuilder:
             phase="Failed", reason=reason, message="The node was low on resource: memory."
         )
         return self
+
+    def says(self, **status: Any) -> PodBuilder:
+        """Fields of its status, as some component writes them."""
+        self._pod["status"].update(status)
+        return self
+
+    def main(self, state: dict[str, Any], image: str = "registry.example/mine:1") -> PodBuilder:
+        """State of its own container."""
+        return self.says(containerStatuses=[{"name": self._main, "image": image, "state": state}])
+
+    def init(self, name: str, state: dict[str, Any], *, ready: bool = False) -> PodBuilder:
+        """State of an init container."""
+        entry = {"name": name, "image": "registry.example/init:1", "state": state, "ready": ready}
+        return self.says(initContainerStatuses=[entry])
 
     def build(self) -> Manifest:
         """The object."""

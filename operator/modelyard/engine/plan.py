@@ -74,8 +74,9 @@ class EventProbe:
     """Another controller's Warning Events about one object, to be read where its status can't say what is wrong.
 
     A plan names it only while something is missing: at rest nothing is asked. The first question waits for
-    `after` seconds, in which most probes are no longer named. What the newest of them say comes back as `Seen.facts[name]`: `{"events": [{"reason": ..., "message": ...}]}`, newest first, without
-    those that are older than ten minutes.
+    `after` seconds, in which most probes are no longer named. What the newest of them say comes back as
+    `Seen.facts[name]`: `{"events": [{"reason": ..., "message": ...}]}`, newest first, without those that are
+    older than ten minutes.
     """
 
     name: str

@@ -64,7 +64,10 @@ def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Proble
     A claim's status only says Pending. Its Events are read while a pod waits for nothing else.
     """
     claim = find_own(draft.view) if name == names.storage_claim(draft.view.name) else None
-    waits = problem.reason == "VolumePending" if problem else any(not podstate.is_placed(pod) for pod in pods)
+    reason = problem.reason if problem else None
+    waits = reason == "VolumePending" or (
+        reason in (None, "Unschedulable") and any(_is_undecided(pod) for pod in pods)
+    )
     if claim is None or not waits or not _is_pending(claim):
         return problem
     spec = claim.get("spec") or {}
@@ -107,6 +110,12 @@ def _explain_provisioner(name: str, text: str) -> Problem:
         f"No volume can be made for PersistentVolumeClaim {name}: {sentence.rstrip('.')}. It is tried again by"
         " itself; the StorageClass is the platform team's.",
     )
+
+
+def _is_undecided(pod: Manifest) -> bool:
+    """Whether the scheduler has neither placed it nor said why not, as while it waits for a volume."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return not podstate.is_placed(pod) and all(c.get("type") != "PodScheduled" for c in conditions)
 
 
 def _is_pending(claim: Manifest) -> bool:

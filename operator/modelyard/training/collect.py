@@ -6,7 +6,7 @@ from modelyard.api.profile import Settings
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobstate, names, podstate, refusal, sidecars
+from modelyard.training import creation, jobstate, names, podstate, refusal, sidecars, startup
 from modelyard.training.draft import Draft
 from modelyard.training.ending import read_result
 from modelyard.training.view import seconds_since
@@ -31,7 +31,7 @@ def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | Non
     if jobstate.is_complete(job) or jobstate.is_failed(job):
         draft.wake_in(1.0)
     elif not sidecars.have_ended(draft, job, pods):
-        draft.problem = podstate.find_problem(pods, draft.view.now) or refusal.find(draft, job, pods)
+        draft.problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
     return None
 
 

@@ -171,7 +171,7 @@ def _carry_agent(pod: dict[str, Any], site: Site) -> None:
     pod["volumes"].append({"name": "modelyard-agent", "emptyDir": {}})
     pod["initContainers"] = [
         {
-            "name": "agent",
+            "name": names.AGENT_CONTAINER,
             "image": site.profile.agent_image,
             "imagePullPolicy": site.profile.image_pull_policy,
             "command": [PYTHON, "-c", copy],

@@ -1,26 +1,17 @@
-"""Why pods don't run: read from the pods themselves, since events are lost and status isn't."""
+"""What a pod's status says of it and of its containers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Manifest, Seen
-from modelyard.training import names
-from modelyard.training.problem import Problem
+from modelyard.training import names, runtime
 from modelyard.training.view import parse_time, seconds_since
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 # A pod that is being deleted and still here so long after its grace period has lost its node.
 LOST_AFTER = 30.0
-# Mounting and creating takes seconds; so long is no longer normal.
-STUCK_AFTER = 60.0
-_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrInvalidImageName")
-_CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_GOING = re.compile(r'persistentvolumeclaim "([^"]+)" is being deleted')
-_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
 def of_job(seen: Seen, job: Manifest) -> list[Manifest]:
@@ -62,7 +53,7 @@ def is_held_open(pod: Manifest) -> bool:
 def is_running(pod: Manifest) -> bool:
     """Whether it runs and shall go on running."""
     return (
-        _status(pod).get("phase") == "Running"
+        status_of(pod).get("phase") == "Running"
         and not is_over(pod)
         and "deletionTimestamp" not in pod["metadata"]
     )
@@ -107,11 +98,25 @@ def list_running_others(pod: Manifest) -> list[str]:
 
 def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
     """Name and exit code of the first container beside the main one that has failed."""
-    for status in _others(pod):
-        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
-        if code:
-            return str(status.get("name")), int(code)
-    return None
+    return _find_failed(_others(pod))
+
+
+def find_unstarted(pod: Manifest) -> tuple[dict[str, Any], str, str]:
+    """How a container of ours ended that the runtime could not start, its name and image; empty where none."""
+    status = status_of(pod)
+    for entry in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        ours = entry.get("name") in (names.AGENT_CONTAINER, main_container(pod))
+        if ours and runtime.is_start_failure(ended):
+            return ended, str(entry.get("name")), str(entry.get("image", ""))
+    return {}, "", ""
+
+
+def find_failed_init(pod: Manifest) -> tuple[str, int] | None:
+    """Name and exit code of the init container for which the pod's own was never started."""
+    if terminated(pod):
+        return None
+    return _find_failed(status_of(pod).get("initContainerStatuses") or [])
 
 
 def main_container(pod: Manifest) -> str:
@@ -120,100 +125,20 @@ def main_container(pod: Manifest) -> str:
     return names.main_container(stage)
 
 
-def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
-    """The most telling reason why one of the pods doesn't run."""
-    found = [problem for pod in pods if (problem := _find_one(pod, now))]
-    order = (
-        "ImagePullFailed",
-        "CreateContainerConfigError",
-        "ClaimNotFound",
-        "StorageTerminating",
-        "NodeLost",
-        "Unschedulable",
-        "VolumePending",
-    )
-    return min(found, key=lambda p: order.index(p.reason) if p.reason in order else len(order), default=None)
-
-
-def _find_one(pod: Manifest, now: datetime) -> Problem | None:
-    name = pod["metadata"]["name"]
-    if is_over(pod):
-        return None
-    if is_lost(pod, now):
-        node = pod["spec"].get("nodeName", "unknown")
-        return Problem(
-            "NodeLost",
-            f"Pod {name} does not stop; its node {node} may be lost: kubectl describe node {node}.",
-            name,
-        )
-    status = _status(pod)
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _explain_scheduler(name, str(condition.get("message", "")))
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
-        if reason in _PULL:
-            image = container.get("image", "")
-            return Problem(
-                "ImagePullFailed",
-                f"Pod {name} can't pull image {image}. Check its name, and imagePullSecrets if its registry"
-                f" asks for a password. {_first_line(message)}",
-                name,
-            )
-        if reason in _CONFIG:
-            return Problem(
-                "CreateContainerConfigError",
-                f"Pod {name} can't be started: {_first_line(message)}. Create what is missing; the pod then"
-                " starts by itself.",
-                name,
-            )
-    if (
+def is_being_set_up(pod: Manifest) -> bool:
+    """Whether it has a node, but not yet its volumes and network."""
+    status = status_of(pod)
+    return (
         status.get("phase") == "Pending"
-        and seconds_since(pod["metadata"].get("creationTimestamp"), now) > STUCK_AFTER
-    ):
-        if _is_pulling(status):
-            return None
-        return Problem(
-            "VolumePending", f"Pod {name} waits for its volumes: kubectl describe pod {name}.", name
-        )
-    return None
-
-
-def _explain_scheduler(pod: str, message: str) -> Problem | None:
-    missing = _CLAIM.search(message)
-    if missing:
-        claim = missing[1]
-        return Problem(
-            "ClaimNotFound",
-            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
-            " pvc:// URI; the pod then starts by itself.",
-            pod,
-        )
-    going = _GOING.search(message)
-    if going:
-        return Problem(
-            "StorageTerminating",
-            f"Pod {pod} can't use PersistentVolumeClaim {going[1]}, which is being deleted: kubectl describe pvc"
-            f" {going[1]}. Have the job use another.",
-            pod,
-        )
-    if "unbound" in message or "volume node affinity" in message or "being bound" in message:
-        return Problem(
-            "VolumePending", f"Pod {pod} waits for a volume to be bound: {_first_line(message)}", pod
-        )
-    if not message:
-        return None
-    return Problem(
-        "Unschedulable",
-        f"No node can take pod {pod}: {_first_line(message)} Ask for less in resourcesPerNode, or add nodes.",
-        pod,
+        and bool(pod["spec"].get("nodeName"))
+        and "deletionTimestamp" not in pod["metadata"]
+        and not has_sandbox(status)
     )
 
 
-def _is_pulling(status: dict[str, Any]) -> bool:
-    # PodReadyToStartContainers turns true once sandbox and volumes stand; a large image may be pulled for
-    # minutes.
+def has_sandbox(status: dict[str, Any]) -> bool:
+    """Whether its network and volumes stand; then images are pulled and containers started."""
+    # PodReadyToStartContainers turns true once sandbox and volumes stand.
     return any(
         c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
         for c in status.get("conditions") or []
@@ -222,23 +147,33 @@ def _is_pulling(status: dict[str, Any]) -> bool:
 
 def _main_state(pod: Manifest) -> dict[str, Any]:
     # The kubelet lists containers by name, not in the order of the spec.
-    statuses = _status(pod).get("containerStatuses") or []
+    statuses = status_of(pod).get("containerStatuses") or []
     name = main_container(pod)
     return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
 
 
+def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int] | None:
+    for status in statuses:
+        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            return str(status.get("name")), int(code)
+    return None
+
+
 def _others(pod: Manifest) -> list[dict[str, Any]]:
-    statuses = _status(pod).get("containerStatuses") or []
+    statuses = status_of(pod).get("containerStatuses") or []
     return [status for status in statuses if status.get("name") != main_container(pod)]
 
 
 def _has_stopped(pod: Manifest) -> bool:
-    return _status(pod).get("phase") in ("Succeeded", "Failed")
+    return status_of(pod).get("phase") in ("Succeeded", "Failed")
 
 
-def _status(pod: Manifest) -> dict[str, Any]:
+def status_of(pod: Manifest) -> dict[str, Any]:
+    """Its status; empty before anybody has looked at it."""
     return pod.get("status") or {}
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Of a message that may be a whole log."""
     return text.strip().split("\n", 1)[0][:400]

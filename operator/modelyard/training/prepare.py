@@ -20,7 +20,9 @@ from modelyard.training import (
     refusal,
     restarts,
     sidecars,
+    startup,
     upkeep,
+    waiting,
 )
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify_single, has_failed, read_result
@@ -102,8 +104,8 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
     held = jobstate.is_suspended(job)
     busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
-    if held and not view.spec.suspend and (waiting := holding.find_holder(view, job, busy or bool(pods))):
-        draft.stand("Queued" if waiting.reason == "Queued" else "Preparing", waiting.message, waiting)
+    if held and not view.spec.suspend and (held_by := holding.find_holder(view, job, busy or bool(pods))):
+        draft.stand("Queued" if held_by.reason == "Queued" else "Preparing", held_by.message, held_by)
         return
     if view.spec.suspend or held:
         if not busy and held:
@@ -118,12 +120,16 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.children.append(jobs.stop_job(job))
         draft.stand("Suspending" if view.spec.suspend else "Stopping", "Preparing the data is being stopped.")
         return
-    problem = podstate.find_problem(pods, view.now) or refusal.find(draft, job, pods)
+    problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        _record(draft, Ending("UserError", failure, fatal=True), view.status.prepare_attempt)
+        return
     problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
-    if not draft.pods_ready and age <= podstate.STUCK_AFTER:
-        draft.wake_in(podstate.STUCK_AFTER + 1 - age)
+    if not draft.pods_ready and age <= waiting.STUCK_AFTER:
+        draft.wake_in(waiting.STUCK_AFTER + 1 - age)
     name = job["metadata"]["name"]
     draft.stand("Preparing", f"The data is being prepared: kubectl logs job/{name}.", problem)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from modelyard.engine.plan import EventProbe, Manifest
-from modelyard.training import jobstate, names, podstate
+from modelyard.training import jobstate, names, podstate, waiting
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
@@ -89,7 +89,7 @@ def find(draft: Draft, job: Manifest, pods: list[Manifest]) -> Problem | None:
     for event in events:
         if event.get("reason") == "FailedCreate":
             return explain(draft, job, str(event.get("message") or ""))
-    if here or seconds_since(meta.get("creationTimestamp"), draft.view.now) <= podstate.STUCK_AFTER:
+    if here or seconds_since(meta.get("creationTimestamp"), draft.view.now) <= waiting.STUCK_AFTER:
         return None
     return Problem(
         "PodsNotCreated", f"Job {meta['name']} has made no pods: kubectl describe job {meta['name']}."

@@ -21,7 +21,9 @@ from modelyard.training import (
     restarts,
     sidecars,
     starting,
+    startup,
     telling,
+    waiting,
 )
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending, classify, has_broken, has_failed, read_results
@@ -51,8 +53,8 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     stops = view.spec.suspend or overdue
     if held and not stops:
         has_run = bool(pods) or bool(jobstate.count_active(job)) or attempt.active_seconds is not None
-        if (waiting := holding.find_holder(view, job, has_run)) is not None:
-            draft.stand("Queued" if waiting.reason == "Queued" else "Starting", waiting.message, waiting)
+        if (held_by := holding.find_holder(view, job, has_run)) is not None:
+            draft.stand("Queued" if held_by.reason == "Queued" else "Starting", held_by.message, held_by)
             return
     broken = sidecars.holds_failure(draft, pods)
     if stops or held or broken:
@@ -196,7 +198,7 @@ def _end(
         return
     lost = next((pod for pod in pods if podstate.is_lost(pod, view.now)), None)
     if lost is not None and not jobstate.is_failed(job):
-        problem = podstate.find_problem([lost], view.now)
+        problem = waiting.find_problem([lost], view.now)
         node = lost["spec"].get("nodeName")
         failure = Failure(
             reason="NodeLost",
@@ -262,13 +264,17 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     leader = next((pod for pod in running if podstate.index_of(pod) == 0), None)
     if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
         draft.probes.append(probe)
-    problem = podstate.find_problem(pods, view.now)
+    problem = startup.find_problem(draft, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        record(draft, attempt, Ending("UserError", failure, fatal=True), job, pods)
+        return
     problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
     if problem is None and missing:
-        if age <= podstate.STUCK_AFTER:
-            draft.wake_in(podstate.STUCK_AFTER + 1 - age)
+        if age <= waiting.STUCK_AFTER:
+            draft.wake_in(waiting.STUCK_AFTER + 1 - age)
         problem = refusal.find(draft, job, pods) or _explain_gap(job, running, age)
     report = progress.read_report(view.seen, attempt.index)
     if problem is None and draft.pods_ready and (report is None or report.state == "starting"):
@@ -290,7 +296,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
 
 def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem | None:
     name = job["metadata"]["name"]
-    if running and age > podstate.STUCK_AFTER:
+    if running and age > waiting.STUCK_AFTER:
         return Problem(
             "PartialGang",
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",

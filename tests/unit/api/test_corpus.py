@@ -107,7 +107,7 @@ def test_each_frozen_field_is_tried() -> None:
 @pytest.mark.parametrize("status", STARTED)
 def test_the_size_of_the_pod_that_prepares_can_change_only_while_suspended(status: object) -> None:
     """It makes no other data, and a quota that refuses the pod is met only after the start."""
-    smaller = {"data": {**DATA, "resources": {"limits": {"memory": "1Gi"}}}}
+    smaller: dict[str, object] = {"data": {**DATA, "resources": {"limits": {"memory": "1Gi"}}}}
     assert _update(status, smaller) == [
         "$.spec.data.resources: data.resources can change only while the job is suspended: set suspend to"
         " true first"
@@ -115,5 +115,5 @@ def test_the_size_of_the_pod_that_prepares_can_change_only_while_suspended(statu
     assert _update(status, {**smaller, "suspend": True}) == []
     assert _update(status, {**smaller, "suspend": False}, suspend=True) == []
     assert _update(status, {"data": DATA, "suspend": True}, **smaller) == []
-    other = {"data": {**DATA, "split": {"seed": 1}}, "suspend": True}
+    other: dict[str, object] = {"data": {**DATA, "split": {"seed": 1}}, "suspend": True}
     assert "data can't change once the job has started" in _update(status, other)[0]

@@ -38,9 +38,10 @@ def ask(server: Server, *probes: EventProbe, times: list[float] | None = None) -
 
     async def scenario(client: Client) -> list[Any]:
         reader = EventReader(client, lambda: clock["now"], lambda: NOW)
+        answers: list[Any] = []
         if times is None:
-            return await asyncio.gather(*(reader.read_events(p, 3.0) for p in probes))
-        answers = []
+            answers += await asyncio.gather(*(reader.read_events(p, 3.0) for p in probes))
+            return answers
         for p, clock["now"] in zip(probes, times, strict=True):
             answers.append(await reader.read_events(p, 3.0))
         return answers
