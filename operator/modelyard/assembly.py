@@ -20,6 +20,7 @@ from modelyard.cluster.eventreader import EventReader
 from modelyard.cluster.kinds import OPERATOR_KINDS, TRAINING_JOB
 from modelyard.cluster.lease import Election
 from modelyard.cluster.login import Login, log_in
+from modelyard.cluster.objectreader import ObjectReader
 from modelyard.cluster.podproxy import PodProxy
 from modelyard.cluster.watch import Watches
 from modelyard.engine.cache import Cache
@@ -83,7 +84,14 @@ class Operator:
 
     async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
         events = EventReader(client, self._clock.monotonic, self._clock.now)
-        poller = ProgressPoller(reader, events, self._clock, self._queue.add, self._metrics)
+        poller = ProgressPoller(
+            reader,
+            events,
+            self._clock,
+            self._queue.add,
+            self._metrics,
+            objects=ObjectReader(client, OPERATOR_KINDS),
+        )
         reconciler = Reconciler(
             kinds=OPERATOR_KINDS,
             planners={TRAINING_JOB.name: make_planner(lambda: profiles.settings)},

@@ -108,6 +108,35 @@ def test_a_claim_that_is_deleted_under_a_job_is_told_at_once_and_ends_it_without
     place("patch", "pvc", "a-storage", "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_claim_of_the_users_is_read_before_the_job_succeeds(
+    place: Yard, operator: StartOperator, deleted: bool
+) -> None:
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "mine", "finalizers": ["test.example/hold"]},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }  # fmt: skip
+    place("create", "-f", "-", input=json.dumps(claim))
+    process = operator("--no-leader-election")
+    process.wait_for("cache filled")
+    place.create("a", storage={"uri": "pvc://mine/models"})
+    end_pod(place, "a", "prepare", 0, prepared())
+    wait("the train Job", lambda: find(place, "job", "a-train-1"), PATIENCE)
+    if deleted:
+        place("delete", "pvc", "mine", "--wait=false")
+    reads = r'modelyard_api_requests_total\{.*method="GET",resource="persistentvolumeclaims".*'
+    before = process.metric(reads)
+    model = {"path": "runs/x/model", "digest": "sha256-model"}
+    result = {"stage": "train", "outcome": "succeeded", "attempt": 1, "step": 3, "model": model}
+    end_pod(place, "a", "train", 0, result)
+    expected = "StorageTerminating" if deleted else "Succeeded"
+    wait("the end", lambda: reason_of(place, "a", "Succeeded") == expected, PATIENCE)
+    assert ("model" in status_of(place, "a")) is not deleted
+    assert process.metric(reads) == before + 1
+    place("patch", "pvc", "mine", "--type=merge", "--patch", '{"metadata":{"finalizers":null}}')
+
+
 def test_a_claim_that_an_earlier_job_of_the_name_leaves_is_named_and_waited_for(
     place: Yard, operator: StartOperator
 ) -> None:

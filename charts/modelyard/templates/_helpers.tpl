@@ -100,6 +100,10 @@ Settings as the operator reads them: every profile with the images it does not n
 - apiGroups: [""]
   resources: [configmaps, services, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]
+# get: a claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]

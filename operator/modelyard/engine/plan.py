@@ -87,6 +87,19 @@ class EventProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectProbe:
+    """One object of others, which no watch tells of. The answer: `{"found": bool, "ending": bool}`.
+
+    A plan names it only in the passes that hang on it.
+    """
+
+    name: str
+    namespace: str
+    kind: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
@@ -142,7 +155,7 @@ class Plan:
     children: tuple[Child, ...] = ()
     keep: frozenset[str] = frozenset()
     events: tuple[Event, ...] = ()
-    probes: tuple[Probe | EventProbe, ...] = ()
+    probes: tuple[Probe | EventProbe | ObjectProbe, ...] = ()
     volatile: frozenset[str] = frozenset()
     requeue_after: float | None = None
     delete: bool = False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelyard.engine.plan import EventProbe, Key, Probe
+from modelyard.engine.plan import EventProbe, Key, ObjectProbe, Probe
 from modelyard.engine.ports import Clock
 
 INTERVAL = 2.0  # seconds between two questions to one agent, while they are few
@@ -39,6 +39,13 @@ class EventSource(Protocol):
         """The answer, or None where there is none within `timeout` seconds. Never raises."""
 
 
+class ObjectSource(Protocol):
+    """How objects of others are reached."""
+
+    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
+        """The answer, or None where there is none within `timeout` seconds. Never raises."""
+
+
 class ProbeMetrics(Protocol):
     """What is measured of probing."""
 
@@ -52,7 +59,7 @@ class ProbeMetrics(Protocol):
 @dataclass(slots=True)
 class _Watched:
     key: Key
-    probe: Probe | EventProbe
+    probe: Probe | EventProbe | ObjectProbe
     answer: dict[str, Any] | None = None
     failures: int = 0
     repeats: int = 0
@@ -77,12 +84,14 @@ class ProgressPoller:
         changed: Callable[[Key], object],
         metrics: ProbeMetrics,
         *,
+        objects: ObjectSource | None = None,
         interval: float = INTERVAL,
         budget: float = BUDGET,
         parallel: int = PARALLEL,
     ) -> None:
         self._reader = reader
         self._events = events
+        self._objects = objects
         self._clock = clock
         self._changed = changed
         self._metrics = metrics
@@ -96,7 +105,7 @@ class ProgressPoller:
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
-    def watch(self, key: Key, probes: Sequence[Probe | EventProbe]) -> None:
+    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
         """Asks exactly these probes for this resource from now on."""
         old = self._watched.get(key)
         if not old and not probes:
@@ -149,7 +158,7 @@ class ProgressPoller:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _begin(self, key: Key, probe: Probe | EventProbe) -> _Watched:
+    def _begin(self, key: Key, probe: Probe | EventProbe | ObjectProbe) -> _Watched:
         watched = _Watched(key, probe)
         self._count += isinstance(probe, Probe)
         self._schedule(watched, probe.after if isinstance(probe, EventProbe) else 0.0)
@@ -163,6 +172,8 @@ class ProgressPoller:
         try:
             if isinstance(watched.probe, EventProbe):
                 answer = await self._events.read_events(watched.probe, TIMEOUT)
+            elif isinstance(watched.probe, ObjectProbe):
+                answer = await self._objects.read_object(watched.probe, TIMEOUT) if self._objects else None
             else:
                 answer = await self._reader.read(watched.probe, TIMEOUT)
         finally:
@@ -181,7 +192,7 @@ class ProgressPoller:
             self._metrics.probed("changed" if news else "same")
             if news:
                 self._changed(watched.key)
-        if isinstance(watched.probe, EventProbe):
+        if not isinstance(watched.probe, Probe):
             delay = EVENT_INTERVAL * 2 ** min(max(watched.failures, watched.repeats), 4)
             self._schedule(watched, min(delay, EVENT_LONGEST))
             return

@@ -1,14 +1,14 @@
 """The claim of the job's own: whether it is there, and whether it will stay.
 
 Claims of the user's or the profile's carry no label of ours, so no watch tells of them; the scheduler's words
-on a pod that needs one do.
+on a pod that needs one do. Before a job succeeds they are read once.
 """
 
 from __future__ import annotations
 
 import re
 
-from modelyard.engine.plan import EventProbe, Manifest
+from modelyard.engine.plan import EventProbe, Manifest, ObjectProbe
 from modelyard.training import names, podstate
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem
@@ -18,6 +18,8 @@ TERMINATING = "StorageTerminating"
 LOST = "StorageLost"
 # Seconds in which most volumes are made, or their provisioner has said why not.
 ASK_AFTER = 5.0
+# Seconds for which a success waits for the answer to whether a claim of the user's will stay.
+PATIENCE = 10.0
 SENTENCE_LIMIT = 600
 
 _NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
@@ -33,6 +35,20 @@ def find_own(view: View) -> Manifest | None:
 def warn(draft: Draft, claim: str) -> None:
     """Says of a running stage's claim that what is written to it will not stay."""
     draft.warning = _find_threat(draft.view, claim)
+
+
+def is_known(draft: Draft, claim: str, seconds: float) -> bool:
+    """Whether a success can be told: the claim is the job's own, or an answer is there.
+
+    Else it is asked for, until the end lies more than PATIENCE back (`seconds`).
+    """
+    if claim == names.storage_claim(draft.view.name) or seconds > PATIENCE:
+        return True
+    if draft.view.seen.facts.get(_probe_name(claim)):
+        return True
+    draft.probes.append(ObjectProbe(_probe_name(claim), draft.view.namespace, "PersistentVolumeClaim", claim))
+    draft.wake_in(PATIENCE + 1 - seconds)
+    return False
 
 
 def find_loss(view: View, claim: str) -> Problem | None:
@@ -112,6 +128,22 @@ def _explain_provisioner(name: str, text: str) -> Problem:
     )
 
 
+def _find_users_threat(view: View, name: str) -> Problem | None:
+    answer = view.seen.facts.get(_probe_name(name)) or {}
+    if answer.get("found") is False:
+        return Problem(LOST, f"PersistentVolumeClaim {name} was deleted, with all that was in it.")
+    if answer.get("ending"):
+        return Problem(
+            TERMINATING,
+            f"PersistentVolumeClaim {name} is being deleted, and goes with the last pod that uses it.",
+        )
+    return None
+
+
+def _probe_name(claim: str) -> str:
+    return f"claim-{claim}"
+
+
 def _is_undecided(pod: Manifest) -> bool:
     """Whether the scheduler has neither placed it nor said why not, as while it waits for a volume."""
     conditions = (pod.get("status") or {}).get("conditions") or []
@@ -125,7 +157,7 @@ def _is_pending(claim: Manifest) -> bool:
 
 def _find_threat(view: View, name: str) -> Problem | None:
     if name != names.storage_claim(view.name):
-        return None
+        return _find_users_threat(view, name)
     claim = find_own(view)
     if claim is None:
         return Problem(LOST, f"PersistentVolumeClaim {name} was deleted, with all that was in it.")

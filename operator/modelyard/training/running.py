@@ -171,8 +171,7 @@ def _end(
     attempt = draft.status.attempts[-1]
     result = results.get(0)
     if result is not None and result.outcome in _FINISHED:
-        sidecars.warn(draft, pods)
-        finish(draft, result, job, pods)
+        _succeed(draft, result, job, pods)
         return
     ended = jobstate.condition_time(job, *jobstate.END_CONDITIONS)
     unfinished = [pod for pod in pods if not podstate.is_over(pod) and not podstate.is_lost(pod, view.now)]
@@ -189,7 +188,7 @@ def _end(
             return
         collected = collect.advance(draft, settings, attempt.index)
         if collected is not None:
-            finish(draft, collected, job, pods)
+            _succeed(draft, collected, job, pods)
         elif collect.has_failed(draft, attempt.index):
             failure = Failure(
                 reason="ResultLost", message="The attempt's result was lost with its pods and storage."
@@ -213,6 +212,17 @@ def _end(
         record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
     else:
         record(draft, attempt, classify(pods, view.spec.trainer.num_nodes), job, pods)
+
+
+def _succeed(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
+    """Ends the job once it is known whether its model will stay."""
+    _, end = deadline.active_span(job, pods, draft.view.now)
+    since = (draft.view.now - end).total_seconds()
+    if claims.is_known(draft, progress.place_of(job).claim, since):
+        sidecars.warn(draft, pods)
+        finish(draft, result, job, pods)
+    else:
+        draft.stand("Evaluating", "The training has ended; whether its storage stays is being looked at.")
 
 
 def _all_ended_well(draft: Draft, pods: list[Manifest]) -> bool:

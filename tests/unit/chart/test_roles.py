@@ -17,7 +17,7 @@ OPERATOR = {
     ("batch", "jobs"): WRITES,
     ("", "configmaps"): WRITES,
     ("", "services"): WRITES,
-    ("", "persistentvolumeclaims"): WRITES,
+    ("", "persistentvolumeclaims"): WRITES | {"get"},
     ("", "pods"): {"list", "watch"},
     ("", "events"): {"list", "create"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from modelyard.engine.plan import EventProbe, Key, Probe
+from modelyard.engine.plan import EventProbe, Key, ObjectProbe, Probe
 from modelyard.observe.progress import EVENT_LONGEST, LONGEST, ProgressPoller
 from modelyard.telemetry.metrics import Metrics
 
@@ -238,6 +238,33 @@ def test_events_are_told_when_there_are_some_and_asked_for_less_often_while_they
         await world.pass_time(600)
         assert 600 / EVENT_LONGEST - 1 <= len(world.events.asked) - asked <= 600 / EVENT_LONGEST + 1
         assert world.changed == [key()]
+
+    run(world, scenario)
+
+
+class FakeObjects:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
+        self.asked.append(probe.object)
+        return {"found": False}
+
+
+def test_an_object_of_others_is_read_at_once_and_told() -> None:
+    objects = FakeObjects()
+    world = World(objects=objects)
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [ObjectProbe("claim-mine", "ns", "PersistentVolumeClaim", "mine")])
+        await world.pass_time(0.5)
+        assert objects.asked == ["mine"]
+        assert world.changed == [key()]
+        assert world.poller.of(key()) == {"claim-mine": {"found": False}}
+        world.poller.watch(key(), [])
+        await world.pass_time(60)
+        assert objects.asked == ["mine"]
+        assert world.reader.asked == []
 
     run(world, scenario)
 

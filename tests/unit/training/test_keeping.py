@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
-from modelyard.engine.plan import Manifest, Rejection
+from modelyard.engine.plan import Manifest, ObjectProbe, Rejection
 
 from tests.builders import TrainingJobBuilder, make_settings
 from tests.unit.training.simulation import Simulation
@@ -159,11 +160,43 @@ def test_a_suspended_job_whose_storage_is_gone_does_not_wait_for_ever() -> None:
     assert simulation.condition("Stalled") == ("True", "StorageLost")
 
 
-def test_a_claim_of_the_users_is_not_taken_for_a_lost_one() -> None:
+def on_users_claim() -> Simulation:
     simulation = Simulation(TrainingJobBuilder().spec("storage", {"uri": "pvc://mine/models"})).prepare()
     simulation.run("sentiment-train-1", 1).settle()
     assert CLAIM not in simulation.objects
+    assert not [p for p in simulation.plan.probes if isinstance(p, ObjectProbe)], "not asked before the end"
     simulation.finish_attempt("sentiment-train-1", 0, "Complete", [success()])
+    return simulation
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        ({"found": True, "ending": False}, ("True", "Succeeded")),
+        ({"found": True, "ending": True}, ("False", "StorageTerminating")),
+        ({"found": False}, ("False", "StorageLost")),
+    ],
+)
+def test_a_claim_of_the_users_is_read_once_before_the_job_succeeds(
+    answer: dict[str, Any], ready: tuple[str, str]
+) -> None:
+    simulation = on_users_claim()
+    assert simulation.status["phase"] == "Evaluating"
+    (probe,) = simulation.plan.probes
+    assert isinstance(probe, ObjectProbe)
+    assert (probe.kind, probe.object) == ("PersistentVolumeClaim", "mine")
+    simulation.facts[probe.name] = answer
+    simulation.settle()
+    assert simulation.condition("Ready") == ready
+    assert simulation.plan.probes == ()
+    assert ("model" in simulation.status) == (ready[0] == "True")
+
+
+def test_a_success_does_not_wait_long_for_an_answer() -> None:
+    simulation = on_users_claim()
+    assert simulation.plan.requeue_after is not None
+    assert simulation.plan.requeue_after <= 11
+    simulation.advance(11).settle()
     assert simulation.condition("Ready") == ("True", "Succeeded")
 
 
