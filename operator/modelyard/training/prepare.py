@@ -106,7 +106,11 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
             draft.keep.discard(f"Job/{job['metadata']['name']}")
+            # At once when the user resumes; ever later where another controller does this again and again.
+            wait = restarts.doubled(view.spec.failure_policy.backoff, draft.status.prepare_attempt - 1)
             draft.update(retry_time=format_time(view.now))
+            if not view.spec.suspend:
+                draft.retry_in(wait)
             draft.stand("Suspended" if view.spec.suspend else "Preparing", "Preparing the data is suspended.")
             return
         draft.children.append(jobs.stop_job(job))

@@ -212,6 +212,25 @@ def test_a_job_that_another_controller_suspends_at_birth_is_waited_for(stage: st
     assert simulation.condition("PodsReady") == ("True", "Running")
 
 
+def test_preparations_that_another_controller_suspends_are_repeated_ever_later() -> None:
+    simulation = Simulation(TrainingJobBuilder())
+    simulation.settle()
+    waits = []
+    for index in range(1, 5):
+        name = f"sentiment-prepare-{index}"
+        simulation.run(name, 1).settle()
+        simulation.named(name)["spec"]["suspend"] = True
+        simulation.settle()
+        simulation.vanish(name).named(name)["status"] = {"active": 0}
+        simulation.settle()
+        waits.append(0)
+        while f"sentiment-prepare-{index + 1}" not in simulation.jobs():
+            waits[-1] += 1
+            simulation.advance(1).settle()
+    assert waits == sorted(waits)
+    assert 1 < waits[0] < waits[-1]
+
+
 def test_a_job_that_is_over_leaves_no_job_that_would_run_on() -> None:
     simulation = Simulation(TrainingJobBuilder().spec("failurePolicy", {"maxInfraRestarts": 0})).prepare()
     simulation.run("sentiment-train-1", 1).settle()
