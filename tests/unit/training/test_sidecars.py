@@ -77,6 +77,16 @@ def test_a_preparation_is_over_when_our_container_is_and_the_other_is_named(name
     assert name not in simulation.message()
 
 
+def test_an_operator_that_was_away_records_what_pods_said_before_it_lets_them_go() -> None:
+    simulation = preparing()
+    simulation.put(ended(simulation, "sentiment-prepare-1", 0, PREPARED).beside()).advance(600)
+    plan = simulation.decide()
+    assert plan.status["data"]["digest"] == "sha256-d"
+    assert "Job/sentiment-prepare-1" in plan.keep, "its status may never be written"
+    simulation.settle()
+    assert simulation.jobs() == ["sentiment-train-1"]
+
+
 def test_a_training_is_over_when_our_containers_are_and_its_pods_go_after_a_grace() -> None:
     simulation = training(nodes=2)
     first = ended(simulation, "sentiment-train-1", 0, {**TRAINED, "node": 1}, 1).beside()
@@ -95,19 +105,22 @@ def test_a_training_is_over_when_our_containers_are_and_its_pods_go_after_a_grac
     assert simulation.plan.requeue_after is None
 
 
-def test_a_failed_preparation_that_is_held_open_is_tried_again_and_not_sooner_than_told() -> None:
+@pytest.mark.parametrize("gone", ["the Job", "its pods"])
+def test_a_failed_preparation_that_is_held_open_is_tried_again_and_not_sooner_than_told(gone: str) -> None:
     simulation = preparing()
     failure = {"stage": "prepare", "outcome": "failed", "failure": {"reason": "SourceUnreachable"}}
     simulation.put(ended(simulation, "sentiment-prepare-1", 75, failure).beside()).settle()
     simulation.advance(3).settle()
     assert simulation.status["counters"]["infraFailures"] == 1
     assert simulation.condition("DataReady") == ("False", "SourceUnreachable")
-    # Even where the Job is gone meanwhile.
-    simulation.remove("Job/sentiment-prepare-1")
+    if gone == "the Job":
+        simulation.remove("Job/sentiment-prepare-1")
+    else:
+        simulation.vanish("sentiment-prepare-1")
     simulation.advance(2).settle()
-    assert simulation.jobs() == []
+    assert "sentiment-prepare-2" not in simulation.jobs()
     simulation.advance(30).settle()
-    assert simulation.jobs() == ["sentiment-prepare-2"]
+    assert "sentiment-prepare-2" in simulation.jobs()
     assert simulation.status["counters"]["infraFailures"] == 1
 
 
