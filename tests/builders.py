@@ -152,7 +152,7 @@ class PodBuilder:
 
         The kubelet lists statuses by name, and a pod runs for as long as one of its containers does.
         """
-        state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+        state: dict[str, dict[str, Any]] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
         if code is not None:
             state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
         other = {"name": name, "image": "registry.example/mesh:1", "state": state}

@@ -56,9 +56,8 @@ def test_a_container_that_a_mesh_adds_and_that_runs_on_holds_nothing_up(
     kube: Kube, reviews: None, mesh: str
 ) -> None:
     job = TrainingJob(kube, MESHED, classification(steps=20, nodes=2)).create()
-    pods = job.wait("the prepare pod", lambda _: kube.pods(MESHED, "prepare"), 60) and kube.pods(
-        MESHED, "prepare"
-    )
+    job.wait("the prepare pod", lambda _: kube.pods(MESHED, "prepare"), 60)
+    pods = kube.pods(MESHED, "prepare")
     assert [c["name"] for c in pods[0]["spec"]["containers"]] == [mesh, "prepare"]
     status = job.wait_succeeded(300)
     assert len(status["attempts"]) == 1
