@@ -94,7 +94,8 @@ class PodBuilder:
     def __init__(self, job: Manifest, index: int = 0) -> None:
         template = job["spec"]["template"]
         name = job["metadata"]["name"]
-        self._main = template["spec"]["containers"][0]["name"]
+        ours = ("prepare", "trainer", "collect")
+        self._main = next(c["name"] for c in template["spec"]["containers"] if c["name"] in ours)
         self._pod: Manifest = {
             "apiVersion": "v1",
             "kind": "Pod",

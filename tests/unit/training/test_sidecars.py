@@ -59,6 +59,18 @@ def test_the_result_is_read_from_our_container_whatever_stands_beside_it(name: s
     assert "ContainerRunsOn" not in simulation.events
 
 
+def test_a_container_that_a_policy_puts_into_the_jobs_themselves_changes_nothing() -> None:
+    simulation = Simulation(TrainingJobBuilder().spec("storage", {"uri": "pvc://shared/runs"}))
+    simulation.step()
+    for job, result in (("sentiment-prepare-1", PREPARED), ("sentiment-train-1", TRAINED)):
+        template = simulation.named(job)["spec"]["template"]["spec"]
+        template["containers"].insert(0, {"name": "aaa-mesh", "image": "registry.example/mesh:1"})
+        simulation.run(job, 1).settle()
+        simulation.put(ended(simulation, job, 0, result).beside(code=0)).end(job, "Complete").settle()
+    assert simulation.condition("Succeeded")[0] == "True"
+    assert simulation.status["model"]["uri"].startswith("pvc://shared/runs/")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preparation_is_over_when_our_container_is_and_the_other_is_named(name: str) -> None:
     simulation = preparing()
