@@ -76,7 +76,7 @@ def policy(kubectl: Kubectl, namespace: str, kind: str, spec: dict[str, Any]) ->
     try:
         yield
     finally:
-        kubectl("delete", kind, f"{kind}binding", namespace)
+        kubectl("delete", f"{kind},{kind}binding", namespace)
 
 
 def probe(kubectl: Kubectl, namespace: str, **labels: str) -> tuple[int, str]:
