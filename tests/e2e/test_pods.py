@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Kube, TrainingJob, condition
+from tests.e2e.harness import Kube, TrainingJob, condition, restricted_pod
 from tests.e2e.jobs import SMALL_POD, classification
 from tests.e2e.setup import NAMESPACE
 
@@ -47,6 +48,13 @@ def mesh(kube: Kube, trainer_image: str) -> Iterator[str]:
         {**api, "kind": "MutatingAdmissionPolicy", "spec": spec},
         {**api, "kind": "MutatingAdmissionPolicyBinding", "spec": {"policyName": f"{NAMESPACE}-mesh"}},
     )
+    sample = restricted_pod("sample", trainer_image, ["true"], labels={"modelyard.dev/trainingjob": MESHED})
+    deadline = time.monotonic() + 30
+    while name not in kube.run(
+        "create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(sample)
+    ):
+        assert time.monotonic() < deadline, "the policy has no effect"
+        time.sleep(0.2)
     yield name
     for kind in ("mutatingadmissionpolicy", "mutatingadmissionpolicybinding"):
         kube.delete(kind, f"{NAMESPACE}-mesh")
