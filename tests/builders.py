@@ -94,7 +94,8 @@ class PodBuilder:
     def __init__(self, job: Manifest, index: int = 0) -> None:
         template = job["spec"]["template"]
         name = job["metadata"]["name"]
-        self._main = template["spec"]["containers"][0]["name"]
+        ours = ("prepare", "trainer", "collect")
+        self._main = next(c["name"] for c in template["spec"]["containers"] if c["name"] in ours)
         self._pod: Manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -152,7 +153,7 @@ class PodBuilder:
 
         The kubelet lists statuses by name, and a pod runs for as long as one of its containers does.
         """
-        state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+        state: dict[str, dict[str, Any]] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
         if code is not None:
             state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
         other = {"name": name, "image": "registry.example/mesh:1", "state": state}

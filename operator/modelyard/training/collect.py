@@ -6,7 +6,7 @@ from modelyard.api.profile import Settings
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobstate, names, podstate, refusal, sidecars, startup
+from modelyard.training import creation, holding, jobstate, names, podstate, refusal, sidecars, startup
 from modelyard.training.draft import Draft
 from modelyard.training.ending import read_result
 from modelyard.training.view import seconds_since
@@ -30,6 +30,8 @@ def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | Non
             return result
     if jobstate.is_complete(job) or jobstate.is_failed(job):
         draft.wake_in(1.0)
+    elif jobstate.is_suspended(job):
+        draft.problem = holding.find_holder(draft.view, job, has_run=False)
     elif not sidecars.have_ended(draft, job, pods):
         draft.problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
     return None

@@ -20,6 +20,10 @@ _EXIT_SIGNALLED = 128
 _EXIT_KILLED = 128 + 9
 # What a shell, the dynamic linker and runc say of a program that could not be run.
 _EXIT_NEVER_RAN = frozenset({126, 127, 255})
+# runc ends with 1 where the kernel does not take a program, and Python where it does not understand ours. The
+# agent's first word comes within its first second, and whatever it fails of later it says.
+_EXIT_FAILED = 1
+_FIRST_WORD = 1.0
 _OTHER_THAN_WORD = re.compile(r"[^A-Za-z0-9_]")
 # Never cured by doing the same again.
 FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
@@ -154,11 +158,13 @@ def _classify_setup(pod: Manifest) -> Ending | None:
         text = runtime.explain(pod["metadata"]["name"], name, image, sentence)
         return _end_setup(pod, "ContainerCannotRun", text, fatal=runtime.is_hopeless(sentence))
     end = podstate.terminated(pod)
-    if end.get("exitCode") in _EXIT_NEVER_RAN and not end.get("message"):
+    if not end.get("message") and _never_spoke(pod):
+        name = pod["metadata"]["name"]
         text = (
-            f"Container {podstate.main_container(pod)} of pod {pod['metadata']['name']} ended with exit code"
-            f" {end['exitCode']} before its first word, as it does where the image is made for another"
-            " processor architecture than the node's, or lacks python3 or one of its libraries."
+            f"Container {podstate.main_container(pod)} of pod {name} ended with exit code {end['exitCode']}"
+            " before its first word, as it does where the image is made for another processor architecture"
+            " than the node's, or where its python3 is older than 3.8 or lacks one of its libraries: kubectl"
+            f" logs {name}."
         )
         return _end_setup(pod, "ContainerCannotRun", text, fatal=True)
     if (other := podstate.find_failed_init(pod)) is not None:
@@ -171,6 +177,12 @@ def _classify_setup(pod: Manifest) -> Ending | None:
     logs = f"kubectl logs {pod['metadata']['name']} -c {other[0]}"
     reason = "ContainerFailed" if what == "Container" else "InitContainerFailed"
     return _end_setup(pod, reason, f"{place}, which fails the whole pod: {logs}.", fatal=False)
+
+
+def _never_spoke(pod: Manifest) -> bool:
+    code, seconds = podstate.terminated(pod).get("exitCode"), podstate.ran_for(pod)
+    at_once = seconds is not None and seconds <= _FIRST_WORD
+    return code in _EXIT_NEVER_RAN or (code == _EXIT_FAILED and at_once)
 
 
 def _end_setup(pod: Manifest, reason: str, message: str, *, fatal: bool) -> Ending:

@@ -86,7 +86,14 @@ def start_of(pod: Manifest) -> datetime | None:
     """When the main container started."""
     state = _main_state(pod)
     started = (state.get("running") or state.get("terminated") or {}).get("startedAt")
-    return parse_time(started) if started else None
+    # Of a container that the runtime could not start it is 1970.
+    return parse_time(started) if started and not started.startswith("1970-") else None
+
+
+def ran_for(pod: Manifest) -> float | None:
+    """Seconds that the main container ran; None where it didn't, or runs still."""
+    start, end = start_of(pod), terminated(pod).get("finishedAt")
+    return (parse_time(end) - start).total_seconds() if start and end else None
 
 
 def list_running_others(pod: Manifest) -> list[str]:

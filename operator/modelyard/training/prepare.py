@@ -111,10 +111,13 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
             draft.keep.discard(f"Job/{job['metadata']['name']}")
+            # At once when the user resumes; ever later where another controller does this again and again.
+            wait = restarts.doubled(view.spec.failure_policy.backoff, draft.status.prepare_attempt - 1)
             draft.update(retry_time=format_time(view.now))
             if view.spec.suspend:
                 draft.stand("Suspended", "spec.suspend is true; set it to false to go on.")
             else:
+                draft.retry_in(wait)
                 draft.stand("Preparing", "Preparing the data was stopped by someone else; it begins again.")
             return
         draft.children.append(jobs.stop_job(job))

@@ -22,11 +22,16 @@ RUNC = (
     " failed: unable to start container process: {}: unknown"
 )
 NOT_FOUND = RUNC.format('exec: "python3": executable file not found in $PATH')
+AT_ONCE = {"startedAt": "2026-01-01T00:00:30Z", "finishedAt": "2026-01-01T00:00:31Z"}
 TAINTED = "Taint manager: deleting due to NoExecute taint"
 
 
 def start_error(message: str) -> dict[str, Any]:
-    return {"terminated": {"exitCode": 128, "reason": "StartError", "message": message}}
+    ended = {"exitCode": 128, "reason": "StartError", "message": message}
+    # containerd's time of a start that never was.
+    return {
+        "terminated": {**ended, "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:30Z"}
+    }
 
 
 def died(code: int, reason: str = "Error", **fields: Any) -> dict[str, Any]:
@@ -190,6 +195,13 @@ FAILED: dict[str, Failed] = {
     ),
     "another architecture, as runc ends of it": Failed(
         lambda p: p.says(phase="Failed").main(died(255)),
+        "UserError",
+        "ContainerCannotRun",
+        "processor architecture",
+        over=True,
+    ),
+    "another architecture, as the kernel tells it": Failed(
+        lambda p: p.says(phase="Failed").main(died(1, **AT_ONCE)),
         "UserError",
         "ContainerCannotRun",
         "processor architecture",
@@ -449,6 +461,24 @@ def test_a_pod_that_waits(name: str, stage: str) -> None:
         assert simulation.condition("PodsReady")[0] == "False"
         assert simulation.condition("Stalled")[0] == "absent"
     assert case.words in simulation.message()
+
+
+def test_a_crash_after_the_agents_first_word_would_have_come_is_the_programs_own() -> None:
+    simulation, job = begin("train")
+    later = {**AT_ONCE, "finishedAt": "2026-01-01T00:01:00Z"}
+    simulation.put(simulation.pod(job).says(phase="Failed").main(died(1, **later))).end(
+        job, "Failed"
+    ).settle()
+    assert simulation.status["attempts"][0]["failure"]["reason"] == "UserCodeError"
+
+
+def test_a_container_that_never_started_was_active_for_no_time() -> None:
+    simulation = Simulation(TrainingJobBuilder().spec("activeDeadlineSeconds", 3600)).prepare()
+    job = "sentiment-train-1"
+    pod = simulation.pod(job).says(phase="Failed").main(start_error(RUNC.format("no space left on device")))
+    simulation.advance(30).put(pod).end(job, "Failed").settle()
+    assert simulation.status["attempts"][0]["activeSeconds"] < 60
+    assert simulation.condition("Stalled")[0] == "absent"
 
 
 @pytest.mark.parametrize("stage", BOTH)

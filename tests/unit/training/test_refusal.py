@@ -166,11 +166,13 @@ def test_a_preparation_without_pods_is_noticed_where_nobody_says_why() -> None:
     assert "kubectl describe job sentiment-prepare-1" in simulation.message()
 
 
-def test_a_suspended_job_is_not_asked_about() -> None:
-    simulation = stage_of("prepare")
-    simulation.job["spec"]["suspend"] = True
+@pytest.mark.parametrize("stage", ["prepare", "train", "collect"])
+def test_a_job_that_others_hold_is_not_asked_about_but_named(stage: str) -> None:
+    simulation = stage_of(stage)
+    simulation.named(f"sentiment-{stage}-1")["spec"]["suspend"] = True
     simulation.settle()
     assert simulation.plan.probes == ()
+    assert simulation.condition("Ready") == ("False", "JobSuspended")
 
 
 def test_less_is_asked_for_after_a_suspension() -> None:

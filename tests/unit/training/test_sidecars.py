@@ -59,6 +59,18 @@ def test_the_result_is_read_from_our_container_whatever_stands_beside_it(name: s
     assert "ContainerRunsOn" not in simulation.events
 
 
+def test_a_container_that_a_policy_puts_into_the_jobs_themselves_changes_nothing() -> None:
+    simulation = Simulation(TrainingJobBuilder().spec("storage", {"uri": "pvc://shared/runs"}))
+    simulation.step()
+    for job, result in (("sentiment-prepare-1", PREPARED), ("sentiment-train-1", TRAINED)):
+        template = simulation.named(job)["spec"]["template"]["spec"]
+        template["containers"].insert(0, {"name": "aaa-mesh", "image": "registry.example/mesh:1"})
+        simulation.run(job, 1).settle()
+        simulation.put(ended(simulation, job, 0, result).beside(code=0)).end(job, "Complete").settle()
+    assert simulation.condition("Succeeded")[0] == "True"
+    assert simulation.status["model"]["uri"].startswith("pvc://shared/runs/")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preparation_is_over_when_our_container_is_and_the_other_is_named(name: str) -> None:
     simulation = preparing()
@@ -75,6 +87,16 @@ def test_a_preparation_is_over_when_our_container_is_and_the_other_is_named(name
     simulation.advance(28).settle()
     assert simulation.jobs() == ["sentiment-train-1"]
     assert name not in simulation.message()
+
+
+def test_an_operator_that_was_away_records_what_pods_said_before_it_lets_them_go() -> None:
+    simulation = preparing()
+    simulation.put(ended(simulation, "sentiment-prepare-1", 0, PREPARED).beside()).advance(600)
+    plan = simulation.decide()
+    assert plan.status["data"]["digest"] == "sha256-d"
+    assert "Job/sentiment-prepare-1" in plan.keep, "its status may never be written"
+    simulation.settle()
+    assert simulation.jobs() == ["sentiment-train-1"]
 
 
 def test_a_training_is_over_when_our_containers_are_and_its_pods_go_after_a_grace() -> None:
@@ -95,19 +117,22 @@ def test_a_training_is_over_when_our_containers_are_and_its_pods_go_after_a_grac
     assert simulation.plan.requeue_after is None
 
 
-def test_a_failed_preparation_that_is_held_open_is_tried_again_and_not_sooner_than_told() -> None:
+@pytest.mark.parametrize("gone", ["the Job", "its pods"])
+def test_a_failed_preparation_that_is_held_open_is_tried_again_and_not_sooner_than_told(gone: str) -> None:
     simulation = preparing()
     failure = {"stage": "prepare", "outcome": "failed", "failure": {"reason": "SourceUnreachable"}}
     simulation.put(ended(simulation, "sentiment-prepare-1", 75, failure).beside()).settle()
     simulation.advance(3).settle()
     assert simulation.status["counters"]["infraFailures"] == 1
     assert simulation.condition("DataReady") == ("False", "SourceUnreachable")
-    # Even where the Job is gone meanwhile.
-    simulation.remove("Job/sentiment-prepare-1")
+    if gone == "the Job":
+        simulation.remove("Job/sentiment-prepare-1")
+    else:
+        simulation.vanish("sentiment-prepare-1")
     simulation.advance(2).settle()
-    assert simulation.jobs() == []
+    assert "sentiment-prepare-2" not in simulation.jobs()
     simulation.advance(30).settle()
-    assert simulation.jobs() == ["sentiment-prepare-2"]
+    assert "sentiment-prepare-2" in simulation.jobs()
     assert simulation.status["counters"]["infraFailures"] == 1
 
 
@@ -210,6 +235,25 @@ def test_a_job_that_another_controller_suspends_at_birth_is_waited_for(stage: st
     simulation.named(name)["spec"]["suspend"] = False
     simulation.run(name, 1).settle()
     assert simulation.condition("PodsReady") == ("True", "Running")
+
+
+def test_preparations_that_another_controller_suspends_are_repeated_ever_later() -> None:
+    simulation = Simulation(TrainingJobBuilder())
+    simulation.settle()
+    waits = []
+    for index in range(1, 5):
+        name = f"sentiment-prepare-{index}"
+        simulation.run(name, 1).settle()
+        simulation.named(name)["spec"]["suspend"] = True
+        simulation.settle()
+        simulation.vanish(name).named(name)["status"] = {"active": 0}
+        simulation.settle()
+        waits.append(0)
+        while f"sentiment-prepare-{index + 1}" not in simulation.jobs():
+            waits[-1] += 1
+            simulation.advance(1).settle()
+    assert waits == sorted(waits)
+    assert 1 < waits[0] < waits[-1]
 
 
 def test_a_job_that_is_over_leaves_no_job_that_would_run_on() -> None:
