@@ -62,6 +62,7 @@ def test_the_result_is_read_from_our_container_whatever_stands_beside_it(name: s
 def test_a_container_that_a_policy_puts_into_the_jobs_themselves_changes_nothing() -> None:
     simulation = Simulation(TrainingJobBuilder().spec("storage", {"uri": "pvc://shared/runs"}))
     simulation.step()
+    simulation.facts["claim-shared"] = {"found": True, "ending": False}
     for job, result in (("sentiment-prepare-1", PREPARED), ("sentiment-train-1", TRAINED)):
         template = simulation.named(job)["spec"]["template"]["spec"]
         template["containers"].insert(0, {"name": "aaa-mesh", "image": "registry.example/mesh:1"})
