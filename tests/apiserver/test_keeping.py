@@ -40,7 +40,7 @@ def end_pod(place: Yard, name: str, stage: str, code: int, result: dict[str, Any
     }  # fmt: skip
     phase = "Failed" if code else "Succeeded"
     patch = json.dumps({"status": {"phase": phase, "containerStatuses": [container]}})
-    place("patch", pod, "--subresource=status", "--type=merge", "--patch", patch)
+    place("patch", pod, "--subresource=status", "--type=merge", "--patch-file=/dev/stdin", input=patch)
 
 
 def prepared(**fields: Any) -> dict[str, Any]:

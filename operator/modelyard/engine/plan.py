@@ -90,7 +90,7 @@ class EventProbe:
 class ObjectProbe:
     """One object of others, which no watch tells of. The answer: `{"found": bool, "ending": bool}`.
 
-    A plan names it only in the passes that hang on it.
+    `{"refused": True}` where the operator may not look. A plan names it only in the passes that hang on it.
     """
 
     name: str

@@ -18,8 +18,6 @@ TERMINATING = "StorageTerminating"
 LOST = "StorageLost"
 # Seconds in which most volumes are made, or their provisioner has said why not.
 ASK_AFTER = 5.0
-# Seconds for which a success waits for the answer to whether a claim of the user's will stay.
-PATIENCE = 10.0
 SENTENCE_LIMIT = 600
 
 _NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
@@ -37,17 +35,11 @@ def warn(draft: Draft, claim: str) -> None:
     draft.warning = _find_threat(draft.view, claim)
 
 
-def is_known(draft: Draft, claim: str, seconds: float) -> bool:
-    """Whether a success can be told: the claim is the job's own, or an answer is there.
-
-    Else it is asked for, until the end lies more than PATIENCE back (`seconds`).
-    """
-    if claim == names.storage_claim(draft.view.name) or seconds > PATIENCE:
-        return True
-    if draft.view.seen.facts.get(_probe_name(claim)):
+def is_known(draft: Draft, claim: str) -> bool:
+    """Whether a success can be told: the claim is the job's own, or an answer is there. Else it is asked for."""
+    if claim == names.storage_claim(draft.view.name) or draft.view.seen.facts.get(_probe_name(claim)):
         return True
     draft.probes.append(ObjectProbe(_probe_name(claim), draft.view.namespace, "PersistentVolumeClaim", claim))
-    draft.wake_in(PATIENCE + 1 - seconds)
     return False
 
 

@@ -216,9 +216,7 @@ def _end(
 
 def _succeed(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
     """Ends the job once it is known whether its model will stay."""
-    _, end = deadline.active_span(job, pods, draft.view.now)
-    since = (draft.view.now - end).total_seconds()
-    if claims.is_known(draft, progress.place_of(job).claim, since):
+    if claims.is_known(draft, progress.place_of(job).claim):
         sidecars.warn(draft, pods)
         finish(draft, result, job, pods)
     else:

@@ -33,7 +33,7 @@ CASES: dict[str, tuple[Manifest | Exception | None, dict[str, Any] | None]] = {
     "there": ({"metadata": {"name": "mine"}}, {"found": True, "ending": False}),
     "going": ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, {"found": True, "ending": True}),
     "gone": (NotFound("404"), {"found": False}),
-    "not allowed to look": (Refused("Forbidden", "no"), None),
+    "not allowed to look": (Refused("Forbidden", "no"), {"refused": True}),
     "a server in trouble": (Unavailable("503"), None),
     "a server that says nothing": (None, None),
 }

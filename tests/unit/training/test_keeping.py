@@ -173,6 +173,7 @@ def on_users_claim() -> Simulation:
     ("answer", "ready"),
     [
         ({"found": True, "ending": False}, ("True", "Succeeded")),
+        ({"refused": True}, ("True", "Succeeded")),
         ({"found": True, "ending": True}, ("False", "StorageTerminating")),
         ({"found": False}, ("False", "StorageLost")),
     ],
@@ -192,12 +193,11 @@ def test_a_claim_of_the_users_is_read_once_before_the_job_succeeds(
     assert ("model" in simulation.status) == (ready[0] == "True")
 
 
-def test_a_success_does_not_wait_long_for_an_answer() -> None:
+def test_an_operator_that_was_away_for_long_asks_all_the_same() -> None:
     simulation = on_users_claim()
-    assert simulation.plan.requeue_after is not None
-    assert simulation.plan.requeue_after <= 11
-    simulation.advance(11).settle()
-    assert simulation.condition("Ready") == ("True", "Succeeded")
+    simulation.advance(7200).settle()
+    assert simulation.status["phase"] == "Evaluating"
+    assert len(simulation.plan.probes) == 1
 
 
 def test_a_claim_that_goes_before_anything_was_kept_in_it_is_made_again() -> None:
