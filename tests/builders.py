@@ -94,11 +94,14 @@ class PodBuilder:
     def __init__(self, job: Manifest, index: int = 0) -> None:
         template = job["spec"]["template"]
         name = job["metadata"]["name"]
+        ours = ("prepare", "trainer", "collect")
+        self._main = next(c["name"] for c in template["spec"]["containers"] if c["name"] in ours)
         self._pod: Manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": f"{name}-{index}-abcde",
+                "uid": f"{job['metadata']['uid']}-{index}",
                 "namespace": job["metadata"]["namespace"],
                 "labels": {
                     **template["metadata"]["labels"], "batch.kubernetes.io/job-completion-index": str(index)
@@ -118,7 +121,7 @@ class PodBuilder:
         """Its container runs."""
         self._pod["status"] = {
             "phase": "Running", "podIP": ip,
-            "containerStatuses": [{"name": "trainer", "state": {"running": {"startedAt": since}}}],
+            "containerStatuses": [{"name": self._main, "state": {"running": {"startedAt": since}}}],
         }  # fmt: skip
         return self
 
@@ -141,14 +144,33 @@ class PodBuilder:
         self._pod["status"] = {
             **self._pod["status"],
             "phase": "Succeeded" if code == 0 else "Failed",
-            "containerStatuses": [{"name": "trainer", "state": {"terminated": state}}],
+            "containerStatuses": [{"name": self._main, "state": {"terminated": state}}],
         }
+        return self
+
+    def beside(self, name: str = "aaa-mesh", code: int | None = None) -> PodBuilder:
+        """Another container stands beside its own: it runs on, or has ended with this exit code.
+
+        The kubelet lists statuses by name, and a pod runs for as long as one of its containers does.
+        """
+        state: dict[str, dict[str, Any]] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+        if code is not None:
+            state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
+        other = {"name": name, "image": "registry.example/mesh:1", "state": state}
+        status = self._pod["status"]
+        status["containerStatuses"] = sorted(
+            [*status.get("containerStatuses", []), other], key=lambda c: str(c["name"])
+        )
+        if code is None:
+            status["phase"] = "Running"
+        elif code and status["phase"] == "Succeeded":
+            status["phase"] = "Failed"
         return self
 
     def waiting(self, reason: str, message: str = "", image: str = "registry.example/none:1") -> PodBuilder:
         """Its container waits."""
         self._pod["status"]["containerStatuses"] = [
-            {"name": "trainer", "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
+            {"name": self._main, "image": image, "state": {"waiting": {"reason": reason, "message": message}}}
         ]
         return self
 
@@ -173,6 +195,20 @@ class PodBuilder:
             phase="Failed", reason=reason, message="The node was low on resource: memory."
         )
         return self
+
+    def says(self, **status: Any) -> PodBuilder:
+        """Fields of its status, as some component writes them."""
+        self._pod["status"].update(status)
+        return self
+
+    def main(self, state: dict[str, Any], image: str = "registry.example/mine:1") -> PodBuilder:
+        """State of its own container."""
+        return self.says(containerStatuses=[{"name": self._main, "image": image, "state": state}])
+
+    def init(self, name: str, state: dict[str, Any], *, ready: bool = False) -> PodBuilder:
+        """State of an init container."""
+        entry = {"name": name, "image": "registry.example/init:1", "state": state, "ready": ready}
+        return self.says(initContainerStatuses=[entry])
 
     def build(self) -> Manifest:
         """The object."""

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from modelyard.cluster.client import Client
 from modelyard.cluster.clock import LoopClock
+from modelyard.cluster.eventreader import EventReader
 from modelyard.cluster.kinds import OPERATOR_KINDS, TRAINING_JOB
 from modelyard.cluster.lease import Election
 from modelyard.cluster.login import Login, log_in
+from modelyard.cluster.objectreader import ObjectReader
 from modelyard.cluster.podproxy import PodProxy
 from modelyard.cluster.watch import Watches
 from modelyard.engine.cache import Cache
@@ -81,7 +83,15 @@ class Operator:
             await health.stop()
 
     async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
-        poller = ProgressPoller(reader, self._clock, self._queue.add, self._metrics)
+        events = EventReader(client, self._clock.monotonic, self._clock.now)
+        poller = ProgressPoller(
+            reader,
+            events,
+            self._clock,
+            self._queue.add,
+            self._metrics,
+            objects=ObjectReader(client, OPERATOR_KINDS),
+        )
         reconciler = Reconciler(
             kinds=OPERATOR_KINDS,
             planners={TRAINING_JOB.name: make_planner(lambda: profiles.settings)},

@@ -203,6 +203,16 @@ def test_the_pods_can_change_only_while_the_job_is_suspended(started: Jobs) -> N
     assert "set suspend to true first" in started.change({"spec": {"trainer": None}}, check=False).stderr
 
 
+def test_the_size_of_the_pod_that_prepares_can_change_while_the_job_is_suspended(started: Jobs) -> None:
+    smaller = {"data": {"resources": {"limits": {"memory": "1Gi"}}}}
+    refused = started.change({"spec": smaller}, check=False)
+    assert "data.resources can change only while the job is suspended" in refused.stderr
+    started.change({"spec": {"suspend": True}})
+    started.change({"spec": smaller})
+    refused = started.change({"spec": {"data": {"split": {"seed": 9}}}}, check=False)
+    assert "data can't change once the job has started" in refused.stderr
+
+
 def test_policies_can_change_while_the_job_runs(started: Jobs) -> None:
     policies = {
         "gate": {"max": 0.5},

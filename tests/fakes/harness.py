@@ -10,7 +10,7 @@ from modelyard.engine.cache import Cache
 from modelyard.engine.controller import Controller
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kind, Kinds
-from modelyard.engine.plan import Key, Manifest, Planner, Probe
+from modelyard.engine.plan import EventProbe, Key, Manifest, ObjectProbe, Planner, Probe
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
 from modelyard.telemetry.metrics import Metrics
@@ -34,10 +34,10 @@ class FakeFacts:
     """Implements `engine.ports.Facts`: answers are what a test put there."""
 
     def __init__(self) -> None:
-        self.watched: dict[Key, tuple[Probe, ...]] = {}
+        self.watched: dict[Key, tuple[Probe | EventProbe | ObjectProbe, ...]] = {}
         self.answers: dict[Key, dict[str, dict[str, Any]]] = {}
 
-    def watch(self, key: Key, probes: Sequence[Probe]) -> None:
+    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
         """Remembers what should be asked."""
         self.watched[key] = tuple(probes)
 

@@ -100,10 +100,15 @@ Settings as the operator reads them: every profile with the images it does not n
 - apiGroups: [""]
   resources: [configmaps, services, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]
+# get: a claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+# list: why a pod is missing or does not start is said in Events only; read while one does.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end -}}

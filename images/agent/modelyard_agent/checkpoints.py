@@ -201,7 +201,12 @@ def remove(folder: Path) -> None:
 
 def is_finite_number(value: object) -> bool:
     """True of what can be ranked and written as JSON."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def _folders(run_path: Path) -> List[Tuple[int, int, Path]]:

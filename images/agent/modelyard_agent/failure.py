@@ -24,6 +24,8 @@ _PEER = re.compile(
 _RENDEZVOUS = re.compile(
     r"Rendezvous(Connection|Timeout|State|GracefulExit)?Error|DistNetworkError|DistStoreError|TCPStore"
 )
+_NO_TORCH = re.compile(r"No module named '?torch\b")
+_NEVER_RAN = (126, 127)
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit|Failure)(?::.*)?$"
 )
@@ -105,6 +107,12 @@ def _classify(crash: _Crash, ending: Ending) -> Tuple[str, str, int]:
         message = "{} was killed by {}".format(subject, name)
         return "ProcessKilled", message, codes.EXIT_TEMPORARY if outside else EXIT_CRASHED
     message = "{} ended with exit code {}: {}".format(subject, crash.code, said)
+    if not ending.began and crash.rank is None and _NO_TORCH.search(text):
+        advice = "torchrun starts the processes: install PyTorch in the image of spec.trainer.image"
+        return "TorchNotFound", "{} has no PyTorch: {}".format("the image", advice), codes.EXIT_USER_ERROR
+    if crash.code in _NEVER_RAN:
+        # A shell's words for a program that it can't find or may not run.
+        return "CommandNotFound", message, codes.EXIT_USER_ERROR
     kept = crash.code in (codes.EXIT_USER_ERROR, codes.EXIT_TEMPORARY)
     return "UserCodeError", message, crash.code if kept else EXIT_CRASHED
 

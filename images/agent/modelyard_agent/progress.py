@@ -164,10 +164,14 @@ def _known_fields(report: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _numbers(values: Dict[Any, Any]) -> Dict[Any, float]:
-    numeric = (int, float)
-    return {
-        key: float(value) for key, value in values.items() if isinstance(value, numeric) and value is not True
-    }
+    numbers: Dict[Any, float] = {}
+    for key, value in values.items():
+        if isinstance(value, (int, float)) and value is not True:
+            try:
+                numbers[key] = float(value)
+            except OverflowError:  # an integer beyond all floats
+                continue
+    return numbers
 
 
 def _estimate(report: Dict[str, Any], window_seconds: Optional[float]) -> Dict[str, float]:

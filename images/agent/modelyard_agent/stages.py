@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from modelyard.contract import codes, layout
 
-from modelyard_agent import checkpoints, kubeflow, launch, results
+from modelyard_agent import checkpoints, kubeflow, launch, program, results
 from modelyard_agent.files import explain, read_object, say
 from modelyard_agent.logs import StoredLog
 from modelyard_agent.meeting import MeetingError, wait_for_master
@@ -75,6 +75,11 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
     if verifier is not None:
         verifier.start()
     _check_storage(settings)
+    fault = program.find_fault(user_command, pod.environment) if user_command else None
+    if fault is not None:
+        return _publish(
+            settings, *results.fail_early(settings, "CommandNotFound", fault, codes.EXIT_USER_ERROR)
+        )
     try:
         met = wait_for_master(settings, pod.stop)
     except MeetingError as error:

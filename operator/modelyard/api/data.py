@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from modelyard.api.base import ApiModel, Rule
+from modelyard.api.trainer import Resources
 from modelyard.api.values import ColumnName, DataUri, Delimiter, Fraction, ObjectName
 
 
@@ -162,3 +163,8 @@ class Data(ApiModel):
     )
     split: Split = Field(default_factory=Split)
     require: Require = Field(default_factory=Require)
+    resources: Resources | None = Field(
+        None,
+        description="Resources of the pod that prepares the data; not part of what is prepared. Default: the"
+        " profile's. Can change while the job is suspended.",
+    )

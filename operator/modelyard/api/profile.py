@@ -41,6 +41,9 @@ class Profile(ApiModel):
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
     priority_class_name: str | None = None
+    # How a mesh or a log shipper is told to leave pods alone, or to put itself in as a native sidecar.
+    pod_labels: dict[str, str] = Field(default_factory=dict, description="Of every pod of a job.")
+    pod_annotations: dict[str, str] = Field(default_factory=dict, description="Of every pod of a job.")
     env: list[EnvVar] = Field(default_factory=list, description="For every pod: HF_ENDPOINT, HTTPS_PROXY …")
     storage: ProfileStorage = Field(default_factory=ProfileStorage)
     termination_grace_period_seconds: int = Field(120, ge=1, le=3600)

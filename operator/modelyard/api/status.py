@@ -8,16 +8,20 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from modelyard.api.base import ApiModel
+from modelyard.api.bounded import Bounded, Count
 from modelyard.api.conditions import Condition
 
 Phase = Literal[
     "Pending",
+    "Queued",
     "Preparing",
     "Starting",
     "Training",
     "Evaluating",
     "Recovering",
+    "Suspending",
     "Suspended",
+    "Stopping",
     "Succeeded",
     "Failed",
 ]
@@ -33,15 +37,17 @@ def _check_time(text: str) -> str:
 Time = Annotated[
     str, Field(max_length=64, json_schema_extra={"format": "date-time"}), AfterValidator(_check_time)
 ]
+Percent = Annotated[int, Field(ge=0, le=100)]
+ExitCode = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 
 
-class Progress(ApiModel):
+class Progress(Bounded):
     """How far the training is. Written at most every ten seconds."""
 
-    step: int = Field(description="Optimizer steps done.")
-    max_steps: int | None = Field(None, description="Optimizer steps to do.")
+    step: Count = Field(description="Optimizer steps done.")
+    max_steps: Count | None = Field(None, description="Optimizer steps to do.")
     epoch: float | None = Field(None, description="Passes over the training split done.")
-    percent: int | None = Field(None, description="step of maxSteps, rounded down.")
+    percent: Percent | None = Field(None, description="step of maxSteps, rounded down.")
     step_seconds: float | None = Field(None, description="Seconds per step, lately.")
     samples_per_second: float | None = Field(None, description="Rows per second over all processes, lately.")
     tokens_per_second: float | None = Field(None, description="Tokens per second over all processes, lately.")
@@ -54,36 +60,38 @@ class Progress(ApiModel):
 class Nodes(ApiModel):
     """Pods of the running attempt."""
 
-    desired: int = Field(description="Pods that should train.")
-    ready: int = Field(description="Pods that run.")
+    desired: Count = Field(description="Pods that should train.")
+    ready: Count = Field(description="Pods that run.")
 
 
-class Removed(ApiModel):
+class Removed(Bounded):
     """Rows that one step removed for one reason."""
 
     step: str = Field(max_length=128, description="Step, as 1.deduplicate.exact.")
     reason: str = Field(max_length=128, description="Why.")
-    rows: int = Field(description="How many.")
+    rows: Count = Field(description="How many.")
 
 
-class DataWarning(ApiModel):
+class DataWarning(Bounded):
     """What looks wrong in the data or the base model and stops nothing."""
 
     reason: str = Field(max_length=128, description="One word what.")
-    count: int | None = Field(None, description="How many rows, lines or columns, where it counts something.")
+    count: Count | None = Field(
+        None, description="How many rows, lines or columns, where it counts something."
+    )
     message: str = Field("", max_length=1024, description="What was found and what to do.")
 
 
-class DataStatus(ApiModel):
+class DataStatus(Bounded):
     """The prepared data."""
 
     digest: str = Field(max_length=128, description="Content address of the prepared data.")
-    rows_in: int = Field(description="Rows read.")
-    rows_out: int = Field(description="Rows left.")
+    rows_in: Count = Field(description="Rows read.")
+    rows_out: Count = Field(description="Rows left.")
     removed: list[Removed] = Field(
         default_factory=list, max_length=64, description="What was removed and why."
     )
-    splits: dict[str, int] = Field(default_factory=dict, max_length=3, description="Rows per split.")
+    splits: dict[str, Count] = Field(default_factory=dict, max_length=3, description="Rows per split.")
     warnings: list[DataWarning] = Field(
         default_factory=list, max_length=32, description="What looks suspicious; samples are in the report."
     )
@@ -95,62 +103,62 @@ class DataStatus(ApiModel):
     )
 
 
-class CheckpointStatus(ApiModel):
+class CheckpointStatus(Bounded):
     """One checkpoint."""
 
-    step: int = Field(description="Optimizer steps it holds.")
+    step: Count = Field(description="Optimizer steps it holds.")
     uri: str = Field(max_length=2048, description="Where it lies.")
     time: Time | None = Field(None, description="When it was saved.")
     verified: bool = Field(False, description="Whether all its files were read back and hashed.")
-    world_size: int | None = Field(None, description="Processes that saved it.")
+    world_size: Count | None = Field(None, description="Processes that saved it.")
     save_seconds: float | None = Field(None, description="How long saving took.")
     metric: str | None = Field(None, max_length=64, description="Metric it was chosen by.")
     value: float | None = Field(None, description="Value of that metric.")
 
 
-class Checkpoints(ApiModel):
+class Checkpoints(Bounded):
     """The checkpoints that count."""
 
     last: CheckpointStatus | None = Field(None, description="The newest verified one.")
     best: CheckpointStatus | None = Field(None, description="The best by the gate's metric.")
 
 
-class Failure(ApiModel):
+class Failure(Bounded):
     """The first failure of an attempt."""
 
     reason: str = Field(max_length=128, description="One word why.")
     message: str = Field("", max_length=1024, description="What happened and what to do.")
     node: str | None = Field(None, max_length=253, description="Node of the failed pod.")
     pod: str | None = Field(None, max_length=253, description="The failed pod.")
-    rank: int | None = Field(None, description="The failed rank.")
-    exit_code: int | None = Field(None, description="Its exit code.")
+    rank: Count | None = Field(None, description="The failed rank.")
+    exit_code: ExitCode | None = Field(None, description="Its exit code.")
     excerpt: str | None = Field(None, max_length=2048, description="Last lines of its log.")
 
 
-class Attempt(ApiModel):
+class Attempt(Bounded):
     """One set of pods, from start to end."""
 
-    index: int = Field(description="Counts from 1.")
+    index: Count = Field(description="Counts from 1.")
     cause: Cause | None = Field(None, description="Why it ended. Unset while it runs.")
     start_time: Time | None = Field(None, description="When its pods were asked for.")
     end_time: Time | None = Field(None, description="When it ended.")
-    active_seconds: int | None = Field(None, description="Seconds its pods were active.")
-    from_step: int | None = Field(None, description="Step it went on from.")
-    to_step: int | None = Field(None, description="Last step it did.")
-    lost_steps: int | None = Field(None, description="Steps done but not saved when it ended.")
+    active_seconds: Count | None = Field(None, description="Seconds its pods were active.")
+    from_step: Count | None = Field(None, description="Step it went on from.")
+    to_step: Count | None = Field(None, description="Last step it did.")
+    lost_steps: Count | None = Field(None, description="Steps done but not saved when it ended.")
     failure: Failure | None = Field(None, description="Its failure.")
 
 
-class Counters(ApiModel):
+class Counters(Bounded):
     """How often what went wrong, over the whole job."""
 
-    user_failures: int = Field(0, description="Failures of the training code.")
-    infra_failures: int = Field(0, description="Lost nodes, evictions and the like.")
-    preemptions: int = Field(0, description="Pods asked to stop that saved first.")
-    process_restarts: int = Field(0, description="Restarts of processes inside running pods.")
+    user_failures: Count = Field(0, description="Failures of the training code.")
+    infra_failures: Count = Field(0, description="Lost nodes, evictions and the like.")
+    preemptions: Count = Field(0, description="Pods asked to stop that saved first.")
+    process_restarts: Count = Field(0, description="Restarts of processes inside running pods.")
 
 
-class GateStatus(ApiModel):
+class GateStatus(Bounded):
     """What the gate saw."""
 
     metric: str = Field(max_length=64, description="The metric.")
@@ -161,7 +169,7 @@ class GateStatus(ApiModel):
     passed: bool = Field(description="Whether the value is within the bound.")
 
 
-class Evaluation(ApiModel):
+class Evaluation(Bounded):
     """Metrics of one model on the two splits kept out of training."""
 
     validation: dict[str, float] = Field(
@@ -170,7 +178,7 @@ class Evaluation(ApiModel):
     test: dict[str, float] = Field(default_factory=dict, max_length=32, description="On the test split.")
 
 
-class ModelStatus(ApiModel):
+class ModelStatus(Bounded):
     """The trained model."""
 
     uri: str = Field(max_length=2048, description="Its folder, a plain Hugging Face one.")
@@ -204,14 +212,14 @@ class TrainingJobStatus(ApiModel):
         default_factory=list, max_length=20, description="The latest attempts, newest last.",
         json_schema_extra={"list_map_keys": ["index"]},
     )  # fmt: skip
-    attempt: int = Field(0, description="Index of the current or last attempt.")
-    prepare_attempt: int = Field(0, description="Index of the current or last preparation.")
+    attempt: Count = Field(0, description="Index of the current or last attempt.")
+    prepare_attempt: Count = Field(0, description="Index of the current or last preparation.")
     spec_digest: str | None = Field(
         None,
         max_length=64,
         description="Content address of what can't change, as the job was started with it.",
     )
-    active_seconds: int = Field(0, description="Seconds that pods of ended attempts were active.")
+    active_seconds: Count = Field(0, description="Seconds that pods of ended attempts were active.")
     counters: Counters | None = Field(None, description="How often what went wrong.")
     gate: GateStatus | None = Field(None, description="What the gate saw.")
     model: ModelStatus | None = Field(None, description="The trained model.")

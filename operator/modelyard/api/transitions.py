@@ -10,11 +10,17 @@ have. Changed values, added and removed keys are seen. The operator sees it by a
 
 from __future__ import annotations
 
+from pydantic.alias_generators import to_camel
+
 from modelyard.api.base import Rule
+from modelyard.api.data import Data
 from modelyard.api.expressions import has, unchanged
 
 NAME_LIMIT = 40
+# What a job is trained on and how; of data, all but the size of the pod that prepares it.
 FROZEN = ("task", "model", "data", "training", "deepspeed", "storage", "output")
+
+NOT_FROZEN = {"data": ("resources",)}
 
 _STARTED = " || ".join(
     f"({has(counter, 'oldSelf')} && oldSelf.{counter} > 0)"
@@ -23,6 +29,15 @@ _STARTED = " || ".join(
 _SUSPENDED = " || ".join(
     f"({has('spec.suspend', side)} && {side}.spec.suspend)" for side in ("self", "oldSelf")
 )
+
+
+def _unchanged(field: str) -> str:
+    if field not in NOT_FROZEN:
+        return unchanged(f"spec.{field}")
+    inner = [to_camel(name) for name in Data.model_fields if name not in NOT_FROZEN[field]]
+    presence = f"({has(f'spec.{field}')}) == ({has(f'spec.{field}', 'oldSelf')})"
+    return " && ".join((presence, *(f"({unchanged(f'spec.{field}.{name}')})" for name in inner)))
+
 
 NAME_RULES = (
     Rule(
@@ -40,17 +55,20 @@ NAME_RULES = (
 TRANSITION_RULES = (
     *(
         Rule(
-            rule=f"!({_STARTED}) || ({unchanged(f'spec.{field}')})",
+            rule=f"!({_STARTED}) || ({_unchanged(field)})",
             message=f"{field} can't change once the job has started: create a job with another name instead",
             field_path=f".spec.{field}",
             reason="FieldValueForbidden",
         )
         for field in FROZEN
     ),
-    Rule(
-        rule=f"!({_STARTED}) || {_SUSPENDED} || ({unchanged('spec.trainer')})",
-        message="trainer can change only while the job is suspended: set suspend to true first",
-        field_path=".spec.trainer",
-        reason="FieldValueForbidden",
+    *(
+        Rule(
+            rule=f"!({_STARTED}) || {_SUSPENDED} || ({unchanged(f'spec.{field}')})",
+            message=f"{field} can change only while the job is suspended: set suspend to true first",
+            field_path=f".spec.{field}",
+            reason="FieldValueForbidden",
+        )
+        for field in ("trainer", "data.resources")
     ),
 )

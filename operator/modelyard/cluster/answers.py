@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from modelyard.engine.errors import (
@@ -18,6 +19,8 @@ from modelyard.engine.errors import (
 )
 
 MESSAGE_LIMIT = 1024
+# Webhooks put whole sentences into the reason, which no condition takes.
+_REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 DEFAULT_RETRY_AFTER = 1.0
 
 
@@ -48,7 +51,9 @@ def error_of(code: int, content: bytes, call: str, retry_after: str | None = Non
         return Ending(message)
     if code == 403 and "exceeded quota" in message:
         return Refused("QuotaExceeded", message)
-    return Refused(reason or "Refused", message)
+    if not _REASON.fullmatch(reason):
+        reason = "Forbidden" if code == 403 else "Refused"
+    return Refused(reason, message)
 
 
 def _status(content: bytes) -> dict[str, Any]:

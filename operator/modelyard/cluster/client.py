@@ -142,6 +142,20 @@ class Client:
         path = f"{kind.path(metadata['namespace'])}/{quote(metadata['name'])}"
         return await self.call("PUT", path, kind.plural, body=manifest, timeout=timeout)
 
+    async def list_events(self, namespace: str, kind: str, timeout: float) -> list[Manifest]:
+        """Warning Events about objects of one kind in a namespace. `timeout` in seconds, for each page."""
+        selector = f"type=Warning,involvedObject.kind={kind}"
+        params = {"fieldSelector": selector, "limit": str(PAGE)}
+        found: list[Manifest] = []
+        while True:
+            path = _EVENT.path(namespace)
+            answer = await self.call("GET", path, _EVENT.plural, params=params, timeout=timeout)
+            found += answer.get("items") or []
+            more = answer["metadata"].get("continue")
+            if not more:
+                return found
+            params = params | {"continue": more}
+
     async def list_pages(
         self, kind: Kind, namespace: str | None, selector: str | None, *, metadata_only: bool = False
     ) -> AsyncGenerator[tuple[list[Manifest], int]]:

@@ -11,7 +11,8 @@ TRAINING_JOB = Kind(
 OPERATOR_KINDS = Kinds(
     [
         TRAINING_JOB,
-        Kind("ConfigMap", "", "v1", "configmaps"),
+        # One that others delete is made again from what it held.
+        Kind("ConfigMap", "", "v1", "configmaps", remembered=True),
         Kind("Service", "", "v1", "services"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
         Kind("Job", "batch", "v1", "jobs"),

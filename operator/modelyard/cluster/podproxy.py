@@ -22,6 +22,6 @@ class PodProxy:
         path = f"/api/v1/namespaces/{probe.namespace}/pods/{pod}/proxy/{probe.path.lstrip('/')}"
         try:
             answer = await self._client.call("GET", path, "pods/proxy", timeout=timeout)
-        except (ClusterError, ValueError):
+        except (ClusterError, ValueError, RecursionError):
             return None
         return answer if isinstance(answer, dict) else None

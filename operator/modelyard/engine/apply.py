@@ -44,7 +44,8 @@ class Applier:
             return Decision("create", key, sign(wanted))
         if not _is_ours(live, child, owner):
             # An earlier owner's object goes by itself (garbage collection); anybody else's stays.
-            return Decision("ending" if live.ending else "taken", key, wanted)
+            goes = live.ending or _is_of_an_earlier(live, owner, kind)
+            return Decision("ending" if goes else "taken", key, wanted)
         if live.ending:
             return Decision("ending", key, wanted)
         body = live.body
@@ -125,6 +126,17 @@ def _is_ours(live: Entry, child: Child, owner: Manifest) -> bool:
     if child.detached:
         return live.controller is None
     return live.controller == str(owner["metadata"]["uid"])
+
+
+def _is_of_an_earlier(live: Entry, owner: Manifest, kind: Kind) -> bool:
+    """Whether its controller was of the owner's kind and name, and is gone."""
+    if live.controller is None:
+        return False
+    return any(
+        reference.get("controller")
+        and (reference.get("kind"), reference.get("name")) == (kind.name, owner["metadata"]["name"])
+        for reference in live.body["metadata"].get("ownerReferences") or ()
+    )
 
 
 def _changes(child: Child, body: Manifest) -> dict[str, Any]:

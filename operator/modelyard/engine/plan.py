@@ -70,10 +70,41 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class EventProbe:
+    """Another controller's Warning Events about one object, to be read where its status can't say what is wrong.
+
+    A plan names it only while something is missing: at rest nothing is asked. The first question waits for
+    `after` seconds, in which most probes are no longer named. What the newest of them say comes back as
+    `Seen.facts[name]`: `{"events": [{"reason": ..., "message": ...}]}`, newest first, without those that are
+    older than ten minutes.
+    """
+
+    name: str
+    namespace: str
+    kind: str
+    uid: str
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectProbe:
+    """One object of others, which no watch tells of. The answer: `{"found": bool, "ending": bool}`.
+
+    `{"refused": True}` where the operator may not look. A plan names it only in the passes that hang on it.
+    """
+
+    name: str
+    namespace: str
+    kind: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
-    `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`), fit for a condition;
+    `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`; `Terminating` where an earlier
+    object of that name is still being deleted), fit for a condition;
     `message` is the server's sentence. It stands until the child is taken or no longer planned; the engine
     goes on trying, less and less often, at least once a minute.
     """
@@ -124,7 +155,7 @@ class Plan:
     children: tuple[Child, ...] = ()
     keep: frozenset[str] = frozenset()
     events: tuple[Event, ...] = ()
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[Probe | EventProbe | ObjectProbe, ...] = ()
     volatile: frozenset[str] = frozenset()
     requeue_after: float | None = None
     delete: bool = False

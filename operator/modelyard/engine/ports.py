@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from modelyard.engine.plan import Key, Manifest, Probe
+from modelyard.engine.plan import EventProbe, Key, Manifest, ObjectProbe, Probe
 
 # Fields belong to the manager that applied them last. Children and their mutable paths have two managers,
 # because an apply gives up every field that it leaves out: one of `spec.suspend` alone would give up the
@@ -64,7 +64,7 @@ class Clock(Protocol):
 class Facts(Protocol):
     """Asks probes and keeps their last answers."""
 
-    def watch(self, key: Key, probes: Sequence[Probe]) -> None:
+    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
         """Asks exactly these probes for this resource from now on; what others said is forgotten."""
 
     def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
@@ -79,6 +79,9 @@ class Observer(Protocol):
 
     def wrote(self, kind: str, operation: str) -> None:
         """A call was made: `apply`, `mutate`, `delete`, `status`, `event`."""
+
+    def refused(self, kind: str, operation: str) -> None:
+        """The API server said no to a write that only we can be wrong about: `status`."""
 
     def holds(self, key: Key, resource: Manifest | None) -> None:
         """The resource's present state; None once it is gone."""

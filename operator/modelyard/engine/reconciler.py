@@ -14,7 +14,7 @@ from modelyard.engine.errors import AlreadyExists, Conflict, NotFound, Refused
 from modelyard.engine.events import build_event
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds
-from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
+from modelyard.engine.plan import Child, Event, Key, Manifest, Plan, Planner, Rejection, Seen
 from modelyard.engine.ports import CHILD_MANAGER, MUTABLE_MANAGER, Clock, Cluster, Facts, Observer
 from modelyard.engine.status import StatusWriter
 
@@ -138,7 +138,7 @@ class Reconciler:
             refused |= {
                 c.id for c, o in zip(stage, outcomes, strict=True) if o in ("refused", "still refused")
             }
-            if any(o in ("refused", "still refused", "ending") for o in outcomes):
+            if any(o in ("refused", "still refused") for o in outcomes):
                 waits = True
                 break
         changed |= await self._prune(key, resource, plan)
@@ -163,7 +163,7 @@ class Reconciler:
             self._accept(key, child)
             return "equal"
         if decision.verdict == "ending":
-            return "ending"
+            return self._reject(key, child, Rejection("Terminating", f"{child.id} is still being deleted."))
         if decision.verdict == "taken":
             message = f"{child.id} exists and belongs to something else: delete or rename it."
             return self._reject(key, child, Rejection("NameTaken", message))
@@ -200,8 +200,9 @@ class Reconciler:
         if known.get(child.id) == rejection:
             return "still refused"
         known[child.id] = rejection
-        log.warning("child refused", extra={"key": str(key), "child": child.id, "reason": rejection.reason,
-                                            "detail": str(rejection.message)})  # fmt: skip
+        level = logging.INFO if rejection.reason == "Terminating" else logging.WARNING
+        log.log(level, "child refused", extra={"key": str(key), "child": child.id, "reason": rejection.reason,
+                                               "detail": str(rejection.message)})  # fmt: skip
         return "refused"
 
     def _accept(self, key: Key, child: Child) -> None:
@@ -244,15 +245,7 @@ class Reconciler:
             return False, decision.wait
         kind = self._kinds[key.kind]
         for event in plan.events:
-            try:
-                await self._cluster.create_event(build_event(event, resource, kind, self._clock.now()))
-                self._observer.wrote("Event", "event")
-            except AlreadyExists:
-                pass
-            except (NotFound, Refused) as error:  # no Event is worth holding up the status
-                log.warning(
-                    "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
-                )
+            await self._tell(key, resource, event)
         manifest = {
             "apiVersion": kind.api_version,
             "kind": kind.name,
@@ -260,11 +253,42 @@ class Reconciler:
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]},
             "status": decision.status,
         }
-        answer = await self._cluster.apply_status(manifest)
+        try:
+            answer = await self._cluster.apply_status(manifest)
+        except Refused as error:
+            return False, await self._explain_refused_status(key, resource, error, now)
         self._observer.wrote(key.kind, "status")
         self._statuses.written(key, decision.status, answer.get("status") or {}, now)
         self._guard.wrote(answer)
         return True, None
+
+    async def _explain_refused_status(
+        self, key: Key, resource: Manifest, error: Refused, now: float
+    ) -> float:
+        """Says it where operators and users look. Returns the seconds until the next try."""
+        wait, is_news = self._statuses.refused(key, str(error), now)
+        self._observer.refused(key.kind, "status")
+        log.error(
+            "status refused",
+            extra={"key": str(key), "reason": error.reason, "detail": str(error), "wait": wait},
+        )
+        if is_news:
+            text = f"The API server refuses the status, which therefore stands still: {error}"
+            await self._tell(key, resource, Event("Warning", "StatusRefused", text))
+        return wait
+
+    async def _tell(self, key: Key, resource: Manifest, event: Event) -> None:
+        """No Event is worth holding up the status."""
+        manifest = build_event(event, resource, self._kinds[key.kind], self._clock.now())
+        try:
+            await self._cluster.create_event(manifest)
+            self._observer.wrote("Event", "event")
+        except AlreadyExists:
+            pass
+        except (NotFound, Refused) as error:
+            log.warning(
+                "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
+            )
 
     def _forget(self, key: Key) -> None:
         self._facts.watch(key, ())

@@ -38,6 +38,6 @@ class DirectReader:
                     return None
                 # A user's pod may answer anything, at any length.
                 answer = json.loads(await response.content.read(MAX_BYTES))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
             return None
         return answer if isinstance(answer, dict) else None

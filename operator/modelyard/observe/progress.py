@@ -1,7 +1,7 @@
-"""Asks agents for progress.
+"""Asks agents for progress, and the API server for Events.
 
-Every two seconds while they are few, less often as they grow, never more than so many at once. Keeps the last
-answers as facts, and says when one has changed.
+Agents every two seconds while they are few, less often as they grow, never more than so many at once; Events
+less and less often while they stay the same. Keeps the last answers as facts, and says when one has changed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from modelyard.engine.plan import Key, Probe
+from modelyard.engine.plan import EventProbe, Key, ObjectProbe, Probe
 from modelyard.engine.ports import Clock
 
 INTERVAL = 2.0  # seconds between two questions to one agent, while they are few
@@ -21,6 +21,8 @@ BUDGET = 50.0  # questions per second over all agents
 PARALLEL = 32  # questions at once
 TIMEOUT = 3.0  # seconds for one answer
 LONGEST = 30.0  # seconds between two questions to an agent that does not answer
+EVENT_INTERVAL = 5.0  # seconds between the first two questions for Events
+EVENT_LONGEST = 60.0  # seconds between two questions for Events that stay the same
 
 
 class Reader(Protocol):
@@ -28,6 +30,20 @@ class Reader(Protocol):
 
     async def read(self, probe: Probe, timeout: float) -> dict[str, Any] | None:
         """The agent's answer, or None where there is none within `timeout` seconds. Never raises."""
+
+
+class EventSource(Protocol):
+    """How Events are reached."""
+
+    async def read_events(self, probe: EventProbe, timeout: float) -> dict[str, Any] | None:
+        """The answer, or None where there is none within `timeout` seconds. Never raises."""
+
+
+class ObjectSource(Protocol):
+    """How objects of others are reached."""
+
+    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
+        """The answer, or None where there is none within `timeout` seconds. Never raises."""
 
 
 class ProbeMetrics(Protocol):
@@ -43,9 +59,10 @@ class ProbeMetrics(Protocol):
 @dataclass(slots=True)
 class _Watched:
     key: Key
-    probe: Probe
+    probe: Probe | EventProbe | ObjectProbe
     answer: dict[str, Any] | None = None
     failures: int = 0
+    repeats: int = 0
     dropped: bool = False
 
 
@@ -62,15 +79,19 @@ class ProgressPoller:
     def __init__(
         self,
         reader: Reader,
+        events: EventSource,
         clock: Clock,
         changed: Callable[[Key], object],
         metrics: ProbeMetrics,
         *,
+        objects: ObjectSource | None = None,
         interval: float = INTERVAL,
         budget: float = BUDGET,
         parallel: int = PARALLEL,
     ) -> None:
         self._reader = reader
+        self._events = events
+        self._objects = objects
         self._clock = clock
         self._changed = changed
         self._metrics = metrics
@@ -84,7 +105,7 @@ class ProgressPoller:
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
-    def watch(self, key: Key, probes: Sequence[Probe]) -> None:
+    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
         """Asks exactly these probes for this resource from now on."""
         old = self._watched.get(key)
         if not old and not probes:
@@ -97,7 +118,7 @@ class ProgressPoller:
             new[probe.name] = same or self._begin(key, probe)
         for left in (old or {}).values():
             left.dropped = True
-            self._count -= 1
+            self._count -= isinstance(left.probe, Probe)
         if new:
             self._watched[key] = new
         else:
@@ -137,10 +158,10 @@ class ProgressPoller:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _begin(self, key: Key, probe: Probe) -> _Watched:
+    def _begin(self, key: Key, probe: Probe | EventProbe | ObjectProbe) -> _Watched:
         watched = _Watched(key, probe)
-        self._count += 1
-        self._schedule(watched, 0.0)
+        self._count += isinstance(probe, Probe)
+        self._schedule(watched, probe.after if isinstance(probe, EventProbe) else 0.0)
         return watched
 
     def _schedule(self, watched: _Watched, delay: float) -> None:
@@ -149,7 +170,12 @@ class ProgressPoller:
 
     async def _ask(self, watched: _Watched) -> None:
         try:
-            answer = await self._reader.read(watched.probe, TIMEOUT)
+            if isinstance(watched.probe, EventProbe):
+                answer = await self._events.read_events(watched.probe, TIMEOUT)
+            elif isinstance(watched.probe, ObjectProbe):
+                answer = await self._objects.read_object(watched.probe, TIMEOUT) if self._objects else None
+            else:
+                answer = await self._reader.read(watched.probe, TIMEOUT)
         finally:
             self._slots.release()
         if watched.dropped:
@@ -159,10 +185,16 @@ class ProgressPoller:
             self._metrics.probed("failed")
         else:
             watched.failures = 0
-            news = answer != watched.answer
+            # An empty first answer is none: no pass need look at it.
+            news = answer != (watched.answer or {})
+            watched.repeats = 0 if news else watched.repeats + 1
             watched.answer = answer
             self._metrics.probed("changed" if news else "same")
             if news:
                 self._changed(watched.key)
+        if not isinstance(watched.probe, Probe):
+            delay = EVENT_INTERVAL * 2 ** min(max(watched.failures, watched.repeats), 4)
+            self._schedule(watched, min(delay, EVENT_LONGEST))
+            return
         delay = self.interval * 2 ** min(watched.failures, 4)
         self._schedule(watched, min(delay, max(LONGEST, self.interval)))

@@ -58,6 +58,9 @@ class Metrics:
         self._passes = counter("modelyard_reconciles_total", "Passes, by how they ended.", "kind", "outcome")
         self._pass_seconds = histogram("modelyard_reconcile_seconds", "Time a pass took.", "kind")
         self._writes = counter("modelyard_writes_total", "Writes of the engine.", "kind", "operation")
+        self._refusals = counter(
+            "modelyard_refused_writes_total", "Statuses that the API server refused.", "kind", "operation"
+        )
         self._calls = counter(
             "modelyard_api_requests_total", "Calls of the API server.", "method", "resource", "code"
         )
@@ -125,6 +128,10 @@ class Metrics:
     def wrote(self, kind: str, operation: str) -> None:
         """The engine made a call."""
         self._child(self._writes, kind, operation).inc()
+
+    def refused(self, kind: str, operation: str) -> None:
+        """The API server said no to a write of the engine's own."""
+        self._child(self._refusals, kind, operation).inc()
 
     def holds(self, key: Any, resource: Mapping[str, Any] | None) -> None:
         """The present state of a custom resource; None once it is gone."""

@@ -6,7 +6,7 @@ from modelyard.api.profile import Settings
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobstate, names, podstate
+from modelyard.training import creation, holding, jobstate, names, podstate, refusal, sidecars, startup
 from modelyard.training.draft import Draft
 from modelyard.training.ending import read_result
 from modelyard.training.view import seconds_since
@@ -30,16 +30,20 @@ def advance(draft: Draft, settings: Settings, attempt: int) -> TrainResult | Non
             return result
     if jobstate.is_complete(job) or jobstate.is_failed(job):
         draft.wake_in(1.0)
-    else:
-        draft.problem = podstate.find_problem(pods, draft.view.now)
+    elif jobstate.is_suspended(job):
+        draft.problem = holding.find_holder(draft.view, job, has_run=False)
+    elif not sidecars.have_ended(draft, job, pods):
+        draft.problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
     return None
 
 
 def has_failed(draft: Draft, attempt: int) -> bool:
     """Whether the collect Job ended without a result."""
     job = _find(draft, attempt)
-    if job is None or not (jobstate.is_complete(job) or jobstate.is_failed(job)):
+    if job is None:
         return False
+    if not (jobstate.is_complete(job) or jobstate.is_failed(job)):
+        return sidecars.have_ended(draft, job, podstate.of_job(draft.view.seen, job))
     return seconds_since(jobstate.condition_time(job, "Complete", "Failed"), draft.view.now) > _LAG
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.api.profile import Profile, Settings
-from modelyard.engine.plan import Child
+from modelyard.engine.plan import Child, Rejection
 from modelyard.training import frozen, jobs, names, runconfig, validation
 from modelyard.training.draft import Draft
 from modelyard.training.pods import Site
@@ -32,7 +32,7 @@ def create_train(draft: Draft, settings: Settings, index: int) -> None:
         data.digest if data else None,
         data.model_digest if data else None,
     )
-    draft.children += [*base, jobs.build_service(site, view.labels), job]
+    draft.children += [*base, jobs.build_service(view.name, view.namespace, view.labels), job]
     _report_rejections(draft)
 
 
@@ -40,7 +40,7 @@ def create_collect(draft: Draft, settings: Settings, index: int) -> None:
     """The Job that reads back the result of this attempt. Raises Refused."""
     view = draft.view
     site, base = _begin(view, settings)
-    draft.children += [*base, jobs.build_collect(site, view.labels, index)]
+    draft.children += [*base, jobs.build_collect(site, view.spec, view.labels, index)]
     _report_rejections(draft)
 
 
@@ -71,11 +71,24 @@ def _report_rejections(draft: Draft) -> None:
         rejection = draft.view.seen.rejections.get(child.id)
         if rejection is None:
             continue
-        problem = Problem(rejection.reason, f"The API server refused {child.id}: {rejection.message}")
+        problem = _explain_rejection(child, rejection)
         if rejection.reason == "Invalid":
             draft.stalled = problem
         draft.problem = problem
         return
+
+
+def _explain_rejection(child: Child, rejection: Rejection) -> Problem:
+    name = child.manifest["metadata"]["name"]
+    if rejection.reason != "Terminating":
+        return Problem(rejection.reason, f"The API server refused {child.id}: {rejection.message}")
+    if child.manifest["kind"] == "PersistentVolumeClaim":
+        return Problem(
+            "StorageTerminating",
+            f"PersistentVolumeClaim {name} is still being deleted; it goes once no pod uses it any more (kubectl"
+            f" describe pvc {name} names them). This job then begins by itself.",
+        )
+    return Problem("Terminating", f"{rejection.message} The job goes on by itself once it is gone.")
 
 
 def existing(draft: Draft) -> None:

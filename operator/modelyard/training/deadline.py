@@ -41,7 +41,7 @@ def note(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     start, end = active_span(job, pods, draft.view.now)
     if start is not None and attempt.active_seconds is None:
         # Rounded up, so that what was over the deadline stays over it.
-        noted = attempt.model_copy(update={"active_seconds": ceil((end - start).total_seconds())})
+        noted = attempt.changed(active_seconds=ceil((end - start).total_seconds()))
         draft.update(attempts=[*draft.status.attempts[:-1], noted])
 
 

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from modelyard.api.conditions import format_time
 from modelyard.api.status import TrainingJobStatus
-from modelyard.engine.plan import Child, Event, Manifest, Probe
+from modelyard.engine.plan import Child, Event, EventProbe, Manifest, ObjectProbe, Probe
 from modelyard.training.problem import Problem
 from modelyard.training.view import View, parse_time
 
 Stage = Literal[
-    "Pending", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspending", "Suspended",
-    "Succeeded", "Failed",
+    "Pending", "Queued", "Preparing", "Starting", "Training", "Evaluating", "Recovering", "Suspending",
+    "Suspended", "Stopping", "Succeeded", "Failed",
 ]  # fmt: skip
 
 
@@ -27,13 +27,15 @@ class Draft:
     stage: Stage = "Pending"
     message: str = ""
     problem: Problem | None = None
+    warning: Problem | None = None  # what goes on, but not to a good end
     stalled: Problem | None = None
     data_failure: Problem | None = None  # why the last try to prepare the data failed
+    notice: str = ""  # what does not keep the job from going on, but should be known while it is so
     pods_ready: bool = False
     children: list[Child] = field(default_factory=list)
     keep: set[str] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
-    probes: list[Probe] = field(default_factory=list)
+    probes: list[Probe | EventProbe | ObjectProbe] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 
     def update(self, **fields: Any) -> None:

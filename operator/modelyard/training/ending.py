@@ -7,18 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from modelyard.api.status import Cause, Failure
-from modelyard.contract import codes
+from modelyard.contract import codes, reading
 from modelyard.contract.base import ContractModel
 from modelyard.contract.report import FailureReport, TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import podstate
+from modelyard.training import podstate, runtime
 
 M = TypeVar("M", bound=ContractModel)
 
+_EXIT_SIGNALLED = 128
 _EXIT_KILLED = 128 + 9
+# What a shell, the dynamic linker and runc say of a program that could not be run.
+_EXIT_NEVER_RAN = frozenset({126, 127, 255})
+# runc ends with 1 where the kernel does not take a program, and Python where it does not understand ours. The
+# agent's first word comes within its first second, and whatever it fails of later it says.
+_EXIT_FAILED = 1
+_FIRST_WORD = 1.0
+_OTHER_THAN_WORD = re.compile(r"[^A-Za-z0-9_]")
 # Never cured by doing the same again.
 FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
 _CUDA_OOM = re.compile(
@@ -30,10 +36,16 @@ _PEER_LOST = re.compile(
     r" pipe|RendezvousConnectionError|RendezvousTimeoutError|"
     r"NCCL.*remote error|ncclRemoteError|ncclSystemError|Socket Timeout|DistNetworkError|DistStoreError"
 )
+# Reasons of pods that ran and were ended from outside. A pod that was ended before it ran may have any reason:
+# the kubelet's admission names the resource that it lacks (OutOfcpu, OutOfnvidia.com/gpu).
 _DISRUPTED = frozenset({
-    "Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "UnexpectedAdmissionError",
-    "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods",
+    "Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "DeadlineExceeded",
 })  # fmt: skip
+# The kubelet evicts for a limit of the pod's own, too; the next pod would write as much.
+_OWN_LIMIT = re.compile(
+    r"exceeds the total limit of containers|Usage of EmptyDir volume .* exceeds the limit"
+    r"|Container (?P<name>\S+) exceeded its local ephemeral storage limit"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +59,9 @@ class Ending:
 
 def read_result(pod: Manifest, model: type[M]) -> M | None:
     """The result in the pod's termination message."""
+    # A user's program may have written something of its own there.
     message = podstate.terminated(pod).get("message")
-    try:
-        return model.model_validate_json(message) if message else None
-    except ValidationError:
-        return None  # the user's program wrote something of its own there
+    return reading.read(model, message) if message else None
 
 
 def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
@@ -62,13 +72,17 @@ def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
 
 def classify(pods: Sequence[Manifest], desired: int) -> Ending:
     """Of a train attempt without a finished result. `desired` is how many pods there should have been."""
-    failed = sorted((pod for pod in pods if _has_failed(pod)), key=_end_of)
+    failed = sorted((pod for pod in pods if has_failed(pod)), key=_end_of)
     for pod in failed:
         if (ending := _classify_fatal(pod)) is not None:
             return ending
     stopped = [pod for pod in failed if _is_stopped(pod)]
     disrupted = [pod for pod in failed if _is_disrupted(pod)]
     saved = any(r.outcome == codes.PREEMPTED for r in read_results(pods).values())
+    foreign = {id(pod): ending for pod in failed if (ending := _classify_setup(pod)) is not None}
+    own = [pod for pod in failed if id(pod) not in foreign]
+    if foreign and not any(has_broken(p) and not _PEER_LOST.search(_text(p)) for p in own):
+        return next(iter(foreign.values()))
     if disrupted:
         cause: Cause = "Preempted" if saved else "Infrastructure"
         return Ending(cause, _describe(disrupted[0], _disruption(disrupted[0])))
@@ -100,8 +114,13 @@ def classify_single(pod: Manifest, report: FailureReport | None) -> Ending:
     exit_code = podstate.terminated(pod).get("exitCode")
     if podstate.terminated(pod).get("reason") == "OOMKilled":
         return Ending("UserError", _describe(pod, "HostOutOfMemory", report), fatal=True)
+    if (ending := _classify_limits(pod) or _classify_setup(pod)) is not None:
+        return ending
     if _is_disrupted(pod) or exit_code in (codes.EXIT_TEMPORARY, codes.EXIT_STOPPED) or exit_code is None:
         return Ending("Infrastructure", _describe(pod, _disruption(pod), report))
+    if report is None and exit_code > _EXIT_SIGNALLED:
+        # The agent names what its processes die of; here it was killed itself.
+        return Ending("Infrastructure", _describe(pod, "PodKilled"))
     return Ending("UserError", _describe(pod, "DataInvalid", report), fatal=True)
 
 
@@ -116,7 +135,59 @@ def _classify_fatal(pod: Manifest) -> Ending | None:
         return Ending("UserError", _describe(pod, report.reason), fatal=True)
     if end.get("exitCode") == codes.EXIT_USER_ERROR:
         return Ending("UserError", _describe(pod, "UserCodeError"), fatal=True)
-    return None
+    limits = _classify_limits(pod) or _classify_setup(pod)
+    return limits if limits is not None and limits.fatal else None
+
+
+def _classify_limits(pod: Manifest) -> Ending | None:
+    """Of a pod that was evicted for what it wrote itself."""
+    status: dict[str, Any] = pod.get("status") or {}
+    over = _OWN_LIMIT.search(str(status.get("message") or ""))
+    if status.get("reason") != "Evicted" or over is None:
+        return None
+    if over["name"] not in (None, podstate.main_container(pod)):
+        return None
+    return Ending("UserError", _describe(pod, "StorageLimitExceeded"), fatal=True)
+
+
+def _classify_setup(pod: Manifest) -> Ending | None:
+    """Of a pod that failed for a container that could not be started, or for one that isn't ours."""
+    own, name, image = podstate.find_unstarted(pod)
+    if own:
+        sentence = str(own.get("message") or "")
+        text = runtime.explain(pod["metadata"]["name"], name, image, sentence)
+        return _end_setup(pod, "ContainerCannotRun", text, fatal=runtime.is_hopeless(sentence))
+    end = podstate.terminated(pod)
+    if not end.get("message") and _never_spoke(pod):
+        name = pod["metadata"]["name"]
+        text = (
+            f"Container {podstate.main_container(pod)} of pod {name} ended with exit code {end['exitCode']}"
+            " before its first word, as it does where the image is made for another processor architecture"
+            " than the node's, or where its python3 is older than 3.8 or lacks one of its libraries: kubectl"
+            f" logs {name}."
+        )
+        return _end_setup(pod, "ContainerCannotRun", text, fatal=True)
+    if (other := podstate.find_failed_init(pod)) is not None:
+        what = "Init container"
+    elif not end.get("exitCode") and end:
+        what, other = "Container", podstate.find_failed_other(pod)
+    if other is None:
+        return None
+    place = f"{what} {other[0]} of pod {pod['metadata']['name']} ended with exit code {other[1]}"
+    logs = f"kubectl logs {pod['metadata']['name']} -c {other[0]}"
+    reason = "ContainerFailed" if what == "Container" else "InitContainerFailed"
+    return _end_setup(pod, reason, f"{place}, which fails the whole pod: {logs}.", fatal=False)
+
+
+def _never_spoke(pod: Manifest) -> bool:
+    code, seconds = podstate.terminated(pod).get("exitCode"), podstate.ran_for(pod)
+    at_once = seconds is not None and seconds <= _FIRST_WORD
+    return code in _EXIT_NEVER_RAN or (code == _EXIT_FAILED and at_once)
+
+
+def _end_setup(pod: Manifest, reason: str, message: str, *, fatal: bool) -> Ending:
+    failure = _describe(pod, reason).model_copy(update={"message": message[:1024]})
+    return Ending("UserError" if fatal else "Infrastructure", failure, fatal=fatal)
 
 
 _ADVICE = {
@@ -130,12 +201,24 @@ _ADVICE = {
     ),
     "UserCodeError": "Pod {pod} ended with exit code {code}: kubectl logs {pod}.",
     "DataInvalid": "Preparing the data failed with exit code {code}: kubectl logs {pod}.",
+    "StorageLimitExceeded": (
+        "Pod {pod} wrote more to its node than it may: {detail} Raise the limit (ephemeral-storage, or memory for "
+        "/dev/shm), or write below /modelyard/storage."
+    ),
+    "PodKilled": "Pod {pod} was killed (exit code {code}) before it could say why: kubectl describe pod {pod}.",
+    "ContainerStatusUnknown": "Pod {pod} was lost by its node, as when the node restarts.",
     "Preempted": "Pod {pod} was asked to stop.",
     "Deleted": "Pod {pod} was deleted, and killed before it could say how far it was.",
     "Evicted": "Pod {pod} was evicted from its node. {detail}",
     "PodFailed": "Pod {pod} failed before its container ran. {detail}",
     "TemporaryFailure": "Pod {pod} met a failure outside of the training code.",
 }
+
+
+def has_told(failure: Failure) -> bool:
+    """Whether the program itself said what went wrong, so that two failures can be compared."""
+    silence = _ADVICE["UserCodeError"].format(pod=failure.pod, code=failure.exit_code)
+    return bool(failure.message) and failure.message != silence
 
 
 def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -> Failure:
@@ -149,18 +232,28 @@ def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -
         pod=name,
         code=end.get("exitCode"),
         reason=reason,
-        detail=str((pod.get("status") or {}).get("message") or "")[:400],
+        detail=_detail(pod),
     )
     message = report.message if report and report.message and reason not in FATAL_REASONS else advice.strip()
     return Failure(
         reason=reason,
-        message=message[:1024],
+        message=message,
         node=pod["spec"].get("nodeName"),
         pod=name,
         rank=report.rank if report else None,
         exit_code=report.exit_code if report and report.exit_code is not None else end.get("exitCode"),
         excerpt=report.excerpt[-2048:] if report and report.excerpt else None,
     )
+
+
+def _detail(pod: Manifest) -> str:
+    status: dict[str, Any] = pod.get("status") or {}
+    told = [status, *(c for c in status.get("conditions") or [] if _is_disruption(c))]
+    return next((str(t["message"]).strip()[:400] for t in told if t.get("message")), "")
+
+
+def _is_disruption(condition: dict[str, Any]) -> bool:
+    return condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
 
 
 def _report(pod: Manifest) -> FailureReport | None:
@@ -175,10 +268,17 @@ def _text(pod: Manifest) -> str:
     return f"{report.reason}\n{report.message}\n{report.excerpt or ''}"
 
 
-def _has_failed(pod: Manifest) -> bool:
+def has_failed(pod: Manifest) -> bool:
+    """Whether its main container or the pod as a whole has failed."""
     return (pod.get("status") or {}).get("phase") == "Failed" or bool(
         podstate.terminated(pod).get("exitCode")
     )
+
+
+def has_broken(pod: Manifest) -> bool:
+    """Whether its main container ended by itself, and not well."""
+    code = podstate.terminated(pod).get("exitCode")
+    return code not in (None, codes.EXIT_OK, codes.EXIT_STOPPED, _EXIT_KILLED)
 
 
 def _is_stopped(pod: Manifest) -> bool:
@@ -196,12 +296,17 @@ def _is_killed(pod: Manifest) -> bool:
 
 def _disruption(pod: Manifest) -> str:
     status: dict[str, Any] = pod.get("status") or {}
-    if status.get("reason") in _DISRUPTED:
-        return str(status["reason"])
+    end = podstate.terminated(pod)
+    reason = str(status.get("reason") or "")
+    if reason in _DISRUPTED or (reason and not end):
+        # A job's own deadline has that name.
+        return _OTHER_THAN_WORD.sub("", reason.replace("DeadlineExceeded", "PodDeadlineExceeded"))
+    if end.get("reason") == "ContainerStatusUnknown":
+        return "ContainerStatusUnknown"
     for condition in status.get("conditions") or []:
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+        if _is_disruption(condition):
             return str(condition.get("reason") or "Evicted")
-    return "TemporaryFailure" if podstate.terminated(pod) else "PodFailed"
+    return "TemporaryFailure" if end else "PodFailed"
 
 
 def _is_disrupted(pod: Manifest) -> bool:

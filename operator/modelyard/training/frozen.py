@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.api.transitions import FROZEN
+from modelyard.api.transitions import FROZEN, NOT_FROZEN
 from modelyard.training.problem import Refused
 from modelyard.training.view import View
 
 
 def digest_spec(spec: Mapping[str, Any]) -> str:
     """Of the fields as the user wrote them; numbers count by their value."""
-    fields = {name: _plain(spec[name]) for name in FROZEN if name in spec}
+    fields = {name: _plain(_frozen(name, spec[name])) for name in FROZEN if name in spec}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -32,6 +32,11 @@ def check(view: View) -> None:
         f"One of {', '.join(FROZEN)} has changed since the job started, which would give another model. Put it"
         " back, or create a job with another name.",
     )
+
+
+def _frozen(name: str, value: Any) -> Any:
+    free = NOT_FROZEN.get(name, ())
+    return {k: v for k, v in value.items() if k not in free} if isinstance(value, dict) else value
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from modelyard.contract import codes, layout
 from modelyard.engine.plan import Child, Manifest
 from modelyard.training import batch, names, overlay, pods
 from modelyard.training.pods import Site
-from modelyard.training.runconfig import pod_resources
+from modelyard.training.runconfig import pod_resources, prepare_resources
 
 PYTHON = "python3"
 # An emptyDir in users' own images, since their root file system is read-only.
@@ -29,7 +29,7 @@ def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], ind
         "prepare",
         (spec.builtin and spec.trainer.image) or profile.trainer_image,
         [PYTHON, codes.AGENT_PATH, "prepare"],
-        profile.prepare_resources,
+        prepare_resources(spec, profile),
         {codes.ENV_ATTEMPT: index},
         [],
     )
@@ -37,7 +37,7 @@ def build_prepare(site: Site, spec: TrainingJobSpec, labels: dict[str, str], ind
     return Child(_build_job(site, "prepare", index, labels, pod, {"backoffLimit": 0}), immutable=True)
 
 
-def build_collect(site: Site, labels: dict[str, str], index: int) -> Child:
+def build_collect(site: Site, spec: TrainingJobSpec, labels: dict[str, str], index: int) -> Child:
     """The Job that reads the result of an attempt back from storage, where its pods are gone."""
     profile = site.profile
     pod = pods.build_pod(
@@ -45,7 +45,7 @@ def build_collect(site: Site, labels: dict[str, str], index: int) -> Child:
         "collect",
         profile.trainer_image,
         [PYTHON, codes.AGENT_PATH, "collect"],
-        profile.prepare_resources,
+        prepare_resources(spec, profile),
         {codes.ENV_ATTEMPT: index},
         [],
     )
@@ -101,20 +101,20 @@ def build_train(
     return Child(job, immutable=True)
 
 
-def build_service(site: Site, labels: dict[str, str]) -> Child:
+def build_service(job: str, namespace: str, labels: dict[str, str]) -> Child:
     """Headless; gives addresses of pods that aren't ready yet, since rendezvous is what makes them ready."""
     manifest = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "name": names.train_service(site.job),
-            "namespace": site.namespace,
-            "labels": names.object_labels(site.job, labels),
+            "name": names.train_service(job),
+            "namespace": namespace,
+            "labels": names.object_labels(job, labels),
         },
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {names.JOB_LABEL: site.job, names.STAGE_LABEL: "train"},
+            "selector": {names.JOB_LABEL: job, names.STAGE_LABEL: "train"},
             "ports": [
                 {"name": "agent", "port": codes.AGENT_PORT, "protocol": "TCP"},
                 {"name": "rendezvous", "port": codes.RDZV_PORT, "protocol": "TCP"},
@@ -155,8 +155,11 @@ def _build_job(
             "podReplacementPolicy": "Failed",
             "template": {
                 "metadata": {
-                    "labels": common,
-                    "annotations": {"kubectl.kubernetes.io/default-container": pod["containers"][0]["name"]},
+                    "labels": {**site.profile.pod_labels, **common},
+                    "annotations": {
+                        **site.profile.pod_annotations,
+                        "kubectl.kubernetes.io/default-container": pod["containers"][0]["name"],
+                    },
                 },
                 "spec": pod,
             },
@@ -171,7 +174,7 @@ def _carry_agent(pod: dict[str, Any], site: Site) -> None:
     pod["volumes"].append({"name": "modelyard-agent", "emptyDir": {}})
     pod["initContainers"] = [
         {
-            "name": "agent",
+            "name": names.AGENT_CONTAINER,
             "image": site.profile.agent_image,
             "imagePullPolicy": site.profile.image_pull_policy,
             "command": [PYTHON, "-c", copy],

@@ -42,6 +42,11 @@ def is_suspended(job: Manifest) -> bool:
     return bool((job.get("spec") or {}).get("suspend"))
 
 
+def count_desired(job: Manifest) -> int:
+    """How many pods must succeed."""
+    return int((job.get("spec") or {}).get("completions") or 1)
+
+
 def count_active(job: Manifest) -> int:
     """Pods that run or are still stopping."""
     status = job.get("status") or {}

@@ -34,6 +34,15 @@ def stage_job(job: str, stage: str, index: int) -> str:
     return f"{job}-{stage}-{index}"
 
 
+# The init container that carries the agent into users' own images.
+AGENT_CONTAINER = "agent"
+
+
+def main_container(stage: str) -> str:
+    """The container of a stage's pods that does its work. Others may stand beside it, in any order."""
+    return "trainer" if stage == "train" else stage
+
+
 def train_service(job: str) -> str:
     """Headless Service that gives the train pods their host names."""
     return f"{job}-train"

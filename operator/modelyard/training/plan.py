@@ -13,7 +13,7 @@ from modelyard.api.profile import Settings
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.training import creation, frozen, prepare, report, train
+from modelyard.training import creation, frozen, jobstate, prepare, report, sidecars, size, train
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem, Refused
 from modelyard.training.view import View, parse_time, read_status
@@ -59,6 +59,8 @@ def _finish(draft: Draft) -> Plan:
         draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
         if view.spec.ttl_seconds_after_finished is not None:
             draft.wake_in(view.spec.ttl_seconds_after_finished)
+    else:
+        sidecars.release(draft)
     if draft.status.spec_digest is None and (draft.status.prepare_attempt or draft.status.attempt):
         draft.update(spec_digest=frozen.digest_spec(view.job.get("spec") or {}))
     conditions = report.build_conditions(draft)
@@ -67,7 +69,7 @@ def _finish(draft: Draft) -> Plan:
         phase=report.derive_phase(conditions),
     )
     return Plan(
-        status={**draft.status.dump(), "conditions": conditions},
+        status=size.limit({**draft.status.dump(), "conditions": conditions}),
         children=tuple(draft.children),
         keep=frozenset(draft.keep - {child.id for child in draft.children}),
         events=(*draft.events, *_problem_events(draft)),
@@ -79,7 +81,7 @@ def _finish(draft: Draft) -> Plan:
 
 def _problem_events(draft: Draft) -> list[Event]:
     """One event when a new reason keeps the job from going on."""
-    problem = draft.stalled or draft.problem
+    problem = draft.stalled or draft.warning or draft.problem
     if problem is None or draft.over:
         return []
     ready = next((c for c in draft.view.status.conditions if c.type == "Ready"), None)
@@ -101,11 +103,13 @@ def _plan_finished(job: Manifest, seen: Seen, now: datetime, status: TrainingJob
     left = None
     if isinstance(ttl, int) and status.completion_time:
         left = (parse_time(status.completion_time) + timedelta(seconds=ttl) - now).total_seconds()
-    keep = frozenset(f"{c['kind']}/{c['metadata']['name']}" for c in seen.children if c.get("kind") != "Pod")
+    keep = {f"{c['kind']}/{c['metadata']['name']}" for c in seen.children if c.get("kind") != "Pod"}
+    leftovers, later = sidecars.find_leftovers(seen, status, now)
+    waits = [wait for wait in (left, later) if wait is not None and wait > 0]
     return Plan(
         status=raw,
-        keep=keep,
-        requeue_after=left if left is not None and left > 0 else None,
+        keep=frozenset(keep - leftovers),
+        requeue_after=min(waits, default=None),
         delete=left is not None and left <= 0,
     )
 
@@ -114,6 +118,8 @@ def _plan_invalid(
     job: Manifest, seen: Seen, now: datetime, status: TrainingJobStatus, problem: Problem
 ) -> Plan:
     draft = Draft(View(job, TrainingJobSpec(), status, seen, now), status)
+    if any(not jobstate.is_complete(j) and not jobstate.is_failed(j) for j in seen.of_kind("Job")):
+        problem = Problem(problem.reason, f"{problem.message[:900]} What runs goes on as it was started.")
     draft.stand("Pending", problem.message)
     draft.stalled = problem
     creation.existing(draft)

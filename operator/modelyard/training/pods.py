@@ -11,7 +11,7 @@ from modelyard.api.trainingjob import EnvVar, Resources
 from modelyard.api.values import parse_quantity
 from modelyard.contract import codes
 from modelyard.contract.layout import run_dir
-from modelyard.training import batch
+from modelyard.training import batch, names
 from modelyard.training.storage import Place
 
 USER_ID = 10001
@@ -20,6 +20,7 @@ SHM_LIMIT = 64 * 2**30
 # A claim may be mounted in several places, but only by one volume: the kubelet waits for ever for a second
 # one.
 STORAGE_VOLUME = "modelyard-storage"
+RUN_VOLUME = "modelyard-run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def build_pod(
     profile = site.profile
     grace = profile.termination_grace_period_seconds
     container = {
-        "name": stage if stage != "train" else "trainer",
+        "name": names.main_container(stage),
         "image": image,
         "imagePullPolicy": profile.image_pull_policy,
         "command": command,
@@ -58,7 +59,7 @@ def build_pod(
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {
-                "name": "modelyard-run",
+                "name": RUN_VOLUME,
                 "mountPath": str(PurePosixPath(codes.RUN_CONFIG_PATH).parent),
                 "readOnly": True,
             },
@@ -80,7 +81,7 @@ def build_pod(
         },
         "containers": [container],
         "volumes": [
-            {"name": "modelyard-run", "configMap": {"name": site.run_config}},
+            {"name": RUN_VOLUME, "configMap": {"name": site.run_config}},
             {"name": STORAGE_VOLUME, "persistentVolumeClaim": {"claimName": site.place.claim}},
             {"name": "modelyard-runtime", "emptyDir": {}},
             {"name": "modelyard-home", "emptyDir": {}},

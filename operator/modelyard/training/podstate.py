@@ -1,24 +1,17 @@
-"""Why pods don't run: read from the pods themselves, since events are lost and status isn't."""
+"""What a pod's status says of it and of its containers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Manifest, Seen
-from modelyard.training.problem import Problem
+from modelyard.training import names, runtime
 from modelyard.training.view import parse_time, seconds_since
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 # A pod that is being deleted and still here so long after its grace period has lost its node.
 LOST_AFTER = 30.0
-# Mounting and creating takes seconds; so long is no longer normal.
-STUCK_AFTER = 60.0
-_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ErrInvalidImageName")
-_CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
 def of_job(seen: Seen, job: Manifest) -> list[Manifest]:
@@ -48,13 +41,27 @@ def index_of(pod: Manifest) -> int:
 
 
 def is_over(pod: Manifest) -> bool:
-    """Whether all its containers have ended."""
-    return _status(pod).get("phase") in ("Succeeded", "Failed")
+    """Whether it has said its last word: its main container has ended and is never started again."""
+    return _has_stopped(pod) or bool(terminated(pod))
+
+
+def is_held_open(pod: Manifest) -> bool:
+    """Whether only containers of others still run in it. Native sidecars don't count: the kubelet ends them."""
+    return bool(terminated(pod)) and not _has_stopped(pod) and bool(list_running_others(pod))
 
 
 def is_running(pod: Manifest) -> bool:
     """Whether it runs and shall go on running."""
-    return _status(pod).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+    return (
+        status_of(pod).get("phase") == "Running"
+        and not is_over(pod)
+        and "deletionTimestamp" not in pod["metadata"]
+    )
+
+
+def is_placed(pod: Manifest) -> bool:
+    """Whether a node was found for it, and its volumes with that."""
+    return bool((pod.get("spec") or {}).get("nodeName")) or is_over(pod)
 
 
 def is_lost(pod: Manifest, now: datetime) -> bool:
@@ -72,112 +79,108 @@ def seconds_until_lost(pod: Manifest, now: datetime) -> float | None:
 
 def terminated(pod: Manifest) -> dict[str, Any]:
     """How the main container ended; empty while it hasn't."""
-    statuses = _status(pod).get("containerStatuses") or []
-    return (statuses[0].get("state") or {}).get("terminated") or {} if statuses else {}
+    return _main_state(pod).get("terminated") or {}
 
 
 def start_of(pod: Manifest) -> datetime | None:
     """When the main container started."""
-    statuses = _status(pod).get("containerStatuses") or []
-    state = statuses[0].get("state") or {} if statuses else {}
+    state = _main_state(pod)
     started = (state.get("running") or state.get("terminated") or {}).get("startedAt")
-    return parse_time(started) if started else None
+    # Of a container that the runtime could not start it is 1970.
+    return parse_time(started) if started and not started.startswith("1970-") else None
 
 
-def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
-    """The most telling reason why one of the pods doesn't run."""
-    found = [problem for pod in pods if (problem := _find_one(pod, now))]
-    order = (
-        "ImagePullFailed",
-        "CreateContainerConfigError",
-        "ClaimNotFound",
-        "NodeLost",
-        "Unschedulable",
-        "VolumePending",
-    )
-    return min(found, key=lambda p: order.index(p.reason) if p.reason in order else len(order), default=None)
+def ran_for(pod: Manifest) -> float | None:
+    """Seconds that the main container ran; None where it didn't, or runs still."""
+    start, end = start_of(pod), terminated(pod).get("finishedAt")
+    return (parse_time(end) - start).total_seconds() if start and end else None
 
 
-def _find_one(pod: Manifest, now: datetime) -> Problem | None:
-    name = pod["metadata"]["name"]
-    if is_over(pod):
+def list_running_others(pod: Manifest) -> list[str]:
+    """Names of the containers beside the main one that have not ended."""
+    return [
+        str(status.get("name")) for status in _others(pod) if "terminated" not in (status.get("state") or {})
+    ]
+
+
+def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
+    """Name and exit code of the first container beside the main one that has failed."""
+    return _find_failed(_others(pod))
+
+
+def find_unstarted(pod: Manifest) -> tuple[dict[str, Any], str, str]:
+    """How a container of ours ended that the runtime could not start, its name and image; empty where none."""
+    status = status_of(pod)
+    for entry in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        ours = entry.get("name") in (names.AGENT_CONTAINER, main_container(pod))
+        if ours and runtime.is_start_failure(ended):
+            return ended, str(entry.get("name")), str(entry.get("image", ""))
+    return {}, "", ""
+
+
+def find_failed_init(pod: Manifest) -> tuple[str, int] | None:
+    """Name and exit code of the init container for which the pod's own was never started."""
+    if terminated(pod):
         return None
-    if is_lost(pod, now):
-        node = pod["spec"].get("nodeName", "unknown")
-        return Problem(
-            "NodeLost",
-            f"Pod {name} does not stop; its node {node} may be lost: kubectl describe node {node}.",
-            name,
-        )
-    status = _status(pod)
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _explain_scheduler(name, str(condition.get("message", "")))
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), str(waiting.get("message", ""))
-        if reason in _PULL:
-            image = container.get("image", "")
-            return Problem(
-                "ImagePullFailed",
-                f"Pod {name} can't pull image {image}. Check its name, and imagePullSecrets if its registry"
-                f" asks for a password. {_first_line(message)}",
-                name,
-            )
-        if reason in _CONFIG:
-            return Problem(
-                "CreateContainerConfigError",
-                f"Pod {name} can't be started: {_first_line(message)}. Create what is missing; the pod then"
-                " starts by itself.",
-                name,
-            )
-    if (
+    return _find_failed(status_of(pod).get("initContainerStatuses") or [])
+
+
+def main_container(pod: Manifest) -> str:
+    """Name of the container that does the stage's work."""
+    stage = (pod["metadata"].get("labels") or {}).get(names.STAGE_LABEL, "")
+    return names.main_container(stage)
+
+
+def is_being_set_up(pod: Manifest) -> bool:
+    """Whether it has a node, but not yet its volumes and network."""
+    status = status_of(pod)
+    return (
         status.get("phase") == "Pending"
-        and seconds_since(pod["metadata"].get("creationTimestamp"), now) > STUCK_AFTER
-    ):
-        if _is_pulling(status):
-            return None
-        return Problem(
-            "VolumePending", f"Pod {name} waits for its volumes: kubectl describe pod {name}.", name
-        )
-    return None
-
-
-def _explain_scheduler(pod: str, message: str) -> Problem | None:
-    missing = _CLAIM.search(message)
-    if missing:
-        claim = missing[1]
-        return Problem(
-            "ClaimNotFound",
-            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
-            " pvc:// URI; the pod then starts by itself.",
-            pod,
-        )
-    if "unbound" in message or "volume node affinity" in message or "being bound" in message:
-        return Problem(
-            "VolumePending", f"Pod {pod} waits for a volume to be bound: {_first_line(message)}", pod
-        )
-    if not message:
-        return None
-    return Problem(
-        "Unschedulable",
-        f"No node can take pod {pod}: {_first_line(message)} Ask for less in resourcesPerNode, or add nodes.",
-        pod,
+        and bool(pod["spec"].get("nodeName"))
+        and "deletionTimestamp" not in pod["metadata"]
+        and not has_sandbox(status)
     )
 
 
-def _is_pulling(status: dict[str, Any]) -> bool:
-    # PodReadyToStartContainers turns true once sandbox and volumes stand; a large image may be pulled for
-    # minutes.
+def has_sandbox(status: dict[str, Any]) -> bool:
+    """Whether its network and volumes stand; then images are pulled and containers started."""
+    # PodReadyToStartContainers turns true once sandbox and volumes stand.
     return any(
         c.get("type") == "PodReadyToStartContainers" and c.get("status") == "True"
         for c in status.get("conditions") or []
     )
 
 
-def _status(pod: Manifest) -> dict[str, Any]:
+def _main_state(pod: Manifest) -> dict[str, Any]:
+    # The kubelet lists containers by name, not in the order of the spec.
+    statuses = status_of(pod).get("containerStatuses") or []
+    name = main_container(pod)
+    return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
+
+
+def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int] | None:
+    for status in statuses:
+        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            return str(status.get("name")), int(code)
+    return None
+
+
+def _others(pod: Manifest) -> list[dict[str, Any]]:
+    statuses = status_of(pod).get("containerStatuses") or []
+    return [status for status in statuses if status.get("name") != main_container(pod)]
+
+
+def _has_stopped(pod: Manifest) -> bool:
+    return status_of(pod).get("phase") in ("Succeeded", "Failed")
+
+
+def status_of(pod: Manifest) -> dict[str, Any]:
+    """Its status; empty before anybody has looked at it."""
     return pod.get("status") or {}
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
+    """Of a message that may be a whole log."""
     return text.strip().split("\n", 1)[0][:400]

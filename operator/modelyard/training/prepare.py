@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
-from modelyard.api.status import Counters, DataStatus, Removed
+from modelyard.api.status import Counters, DataStatus, Failure, Removed
 from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, jobs, jobstate, names, podstate, progress, restarts, warnings
+from modelyard.training import (
+    claims,
+    creation,
+    holding,
+    jobs,
+    jobstate,
+    names,
+    podstate,
+    progress,
+    refusal,
+    restarts,
+    sidecars,
+    startup,
+    upkeep,
+    waiting,
+    warnings,
+)
 from modelyard.training.draft import Draft
-from modelyard.training.ending import Ending, classify_single, read_result
+from modelyard.training.ending import Ending, classify_single, has_failed, read_result
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
 
 # How long a Job's condition may be ahead of its pods in the watch cache.
 CACHE_LAG = 5.0
-REMOVED_LIMIT = 64
+_INTERRUPTED = "Preparing the data was interrupted by the infrastructure; it is tried again."
 
 
 def advance(draft: Draft, settings: Settings) -> bool:
@@ -29,7 +46,7 @@ def advance(draft: Draft, settings: Settings) -> bool:
         return True
     job = found.get(index)
     if job is None:
-        _start(draft, settings, view.status.prepare_attempt + 1)
+        _replace(draft, settings)
         return False
     recorded = view.status.prepare_attempt == index and view.status.retry_time is not None
     if index > view.status.prepare_attempt:
@@ -37,19 +54,40 @@ def advance(draft: Draft, settings: Settings) -> bool:
         draft.update(prepare_attempt=index, retry_time=None, start_time=start)
     draft.keep_object(job)
     pods = podstate.of_job(view.seen, job)
-    if jobstate.is_failed(job):
-        draft.data_failure = _find_failure(draft, job)
+    if (failure := _find_failure(draft, job)) is not None:
+        draft.data_failure = failure
     elif previous := found.get(index - 1):
         # It stays until this one has ended: it says why there is another try.
         draft.keep_object(previous)
         draft.data_failure = _find_failure(draft, previous)
-    if jobstate.is_complete(job) or jobstate.is_failed(job):
-        if not recorded and _is_behind(draft, job, pods):
+    ended = jobstate.is_complete(job) or jobstate.is_failed(job)
+    if recorded or ended or sidecars.have_ended(draft, job, pods):
+        if ended and not recorded and _is_behind(draft, job, pods):
             return False
         return _finish(draft, settings, job, pods, index, recorded)
     creation.existing(draft)
+    claims.warn(draft, progress.place_of(job).claim)
+    missing = upkeep.keep_run_config(draft, settings, job)
     _watch(draft, job, pods)
+    if missing is not None and not draft.pods_ready and draft.stage == "Preparing":
+        draft.problem = missing
     return False
+
+
+def _replace(draft: Draft, settings: Settings) -> None:
+    """Where there is no Job: the first one, the next one when it is time, or one for what others deleted."""
+    view = draft.view
+    waits = draft.wait_for_retry()
+    deleted = view.status.prepare_attempt > 0 and view.status.retry_time is None and not view.seen.rejections
+    if view.spec.suspend or not (waits or deleted):
+        _start(draft, settings, view.status.prepare_attempt + 1)
+        return
+    creation.existing(draft)
+    if deleted:
+        failure = Failure(reason="JobDeleted", message="The Job that prepared the data was deleted.")
+        _record(draft, Ending("Infrastructure", failure), view.status.prepare_attempt)
+    if not draft.over:
+        draft.stand("Preparing", _INTERRUPTED, Problem("ProgressingWithRetry", _INTERRUPTED))
 
 
 def _start(draft: Draft, settings: Settings, index: int) -> None:
@@ -66,26 +104,36 @@ def _start(draft: Draft, settings: Settings, index: int) -> None:
 def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
     held = jobstate.is_suspended(job)
-    if held and not view.spec.suspend and names.QUEUE_LABEL in (job["metadata"].get("labels") or {}):
-        draft.stand(
-            "Preparing", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
-        )
+    busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
+    if held and not view.spec.suspend and (held_by := holding.find_holder(view, job, busy or bool(pods))):
+        draft.stand("Queued" if held_by.reason == "Queued" else "Preparing", held_by.message, held_by)
         return
     if view.spec.suspend or held:
-        busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
         if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
             draft.keep.discard(f"Job/{job['metadata']['name']}")
-            draft.stand("Suspended" if view.spec.suspend else "Preparing", "Preparing the data is suspended.")
+            # At once when the user resumes; ever later where another controller does this again and again.
+            wait = restarts.doubled(view.spec.failure_policy.backoff, draft.status.prepare_attempt - 1)
+            draft.update(retry_time=format_time(view.now))
+            if view.spec.suspend:
+                draft.stand("Suspended", "spec.suspend is true; set it to false to go on.")
+            else:
+                draft.retry_in(wait)
+                draft.stand("Preparing", "Preparing the data was stopped by someone else; it begins again.")
             return
         draft.children.append(jobs.stop_job(job))
-        draft.stand("Suspending", "Preparing the data is being stopped.")
+        draft.stand("Suspending" if view.spec.suspend else "Stopping", "Preparing the data is being stopped.")
         return
-    problem = podstate.find_problem(pods, view.now)
+    problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        _record(draft, Ending("UserError", failure, fatal=True), view.status.prepare_attempt)
+        return
+    problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     draft.pods_ready = any(podstate.is_running(pod) for pod in pods)
     age = seconds_since(_created(job), view.now)
-    if not draft.pods_ready and age <= podstate.STUCK_AFTER:
-        draft.wake_in(podstate.STUCK_AFTER + 1 - age)
+    if not draft.pods_ready and age <= waiting.STUCK_AFTER:
+        draft.wake_in(waiting.STUCK_AFTER + 1 - age)
     name = job["metadata"]["name"]
     draft.stand("Preparing", f"The data is being prepared: kubectl logs job/{name}.", problem)
 
@@ -99,21 +147,18 @@ def _finish(
         draft.update(data=_build_data(job, result))
         draft.emit("Normal", "DataReady", "The data is prepared.")
         warnings.tell(draft)
+        sidecars.warn(draft, pods)
         return True
     creation.existing(draft)
     if not recorded:
-        if jobstate.is_complete(job):
-            # The result is in storage under the data's digest: preparing again only finds it.
-            draft.retry_in(0.0)
-        else:
-            _record(draft, pods, index, result)
+        sidecars.warn(draft, pods)
+        _record(draft, _classify(job, pods, result), index)
         if draft.over:
             return False
-    message = "Preparing the data was interrupted by the infrastructure; it is tried again."
     if view.spec.suspend:
         draft.stand("Suspended", "spec.suspend is true; set it to false to go on.")
     elif draft.wait_for_retry() or not recorded:
-        draft.stand("Preparing", message, Problem("ProgressingWithRetry", message))
+        draft.stand("Preparing", _INTERRUPTED, Problem("ProgressingWithRetry", _INTERRUPTED))
     else:
         draft.keep.clear()
         draft.keep_object(job)
@@ -131,16 +176,26 @@ def _find_failure(draft: Draft, job: Manifest) -> Problem | None:
     return None
 
 
-def _record(draft: Draft, pods: list[Manifest], index: int, result: PrepareResult | None) -> None:
-    policy = draft.view.spec.failure_policy
-    failed = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Failed"]
-    ending = Ending("Infrastructure")
+def _classify(job: Manifest, pods: list[Manifest], result: PrepareResult | None) -> Ending:
+    """Why a try left no data."""
+    failed = [pod for pod in pods if has_failed(pod)]
     if failed:
-        ending = classify_single(failed[0], result.failure if result else None)
+        return classify_single(failed[0], result.failure if result else None)
+    name = job["metadata"]["name"]
+    if pods or jobstate.is_complete(job):
+        # Its data is in storage under its digest: the next try only finds it.
+        message = f"Job {name} has ended well, but the word of its pod is lost."
+        return Ending("Infrastructure", Failure(reason="ResultLost", message=message))
+    message = f"The pod of Job {name}, which prepared the data, is gone without a word."
+    return Ending("Infrastructure", Failure(reason="PodsVanished", message=message))
+
+
+def _record(draft: Draft, ending: Ending, index: int) -> None:
+    policy = draft.view.spec.failure_policy
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
     draft.update(counters=counters)
     failure = ending.failure
-    message = failure.message if failure else "The pod that prepared the data is gone."
+    message = failure.message if failure else ""
     if ending.fatal and failure:
         draft.fail(Problem(failure.reason, message))
     elif counters.infra_failures > policy.max_infra_restarts:
@@ -173,10 +228,8 @@ def _build_data(job: Manifest, result: PrepareResult) -> DataStatus:
         digest=digest,
         rows_in=result.rows_in,
         rows_out=result.rows_out,
-        removed=[Removed(step=r.step[:128], reason=r.reason[:128], rows=r.rows) for r in result.removed][
-            :REMOVED_LIMIT
-        ],
-        splits=dict(list(result.splits.items())[:3]),
+        removed=[Removed(step=r.step, reason=r.reason, rows=r.rows) for r in result.removed],
+        splits=result.splits,
         warnings=warnings.bound(result.warnings),
         report_uri=f"{progress.place_of(job).uri}/{layout.dataset_dir(digest)}/{layout.REPORT}",
         cache_hit=result.cache_hit,

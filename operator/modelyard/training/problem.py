@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`reason` is a condition's reason (PascalCase); `message` says what happened and what to change."""
+    """`reason` is a condition's reason (PascalCase); `message` says what happened and what to change.
+
+    `fatal`: it does not go away by waiting.
+    """
 
     reason: str
     message: str
     pod: str | None = None
+    fatal: bool = False
 
 
 class Refused(Exception):  # noqa: N818 — a refusal of the spec, no error of ours

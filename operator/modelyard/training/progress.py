@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import isfinite
 
-from pydantic import ValidationError
-
 from modelyard.api.conditions import format_time
 from modelyard.api.status import Checkpoints, CheckpointStatus, Evaluation, GateStatus, ModelStatus, Progress
 from modelyard.api.trainingjob import Gate
-from modelyard.contract import codes
+from modelyard.contract import codes, reading
 from modelyard.contract.report import Checkpoint, ProgressReport, TrainResult
 from modelyard.engine.plan import Manifest, Probe, Seen
+from modelyard.training import names
 from modelyard.training.pods import STORAGE_VOLUME
 from modelyard.training.storage import Place
 
-METRIC_LIMIT = 32
+# Of more metrics than the status has room for, these are kept: people and columns look at them.
+_FIRST_METRICS = ("loss", "eval_loss", "grad_norm", "learning_rate")
 PATH = "/v1/progress"
 
 
@@ -39,11 +39,8 @@ def read_report(seen: Seen, attempt: int) -> ProgressReport | None:
     fact = seen.facts.get(probe_name(attempt))
     if not fact:
         return None
-    try:
-        report = ProgressReport.model_validate(fact)
-    except ValidationError:
-        return None
-    return report if report.attempt in (0, attempt) else None
+    report = reading.read(ProgressReport, fact)
+    return report if report is not None and report.attempt in (0, attempt) else None
 
 
 def build_progress(report: ProgressReport) -> Progress:
@@ -62,7 +59,7 @@ def build_progress(report: ProgressReport) -> Progress:
         samples_per_second=_speed(report.samples_per_second),
         tokens_per_second=_speed(report.tokens_per_second),
         estimated_completion_time=end,
-        metrics=limit_metrics(report.metrics),
+        metrics=sort_metrics(report.metrics),
     )
 
 
@@ -74,8 +71,16 @@ def finish_progress(progress: Progress | None, result: TrainResult) -> Progress:
         max_steps=result.max_steps or (progress.max_steps if progress else None),
         epoch=progress.epoch if progress else None,
         percent=_percent(result.step, result.max_steps),
-        metrics=limit_metrics({**before, **result.metrics}),
+        metrics=sort_metrics({**before, **result.metrics}),
     )
+
+
+def stand_still(progress: Progress | None) -> Progress | None:
+    """The progress of an attempt that has ended: no speed and no end in sight."""
+    if progress is None:
+        return None
+    lately = ("step_seconds", "samples_per_second", "tokens_per_second", "estimated_completion_time")
+    return progress.changed(**dict.fromkeys(lately))
 
 
 def build_checkpoints(
@@ -96,9 +101,9 @@ def build_checkpoint(place: Place, checkpoint: Checkpoint) -> CheckpointStatus:
         time=unix_time(checkpoint.time),
         verified=True,
         world_size=checkpoint.world_size,
-        save_seconds=_finite(checkpoint.save_seconds),
+        save_seconds=checkpoint.save_seconds,
         metric=checkpoint.metric,
-        value=_finite(checkpoint.value),
+        value=checkpoint.value,
     )
 
 
@@ -120,12 +125,11 @@ def build_gate(result: TrainResult, gate: Gate | None) -> GateStatus | None:
     """What the gate saw. A user's own program knows no gate; its metrics are judged here."""
     if result.gate is not None:
         seen = result.gate
-        return GateStatus(
-            metric=seen.metric, value=_finite(seen.value), threshold=seen.threshold, passed=seen.passed
-        )
+        return GateStatus(metric=seen.metric, value=seen.value, threshold=seen.threshold, passed=seen.passed)
     if gate is None:
         return None
-    value = _finite(result.metrics.get(gate.metric))
+    value = result.metrics.get(gate.metric)
+    value = value if value is not None and isfinite(value) else None
     threshold = gate.max if gate.max is not None else (gate.min or 0.0)
     passed = value is not None and (value <= threshold if gate.max is not None else value >= threshold)
     return GateStatus(metric=gate.metric, value=value, threshold=threshold, passed=passed)
@@ -137,20 +141,22 @@ def place_of(job: Manifest) -> Place:
     claim = next(
         v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"] == STORAGE_VOLUME
     )
-    mounts = pod["containers"][0]["volumeMounts"]
+    # Admission may have put containers of its own before ours.
+    name = names.main_container(job["metadata"]["labels"][names.STAGE_LABEL])
+    mounts = next(c["volumeMounts"] for c in pod["containers"] if c["name"] == name)
     return Place(claim, next(m.get("subPath", "") for m in mounts if m["name"] == STORAGE_VOLUME))
 
 
-def limit_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """Finite ones in six digits, and no more than the status has room for."""
-    finite = {name: _round(value, 6) for name, value in sorted(metrics.items()) if isfinite(value)}
-    return dict(list(finite.items())[:METRIC_LIMIT])
+def sort_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Finite ones in six digits, the well-known ones first: the status has no room for more than a few."""
+    names = sorted(metrics, key=lambda name: (name not in _FIRST_METRICS, name))
+    return {name: _round(metrics[name], 6) for name in names if isfinite(metrics[name])}
 
 
 def unix_time(seconds: float) -> str | None:
-    """Unix seconds as Kubernetes writes times; None where no calendar has them."""
+    """Unix seconds as Kubernetes writes times; None where they are before 1970 or after the year 9999."""
     try:
-        return format_time(datetime.fromtimestamp(seconds, UTC))
+        return format_time(datetime.fromtimestamp(seconds, UTC)) if seconds >= 0 else None
     except (OverflowError, ValueError, OSError):
         return None
 
@@ -158,11 +164,11 @@ def unix_time(seconds: float) -> str | None:
 def _evaluation(validation: dict[str, float], test: dict[str, float]) -> Evaluation | None:
     if not validation and not test:
         return None
-    return Evaluation(validation=limit_metrics(validation), test=limit_metrics(test))
+    return Evaluation(validation=sort_metrics(validation), test=sort_metrics(test))
 
 
 def _percent(step: int, max_steps: int | None) -> int | None:
-    return min(100, 100 * step // max_steps) if max_steps else None
+    return 100 * step // max_steps if max_steps else None
 
 
 def _round(value: float, digits: int) -> float:
@@ -172,7 +178,3 @@ def _round(value: float, digits: int) -> float:
 
 def _speed(value: float | None) -> float | None:
     return _round(value, 4) if value is not None and isfinite(value) else None
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and isfinite(value) else None

@@ -5,7 +5,7 @@ Ready always; Reconciling and Stalled only while they are true; nothing that cou
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modelyard.api.conditions import Condition, ConditionType, merge
 from modelyard.api.status import Phase
@@ -14,7 +14,7 @@ from modelyard.training.problem import Problem
 
 Truth = Literal["True", "False", "Unknown"]
 
-_PREPARING = ("Pending", "Preparing")
+_EARLY = ("Pending", "Queued", "Preparing")
 _WORKING = ("Preparing", "Training", "Evaluating")
 
 
@@ -25,7 +25,7 @@ def build_conditions(draft: Draft) -> list[dict[str, Any]]:
     suspended_before = any(c.type == ConditionType.SUSPENDED for c in view.status.conditions)
     if draft.stage == "Suspended":
         conditions.append(_condition(ConditionType.SUSPENDED, "True", "Suspended", draft.message))
-    elif draft.stage == "Suspending":
+    elif draft.stage in ("Suspending", "Stopping"):
         conditions.append(_condition(ConditionType.SUSPENDED, "False", "Stopping", draft.message))
     elif suspended_before:
         conditions.append(
@@ -52,10 +52,7 @@ def derive_phase(conditions: list[dict[str, Any]]) -> Phase:
         return "Failed"
     if is_true(ConditionType.SUSPENDED):
         return "Suspended"
-    phases: dict[str, Phase] = {
-        "Preparing": "Preparing", "Starting": "Starting", "Training": "Training", "Evaluating": "Evaluating",
-        "Recovering": "Recovering",
-    }  # fmt: skip
+    phases: dict[str, Phase] = {phase: phase for phase in get_args(Phase)}
     reason = held.get(ConditionType.PROGRESSING, {}).get("reason", "")
     return phases.get(reason, "Pending")
 
@@ -76,7 +73,9 @@ def _summary(draft: Draft) -> list[Condition]:
         return stalled
     if draft.stage == "Suspended":
         return [_condition(ConditionType.READY, "False", "Suspended", draft.message)]
-    why = draft.problem or Problem("Progressing", draft.message)
+    why = draft.warning or draft.problem or Problem("Progressing", draft.message)
+    if draft.notice:
+        why = Problem(why.reason, f"{why.message} {draft.notice}")
     # Never Unknown, not even at first: a second status write that says nothing more would follow at once.
     return [_of(ConditionType.READY, "False", why), _of(ConditionType.RECONCILING, "True", why)]
 
@@ -115,9 +114,11 @@ def _progress(draft: Draft) -> list[Condition]:
     word = draft.stalled.reason if draft.stalled else draft.stage
     message = draft.stalled.message if draft.stalled else draft.message
     conditions = [_condition(ConditionType.PROGRESSING, "True" if works else "False", word, message)]
-    if draft.stage in _PREPARING:
+    if draft.stage in _EARLY and not draft.status.attempt:
         return conditions
     checkpoints = draft.status.checkpoints
+    if draft.warning is not None:
+        return [*conditions, _of(ConditionType.CHECKPOINT_SAFE, "False", draft.warning)]
     if checkpoints is not None and checkpoints.last is not None:
         safe = _condition(
             ConditionType.CHECKPOINT_SAFE,
@@ -130,7 +131,7 @@ def _progress(draft: Draft) -> list[Condition]:
             ConditionType.CHECKPOINT_SAFE,
             "False",
             "NoCheckpoint",
-            "Nothing is saved yet; a restart would begin anew.",
+            "No checkpoint was saved." if draft.over else "Nothing is saved yet; a restart would begin anew.",
         )
     return [*conditions, safe]
 
@@ -141,6 +142,8 @@ def _gate(draft: Draft) -> list[Condition]:
     gate = draft.status.gate
     if gate is None:
         message = "The gate is judged when training has ended."
+        if draft.over:
+            message = "The job ended before its gate could be judged."
         return [_condition(ConditionType.GATE_PASSED, "Unknown", "NotEvaluated", message)]
     if gate.passed:
         return [

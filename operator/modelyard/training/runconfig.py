@@ -26,6 +26,12 @@ def pod_resources(spec: TrainingJobSpec, profile: Profile) -> Resources:
     return spec.trainer.resources_per_node or profile.resources
 
 
+def prepare_resources(spec: TrainingJobSpec, profile: Profile) -> Resources:
+    """Resources of the pods that prepare data and read results back."""
+    own = spec.data.resources if spec.data else None
+    return own or profile.prepare_resources
+
+
 def build_run_config(
     spec: TrainingJobSpec, profile: Profile, namespace: str, name: str, uid: str, labels: dict[str, str]
 ) -> RunConfig:
@@ -43,7 +49,8 @@ def build_run_config(
         ),
         task=spec.task,
         model=ModelInput(**spec.model.model_dump()) if spec.model else None,
-        data=spec.data.dump() if spec.data else None,
+        # The pod's size makes no other data.
+        data=spec.data.model_copy(update={"resources": None}).dump() if spec.data else None,
         training=_resolve_training(spec, num_proc, on_cpu),
         deepspeed=deepspeed.build_config(spec, on_cpu),
         checkpoint=_resolve_checkpoint(spec),

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
-from modelyard.api.status import Attempt, Cause, Counters, Failure, Nodes
+from modelyard.api.status import Attempt, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import collect, deadline, jobs, jobstate, podstate, progress, restarts, telling
+from modelyard.training import (
+    claims,
+    collect,
+    deadline,
+    holding,
+    jobs,
+    jobstate,
+    podstate,
+    progress,
+    refusal,
+    restarts,
+    sidecars,
+    starting,
+    startup,
+    telling,
+    waiting,
+)
 from modelyard.training.draft import Draft
-from modelyard.training.ending import Ending, classify, read_results
-from modelyard.training.names import QUEUE_LABEL
+from modelyard.training.ending import Ending, classify, has_broken, has_failed, read_results
 from modelyard.training.prepare import CACHE_LAG
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
@@ -25,29 +40,34 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     pods = podstate.of_job(view.seen, job)
     results = read_results(pods)
     draft.keep_object(job)
+    claims.warn(draft, progress.place_of(job).claim)
     telling.fold(draft, job, results)
     attempt = draft.status.attempts[-1]
     lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
-    if jobstate.is_complete(job) or jobstate.is_failed(job) or lost:
+    ended = jobstate.is_complete(job) or jobstate.is_failed(job)
+    if ended or lost or sidecars.have_ended(draft, job, pods):
         _end(draft, settings, job, pods, results)
         return
     overdue = deadline.check(draft, job, pods)
-    queued = QUEUE_LABEL in (job["metadata"].get("labels") or {})
     held = jobstate.is_suspended(job)
-    if view.spec.suspend or overdue or (held and not queued):
+    stops = view.spec.suspend or overdue
+    if held and not stops:
+        has_run = bool(pods) or bool(jobstate.count_active(job)) or attempt.active_seconds is not None
+        if (held_by := holding.find_holder(view, job, has_run)) is not None:
+            draft.stand("Queued" if held_by.reason == "Queued" else "Starting", held_by.message, held_by)
+            return
+    broken = sidecars.holds_failure(draft, pods)
+    if stops or held or broken:
         if held and not jobstate.count_active(job) and all(podstate.is_over(pod) for pod in pods):
-            cause: Cause = "DeadlineExceeded" if overdue else "Suspended"
-            record(draft, attempt, Ending(cause), job, pods)
+            record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
             return
         draft.children.append(jobs.stop_job(job))
         deadline.note(draft, job, pods)
         _plan_looks(draft, pods)
-        draft.stand("Suspending", "The training pods save a checkpoint and stop.")
-        return
-    if held:
-        draft.stand(
-            "Starting", "The job waits in its queue.", Problem("Queued", "The job waits in its queue.")
-        )
+        if broken and not stops:
+            draft.stand("Recovering", "A training pod has failed; the others are being stopped.")
+        else:
+            _stop(draft, pods, overdue)
         return
     _watch(draft, job, pods)
 
@@ -64,25 +84,24 @@ def record(
     start, end = deadline.active_span(job, pods or [], view.now)
     active = max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
     results = list(read_results(pods or []).values())
-    ended = attempt.model_copy(
-        update={
-            "cause": ending.cause,
-            "end_time": format_time(end),
-            "active_seconds": active,
-            "failure": ending.failure,
-            **telling.estimate_steps(draft, attempt),
-        }
+    ended = attempt.changed(
+        cause=ending.cause,
+        end_time=format_time(end),
+        active_seconds=active,
+        failure=ending.failure,
+        **telling.estimate_steps(draft, attempt),
     )
     attempts = [*draft.status.attempts[:-1], ended]
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
     in_place = sum(result.process_restarts for result in results)
-    counters = counters.model_copy(update={"process_restarts": counters.process_restarts + in_place})
+    counters = counters.changed(process_restarts=counters.process_restarts + in_place)
     draft.update(
         attempts=attempts,
         counters=counters,
         active_seconds=draft.status.active_seconds + active,
         nodes=None,
         retry_time=None,
+        progress=progress.stand_still(draft.status.progress),
     )
     if ending.cause == "Finished":
         return
@@ -109,15 +128,19 @@ def record(
 def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
     """Ends the job with the result of its last attempt."""
     place = progress.place_of(job)
+    loss = claims.find_loss(draft.view, place.claim)
     last = result.last_checkpoint
     draft.update(
         progress=progress.finish_progress(draft.status.progress, result),
         checkpoints=progress.build_checkpoints(place, last, result.best_checkpoint, draft.status.checkpoints),
-        model=progress.build_model(place, result),
+        model=progress.build_model(place, result) if loss is None else None,
         gate=progress.build_gate(result, draft.view.spec.gate),
     )
-    steps = {"to_step": result.step, "lost_steps": 0}
-    record(draft, draft.status.attempts[-1].model_copy(update=steps), Ending("Finished"), job, pods)
+    ended = draft.status.attempts[-1].changed(to_step=result.step, lost_steps=0)
+    record(draft, ended, Ending("Finished"), job, pods)
+    if loss is not None:
+        draft.fail(loss)
+        return
     gate = draft.status.gate
     if result.outcome == codes.SUCCEEDED and (gate is None or gate.passed):
         passed = " and passed its gate" if gate else ""
@@ -148,7 +171,7 @@ def _end(
     attempt = draft.status.attempts[-1]
     result = results.get(0)
     if result is not None and result.outcome in _FINISHED:
-        finish(draft, result, job, pods)
+        _succeed(draft, result, job, pods)
         return
     ended = jobstate.condition_time(job, *jobstate.END_CONDITIONS)
     unfinished = [pod for pod in pods if not podstate.is_over(pod) and not podstate.is_lost(pod, view.now)]
@@ -159,10 +182,13 @@ def _end(
         )
         draft.wake_in(1.0)
         return
-    if jobstate.is_complete(job):
+    if jobstate.is_complete(job) or (not jobstate.is_failed(job) and _all_ended_well(draft, pods)):
+        if (loss := claims.find_loss(view, progress.place_of(job).claim)) is not None:
+            draft.fail(loss)
+            return
         collected = collect.advance(draft, settings, attempt.index)
         if collected is not None:
-            finish(draft, collected, job, pods)
+            _succeed(draft, collected, job, pods)
         elif collect.has_failed(draft, attempt.index):
             failure = Failure(
                 reason="ResultLost", message="The attempt's result was lost with its pods and storage."
@@ -171,7 +197,7 @@ def _end(
         return
     lost = next((pod for pod in pods if podstate.is_lost(pod, view.now)), None)
     if lost is not None and not jobstate.is_failed(job):
-        problem = podstate.find_problem([lost], view.now)
+        problem = waiting.find_problem([lost], view.now)
         node = lost["spec"].get("nodeName")
         failure = Failure(
             reason="NodeLost",
@@ -181,10 +207,56 @@ def _end(
         )
         record(draft, attempt, Ending("Infrastructure", failure), job, pods)
         return
-    ending = classify(pods, view.spec.trainer.num_nodes)
-    if jobstate.is_suspended(job) and not ending.fatal and ending.cause != "UserError":
-        ending = Ending("DeadlineExceeded" if deadline.is_overdue(draft, job, pods) else "Suspended")
-    record(draft, attempt, ending, job, pods)
+    sidecars.warn(draft, pods)
+    if jobstate.is_suspended(job):
+        record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
+    else:
+        record(draft, attempt, classify(pods, view.spec.trainer.num_nodes), job, pods)
+
+
+def _succeed(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest]) -> None:
+    """Ends the job once it is known whether its model will stay."""
+    if claims.is_known(draft, progress.place_of(job).claim):
+        sidecars.warn(draft, pods)
+        finish(draft, result, job, pods)
+    else:
+        draft.stand("Evaluating", "The training has ended; whether its storage stays is being looked at.")
+
+
+def _all_ended_well(draft: Draft, pods: list[Manifest]) -> bool:
+    codes_seen = [podstate.terminated(pod).get("exitCode") for pod in pods]
+    return len(pods) >= draft.view.spec.trainer.num_nodes and all(code == 0 for code in codes_seen)
+
+
+def _explain_stop(draft: Draft, job: Manifest, pods: list[Manifest]) -> Ending:
+    """Of an attempt whose Job is suspended. A failure that had come before is what counts."""
+    ending = classify(pods, draft.view.spec.trainer.num_nodes)
+    if ending.fatal or ending.cause == "UserError":
+        return ending
+    if deadline.is_overdue(draft, job, pods):
+        return Ending("DeadlineExceeded")
+    if draft.view.spec.suspend:
+        return Ending("Suspended")
+    if any(has_broken(pod) for pod in pods):
+        return ending
+    message = f"Job {job['metadata']['name']} was suspended while it ran."
+    return Ending("Preempted", Failure(reason="JobSuspended", message=message))
+
+
+def _stop(draft: Draft, pods: list[Manifest], overdue: bool) -> None:
+    """Says why the pods are being stopped."""
+    running = sum(podstate.is_running(pod) for pod in pods)
+    if draft.status.nodes is not None:
+        draft.update(nodes=draft.status.nodes.model_copy(update={"ready": running}))
+    text = "The training pods save a checkpoint and stop."
+    if draft.view.spec.suspend:
+        draft.stand("Suspending", text)
+    elif overdue:
+        draft.stand("Stopping", f"spec.activeDeadlineSeconds has passed. {text}")
+    else:
+        draft.stand(
+            "Stopping", f"Someone else has suspended the Job of this attempt. {text} Another follows."
+        )
 
 
 def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
@@ -192,20 +264,30 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     attempt = draft.status.attempts[-1]
     desired = int((job.get("spec") or {}).get("completions") or 1)
     running = [pod for pod in pods if podstate.is_running(pod)]
+    # The other nodes are done before rank 0 has exported the model.
+    done = [pod for pod in pods if podstate.is_over(pod) and not has_failed(pod)]
+    missing = desired - len({podstate.index_of(pod) for pod in (*running, *done)})
     draft.update(nodes=Nodes(desired=desired, ready=len(running)))
-    draft.pods_ready = len(running) == desired
+    draft.pods_ready = missing == 0 and bool(running)
     leader = next((pod for pod in running if podstate.index_of(pod) == 0), None)
     if leader is not None and (probe := progress.build_probe(attempt.index, leader)) is not None:
         draft.probes.append(probe)
-    problem = podstate.find_problem(pods, view.now)
+    problem = startup.find_problem(draft, pods)
+    if problem is not None and problem.fatal:
+        failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        record(draft, attempt, Ending("UserError", failure, fatal=True), job, pods)
+        return
+    problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
     _plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
-    if problem is None and len(running) < desired:
-        if age <= podstate.STUCK_AFTER:
-            draft.wake_in(podstate.STUCK_AFTER + 1 - age)
-        problem = _explain_gap(job, pods, running, age)
+    if problem is None and missing:
+        if age <= waiting.STUCK_AFTER:
+            draft.wake_in(waiting.STUCK_AFTER + 1 - age)
+        problem = refusal.find(draft, job, pods) or _explain_gap(job, running, age)
     report = progress.read_report(view.seen, attempt.index)
-    if problem is not None or not draft.pods_ready or report is None or report.state == "starting":
+    if problem is None and draft.pods_ready and (report is None or report.state == "starting"):
+        starting.explain(draft, attempt, pods)
+    elif problem is not None or not draft.pods_ready or report is None or report.state == "starting":
         stage = "Recovering" if attempt.index > 1 else "Starting"
         if draft.status.progress is not None and report is not None and report.state != "starting":
             stage = "Training"
@@ -220,17 +302,9 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         draft.stand("Evaluating", "The model is being evaluated and exported.")
 
 
-def _explain_gap(job: Manifest, pods: list[Manifest], running: list[Manifest], age: float) -> Problem | None:
+def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem | None:
     name = job["metadata"]["name"]
-    if age <= podstate.STUCK_AFTER:
-        return None
-    if not pods:
-        return Problem(
-            "PodsNotCreated",
-            f"Job {name} has made no pods, as happens when a quota or an admission policy refuses them: "
-            f"kubectl describe job {name}.",
-        )
-    if running:
+    if running and age > waiting.STUCK_AFTER:
         return Problem(
             "PartialGang",
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",

@@ -23,18 +23,21 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
             )
         )
         if report.resumed_from is not None and attempt.from_step != report.resumed_from:
-            attempt = attempt.model_copy(update={"from_step": report.resumed_from})
+            attempt = attempt.changed(from_step=report.resumed_from)
             draft.update(attempts=[*draft.status.attempts[:-1], attempt])
     if not results:
         return
     result = max(results.values(), key=lambda r: (r.node == 0, r.step))
+    reached = max(r.step for r in results.values())
+    is_silent = bool(draft.view.spec.trainer.command) and reached <= 0
     update = {
-        "to_step": max(r.step for r in results.values()),
+        # A program of one's own that reports no steps may have done any number of them.
+        "to_step": None if is_silent else reached,
         "lost_steps": result.lost_steps,
         "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
     }
     draft.update(
-        attempts=[*draft.status.attempts[:-1], attempt.model_copy(update=update)],
+        attempts=[*draft.status.attempts[:-1], attempt.changed(**update)],
         checkpoints=progress.build_checkpoints(
             place, result.last_checkpoint, result.best_checkpoint, draft.status.checkpoints
         ),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from modelyard.api.profile import Settings
 from modelyard.api.status import Attempt, Failure
 from modelyard.engine.plan import Manifest
-from modelyard.training import creation, names, running
+from modelyard.training import claims, creation, names, running, upkeep
 from modelyard.training.draft import Draft
 from modelyard.training.ending import Ending
 from modelyard.training.problem import Problem
@@ -31,7 +31,13 @@ def advance(draft: Draft, settings: Settings) -> None:
             running.record(draft, attempts[-1], Ending("Infrastructure", failure))
         else:
             creation.existing(draft)
+            upkeep.keep_service(draft)
+            missing = upkeep.keep_run_config(draft, settings, job)
             running.advance(draft, settings, job)
+            if missing is not None and not draft.pods_ready and draft.stage in ("Starting", "Recovering"):
+                draft.problem = missing
+            if draft.status.attempts[-1].cause is not None:
+                draft.children.clear()  # nothing is made again for pods that have ended
         if draft.over or draft.status.attempts[-1].cause is None:
             return
     recorded = not attempts or (
@@ -60,6 +66,10 @@ def _go_on(draft: Draft, settings: Settings, job: Manifest | None, recorded: boo
     """Between two attempts, or before the first."""
     view = draft.view
     creation.existing(draft)
+    used = claims.find_used(draft)
+    if used is not None and (loss := claims.find_loss(view, used)) is not None:
+        draft.fail(loss)
+        return
     last = draft.status.attempts[-1] if draft.status.attempts else None
     draft.update(nodes=None)
     if view.spec.suspend:

@@ -8,19 +8,12 @@ from modelyard.api import status
 from modelyard.contract.report import DataWarning
 from modelyard.training.draft import Draft
 
-LIMIT = 32
-_REASON, _MESSAGE, _COUNT = 128, 1024, 2**63 - 1
-
 
 def bound(found: Sequence[DataWarning]) -> list[status.DataWarning]:
     """The warnings as the status can hold them."""
     return [
-        status.DataWarning(
-            reason=warning.reason[:_REASON],
-            count=None if warning.count is None else max(-_COUNT, min(warning.count, _COUNT)),
-            message=warning.message[:_MESSAGE],
-        )
-        for warning in found[:LIMIT]
+        status.DataWarning(reason=warning.reason, count=warning.count, message=warning.message)
+        for warning in found
     ]
 
 

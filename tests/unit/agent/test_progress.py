@@ -40,6 +40,16 @@ def test_partial_reports_merge() -> None:
     assert 'modelyard_training_metric{name="loss"} NaN' in progress.render()
 
 
+def test_numbers_beyond_all_floats_cost_nothing_but_themselves() -> None:
+    progress = Progress(attempt=1)
+    progress.merge(
+        {"state": "training", "step": 10**400, "epoch": 10**400, "metrics": {"big": 10**400, "loss": 0.5}}
+    )
+    progress.merge({"maxSteps": 7})
+    report = read(progress)
+    assert (report.state, report.step, report.max_steps, report.metrics) == ("training", 0, 7, {"loss": 0.5})
+
+
 def test_the_estimate_after_a_resume_counts_only_steps_done_since() -> None:
     clock = Clock()
     progress = Progress(0, clock)

@@ -87,6 +87,7 @@ def test_everything_can_change_before_the_start(field: str, status: object) -> N
     assert _update(status, {field: CHANGES[field]}) == []
 
 
+DATA = manifest(next(path for path in VALID if path.stem == "minimal"))["spec"]["data"]
 NODES: dict[str, object] = {"trainer": {"numNodes": 2}}
 
 
@@ -100,4 +101,19 @@ def test_the_pods_can_change_only_while_suspended(status: object) -> None:
 
 def test_each_frozen_field_is_tried() -> None:
     assert set(CHANGES) == set(FROZEN)
-    assert len(TRANSITION_RULES) == len(FROZEN) + 1
+    assert len(TRANSITION_RULES) == len(FROZEN) + 2
+
+
+@pytest.mark.parametrize("status", STARTED)
+def test_the_size_of_the_pod_that_prepares_can_change_only_while_suspended(status: object) -> None:
+    """It makes no other data, and a quota that refuses the pod is met only after the start."""
+    smaller: dict[str, object] = {"data": {**DATA, "resources": {"limits": {"memory": "1Gi"}}}}
+    assert _update(status, smaller) == [
+        "$.spec.data.resources: data.resources can change only while the job is suspended: set suspend to"
+        " true first"
+    ]
+    assert _update(status, {**smaller, "suspend": True}) == []
+    assert _update(status, {**smaller, "suspend": False}, suspend=True) == []
+    assert _update(status, {"data": DATA, "suspend": True}, **smaller) == []
+    other: dict[str, object] = {"data": {**DATA, "split": {"seed": 1}}, "suspend": True}
+    assert "data can't change once the job has started" in _update(status, other)[0]

@@ -118,7 +118,7 @@ def test_the_reference_has_a_row_for_every_field() -> None:
         "| `spec.training.learningRate` | number: > 0 | Peak learning rate, as 2e-5. Default: 5e-05. |",
         "| `spec.trainer.env[].secretKeyRef.key` | string |",
         "| `spec.data.sources[].name` | string |",
-        "| `status.attempts[].failure.exitCode` | integer |",
+        "| `status.attempts[].failure.exitCode` | integer: ≥ -2147483648, ≤ 2147483647 |",
         "| `spec.trainer.numProcPerNode` | integer or string (≥ 1, ≤ 1024) |",
     ):
         assert row in text

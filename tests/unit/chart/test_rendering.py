@@ -48,6 +48,8 @@ MATRIX: dict[str, dict[str, Any]] = {
                 "prepareResources": {"limits": {"cpu": 4, "memory": "16Gi"}, "requests": {"cpu": "500m"}},
                 "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
                 "priorityClassName": "training",
+                "podLabels": {"sidecar.istio.io/inject": "false"},
+                "podAnnotations": {"linkerd.io/inject": "disabled"},
                 "env": [
                     {"name": "HF_ENDPOINT", "value": "https://hub.example"},
                     {"name": "HF_TOKEN", "secretKeyRef": {"name": "hub", "key": "token"}},

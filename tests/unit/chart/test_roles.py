@@ -17,9 +17,9 @@ OPERATOR = {
     ("batch", "jobs"): WRITES,
     ("", "configmaps"): WRITES,
     ("", "services"): WRITES,
-    ("", "persistentvolumeclaims"): WRITES,
+    ("", "persistentvolumeclaims"): WRITES | {"get"},
     ("", "pods"): {"list", "watch"},
-    ("", "events"): {"create"},
+    ("", "events"): {"list", "create"},
 }
 
 

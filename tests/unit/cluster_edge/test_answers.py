@@ -38,6 +38,14 @@ def test_an_exceeded_quota_has_a_reason_of_its_own_and_the_servers_sentence() ->
     assert (error.reason, str(error)) == ("QuotaExceeded", QUOTA)
 
 
+@pytest.mark.parametrize(("code", "reason"), [(403, "Forbidden"), (422, "Refused")])
+def test_a_webhooks_sentence_is_no_reason(code: int, reason: str) -> None:
+    status = {"reason": "images must come from our registry: no", "message": "denied"}
+    error = error_of(code, json.dumps(status).encode(), "PATCH /x")
+    assert isinstance(error, errors.Refused)
+    assert error.reason == reason
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [("7", 7.0), ("0.5", 0.5), (None, 1.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0), ("-3", 0.0)],

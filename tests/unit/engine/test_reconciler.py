@@ -203,7 +203,7 @@ def test_nothing_of_an_earlier_resource_of_that_name_is_seen_or_adopted() -> Non
     run(engine)
     assert cluster.objects[RUN] == old
     # Its first child's name is taken, and what comes behind it waits.
-    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "Terminating"}
     cluster.erase(SETTINGS)
     cluster.erase(RUN)
     run(engine)
@@ -231,6 +231,7 @@ def test_a_child_that_is_ending_is_waited_for() -> None:
     cluster.change(RUN, lambda o: o["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"))
     run(engine, seconds=3)
     assert "apply Job/a-run" not in cluster.operations()[done:]
+    assert status(cluster)["refused"] == {"Job/a-run": "Terminating"}
     cluster.erase(RUN)
     run(engine)
     assert "apply Job/a-run" in cluster.operations()[done:]
@@ -252,6 +253,29 @@ def test_a_refusal_reaches_the_status_holds_back_what_follows_and_is_tried_again
     run(engine, seconds=61)
     assert RUN in cluster.objects
     assert status(cluster)["refused"] == {}
+
+
+def test_a_refused_status_is_told_by_an_event_and_a_metric_and_tried_less_and_less_often() -> None:
+    cluster = FakeCluster(KINDS)
+    no = Refused("Invalid", "status.step: must be an integer")
+    cluster.refuse = lambda m: no if "status" in m else None
+    cluster.create(toy("a"))
+    engine = Engine(cluster, plan_toy).start()
+    run(engine, seconds=30)
+    assert RUN in cluster.objects, "what runs does not wait for words"
+    told = [e for e in cluster.events.values() if e["reason"] == "StatusRefused"]
+    assert len(told) == 1
+    assert "must be an integer" in told[0]["message"]
+    assert 3 <= cluster.operations().count("status Toy/a") <= 6
+    assert 'modelyard_refused_writes_total{kind="Toy",operation="status"}' in engine.metrics.render().decode()
+    for step in range(20):  # news from pods don't make it try more often
+        engine.facts.answers[TOY_A] = {"agent": {"step": step}}
+        engine.queue.add(TOY_A)
+        run(engine, seconds=1)
+    assert cluster.operations().count("status Toy/a") <= 7
+    cluster.refuse = lambda m: None
+    run(engine, seconds=61)
+    assert status(cluster)["step"] == 19
 
 
 def test_a_deleted_resource_is_left_to_the_garbage_collector() -> None:

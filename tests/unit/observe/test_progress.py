@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from modelyard.engine.plan import Key, Probe
-from modelyard.observe.progress import LONGEST, ProgressPoller
+from modelyard.engine.plan import EventProbe, Key, ObjectProbe, Probe
+from modelyard.observe.progress import EVENT_LONGEST, LONGEST, ProgressPoller
 from modelyard.telemetry.metrics import Metrics
 
 from tests.fakes.clock import FakeClock
@@ -38,12 +38,25 @@ class FakeReader:
         return self.answer
 
 
+class FakeEvents:
+    def __init__(self) -> None:
+        self.answer: dict[str, Any] | None = {}
+        self.asked: list[str] = []
+
+    async def read_events(self, probe: EventProbe, timeout: float) -> dict[str, Any] | None:
+        self.asked.append(probe.uid)
+        return self.answer
+
+
 class World:
     def __init__(self, **options: Any) -> None:
         self.clock = FakeClock()
         self.reader = FakeReader()
         self.changed: list[Key] = []
-        self.poller = ProgressPoller(self.reader, self.clock, self.changed.append, Metrics(), **options)
+        self.events = FakeEvents()
+        self.poller = ProgressPoller(
+            self.reader, self.events, self.clock, self.changed.append, Metrics(), **options
+        )
 
     async def pass_time(self, seconds: float, step: float = 0.5) -> None:
         for _ in range(max(1, round(seconds / step))):
@@ -181,5 +194,87 @@ def test_many_agents_share_one_budget_and_a_bounded_number_of_questions_at_once(
         await world.pass_time(30)
         assert len(world.reader.asked) - asked <= 30 * 10 + 100
         assert world.reader.most <= 4
+
+    run(world, scenario)
+
+
+EVENTS = EventProbe("events-u", "ns", "Job", "u", after=3.0)
+REFUSED = {"events": [{"reason": "FailedCreate", "message": "exceeded quota"}]}
+
+
+def test_events_are_not_asked_for_before_their_time_nor_once_nothing_is_missing() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [EVENTS])
+        await world.pass_time(2.5)
+        world.poller.watch(key(), [EVENTS])  # another pass does not begin the wait anew
+        assert world.events.asked == []
+        await world.pass_time(1)
+        assert world.events.asked == ["u"]
+        world.poller.watch(key(1), [EVENTS])
+        await world.pass_time(2)
+        world.poller.watch(key(1), [])
+        world.poller.watch(key(), [])
+        await world.pass_time(120)
+        assert world.events.asked == ["u"]
+
+    run(world, scenario)
+
+
+def test_events_are_told_when_there_are_some_and_asked_for_less_often_while_they_stay() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [EVENTS])
+        await world.pass_time(4)
+        assert world.changed == [], "no pass need look at nothing"
+        world.events.answer = REFUSED
+        await world.pass_time(11)
+        assert world.changed == [key()]
+        assert world.poller.of(key()) == {"events-u": REFUSED}
+        await world.pass_time(300)
+        asked = len(world.events.asked)
+        await world.pass_time(600)
+        assert 600 / EVENT_LONGEST - 1 <= len(world.events.asked) - asked <= 600 / EVENT_LONGEST + 1
+        assert world.changed == [key()]
+
+    run(world, scenario)
+
+
+class FakeObjects:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
+        self.asked.append(probe.object)
+        return {"found": False}
+
+
+def test_an_object_of_others_is_read_at_once_and_told() -> None:
+    objects = FakeObjects()
+    world = World(objects=objects)
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [ObjectProbe("claim-mine", "ns", "PersistentVolumeClaim", "mine")])
+        await world.pass_time(0.5)
+        assert objects.asked == ["mine"]
+        assert world.changed == [key()]
+        assert world.poller.of(key()) == {"claim-mine": {"found": False}}
+        world.poller.watch(key(), [])
+        await world.pass_time(60)
+        assert objects.asked == ["mine"]
+        assert world.reader.asked == []
+
+    run(world, scenario)
+
+
+def test_questions_for_events_do_not_make_agents_wait() -> None:
+    world = World(budget=1.0)
+
+    async def scenario() -> None:
+        for n in range(50):
+            world.poller.watch(key(n), [EVENTS])
+        assert world.poller.interval == 2.0
 
     run(world, scenario)

@@ -75,8 +75,13 @@ class Simulation:
         return self
 
     def _apply(self, plan: Plan) -> None:
+        held = False
         for child in plan.children:
-            if child.id not in self.rejections:
+            held |= child.id in self.rejections
+            # What carries a pod template waits for all before it.
+            if child.id not in self.rejections and not (
+                held and "template" in child.manifest.get("spec", {})
+            ):
                 self._apply_child(child)
         wanted = {child.id for child in plan.children} | plan.keep
         for key in [k for k, o in self.objects.items() if o["kind"] != "Pod" and k not in wanted]:

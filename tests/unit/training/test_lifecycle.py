@@ -282,6 +282,24 @@ def test_failures_of_the_code_wait_longer_each_time_and_end_at_the_limit() -> No
     assert "sentiment-train-4" not in simulation.jobs()
 
 
+def test_an_error_that_repeats_ends_the_job_before_the_limit_with_its_own_reason() -> None:
+    simulation = train(nodes=1, failurePolicy__maxRestarts=10)
+    for attempt in (1, 2):
+        words = {
+            "reason": "UserCodeError",
+            "message": f"rank 0 ended with exit code 1: {attempt}: IndexError",
+        }
+        result = train_result("failed", 12, lostSteps=2, resumedFrom=10, failure=words)
+        simulation.finish_attempt(f"sentiment-train-{attempt}", 1, "Failed", [result])
+        simulation.advance(20).settle()
+        if attempt == 1:
+            simulation.run("sentiment-train-2", 1).settle()
+    assert simulation.condition("Stalled") == ("True", "UserCodeError")
+    assert "at step 12" in simulation.message("Stalled")
+    assert "IndexError" in simulation.message("Stalled")
+    assert "sentiment-train-3" not in simulation.jobs()
+
+
 def test_progress_between_failures_resets_the_wait() -> None:
     simulation = train(nodes=1, failurePolicy__maxRestarts=5)
     for attempt, step in ((1, 0), (2, 50)):

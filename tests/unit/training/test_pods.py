@@ -331,3 +331,24 @@ def test_no_overlay_weakens_a_pod(template: dict[str, Any]) -> None:
         assert pod["containers"][0][field] == before["spec"]["containers"][0][field]
     ours = before["metadata"]["labels"]
     assert {key: job["spec"]["template"]["metadata"]["labels"][key] for key in ours} == ours
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+def test_a_profiles_labels_and_annotations_are_on_every_pod_but_never_in_place_of_ours(stage: str) -> None:
+    labels = {"sidecar.istio.io/inject": "false", "modelyard.dev/stage": "other"}
+    settings = make_settings(pod_labels=labels, pod_annotations={"linkerd.io/inject": "disabled"})
+    meta = children(TrainingJobBuilder(), stage, settings)["Job"]["spec"]["template"]["metadata"]
+    assert meta["labels"]["sidecar.istio.io/inject"] == "false"
+    assert meta["labels"]["modelyard.dev/stage"] == stage
+    assert meta["annotations"]["linkerd.io/inject"] == "disabled"
+
+
+def test_a_jobs_own_bounds_for_preparation_come_before_the_profiles() -> None:
+    builder = TrainingJobBuilder().spec("data.resources", {"limits": {"cpu": "1", "memory": "1Gi"}})
+    (container,) = pod_of(builder, "prepare")["containers"]
+    assert container["resources"] == {
+        "limits": {"cpu": "1", "memory": "1Gi"},
+        "requests": {"cpu": "1", "memory": "1Gi"},
+    }
+    (container,) = pod_of(TrainingJobBuilder(), "prepare")["containers"]
+    assert container["resources"]["limits"]["memory"] == "4Gi"

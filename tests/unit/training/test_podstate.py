@@ -24,11 +24,6 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "ImagePullFailed",
         "name",
     ),
-    "an image whose name is no name": (
-        lambda p: p.waiting("InvalidImageName"),
-        "ImagePullFailed",
-        "imagePullSecrets",
-    ),
     "no node with enough of everything": (
         lambda p: p.unscheduled(NO_NODE),
         "Unschedulable",

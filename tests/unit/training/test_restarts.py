@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from modelyard.api.status import Attempt, Cause, Counters, Failure
 from modelyard.api.trainingjob import Backoff, FailurePolicy
@@ -79,6 +81,57 @@ def test_end(name: str) -> None:
     cause, fatal, counters, attempts, reason = ENDS[name]
     problem = restarts.find_end(Ending(cause, FAILURE, fatal), attempts, counters, FailurePolicy())
     assert (problem.reason if problem else None) == reason
+
+
+def failed(step: int | None, message: str = "rank 0: ValueError: no", **fields: Any) -> Attempt:
+    fields = {"cause": "UserError", "active_seconds": 600, "pod": "p-train-1-0-abcde", **fields}
+    failure = Failure(reason=fields.pop("reason", "UserCodeError"), message=message, pod=fields.pop("pod"))
+    return Attempt(index=1, to_step=step, failure=failure, **fields)
+
+
+LOST = attempt("Infrastructure")
+TWICE: dict[str, tuple[list[Attempt], bool]] = {
+    "the same error at the same step": ([failed(7), failed(7)], True),
+    "the same error before the first step": ([failed(0), failed(0)], True),
+    "at another step": ([failed(7), failed(8)], False),
+    "another error": ([failed(7), failed(7, "rank 0: KeyError: 'a'")], False),
+    "another reason": ([failed(7), failed(7, reason="DataInvalid")], False),
+    "an address, a pod and a time in it": (
+        [
+            failed(7, "p-train-1-0-abcde: <Tensor at 0x7f1b> died 12:03:01"),
+            failed(7, "p-train-2-0-xyzzy: <Tensor at 0x99aa> died 14:55:17", pod="p-train-2-0-xyzzy"),
+        ],
+        True,
+    ),
+    "an error that nobody told": (
+        [failed(7, "Pod p-train-1-0-abcde ended with exit code None: kubectl logs p-train-1-0-abcde.")] * 2,
+        False,
+    ),
+    "with a lost node between": ([failed(7), LOST, attempt("Preempted"), failed(7)], True),
+    "with a suspension between": ([failed(7), attempt("Suspended"), failed(7)], False),
+    "two lost nodes": ([failed(7, cause="Infrastructure")] * 2, False),
+    "two preemptions": ([failed(7, cause="Preempted")] * 2, False),
+    "a lost node after an error": ([failed(7), LOST], False),
+    "after hours without a reported step": ([failed(None), failed(None)], False),
+    "at once, of a program that reports no steps": (
+        [failed(None, active_seconds=3), failed(None, active_seconds=4)],
+        True,
+    ),
+    "the first failure": ([failed(7)], False),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_the_same_error_at_the_same_step_is_not_tried_a_third_time(name: str) -> None:
+    attempts, ends = TWICE[name]
+    failure = attempts[-1].failure
+    ending = Ending(attempts[-1].cause or "UserError", failure)
+    problem = restarts.find_end(ending, attempts, Counters(user_failures=2), FailurePolicy())
+    assert (problem is not None) is ends
+    if problem is not None and failure is not None:
+        assert problem.reason == failure.reason
+        assert "The same error came twice" in problem.message
+        assert failure.message in problem.message
 
 
 def test_without_restarts_the_first_failures_own_reason_stands() -> None:

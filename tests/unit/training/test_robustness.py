@@ -71,6 +71,11 @@ states = st.sampled_from(
         "unscheduled",
         "junk",
         "gone",
+        "meshed ok",
+        "meshed crash",
+        "meshed stopped",
+        "unstartable",
+        "no name",
     ]
 )
 moves = st.lists(
@@ -84,6 +89,8 @@ moves = st.lists(
         ),
         st.tuples(st.just("reject"), st.sampled_from(["Invalid", "QuotaExceeded", ""])),
         st.tuples(st.just("report"), st.one_of(junk, st.integers(0, 100))),
+        st.tuples(st.just("refuse"), st.text(max_size=200)),
+        st.tuples(st.just("hold"), st.booleans()),
         st.tuples(st.just("crash"), st.none()),
     ),
     max_size=25,
@@ -180,6 +187,12 @@ def play(simulation: Simulation, move: str, value: Any) -> None:
             else {"state": value}
         )
         simulation.facts = {f"train-{i}": fact for i in range(4)}
+    elif move == "refuse":
+        events = {"events": [{"reason": "FailedCreate", "message": value}]}
+        simulation.facts = {f"events-{o['metadata'].get('uid')}": events for o in simulation.objects.values()}
+    elif move == "hold":
+        if newest is not None:
+            simulation.named(newest)["spec"]["suspend"] = value
     elif move == "crash":
         simulation._apply(simulation.decide())
     elif newest is not None and move == "end":
@@ -213,8 +226,14 @@ def put_pods(simulation: Simulation, job: str, wanted: list[str]) -> None:
             "stopped": (143, {**result, "outcome": "preempted"}),
             "junk": (1, "{"),
         }
-        if state in ends:
-            pod.ended(*ends[state], start=simulation.time, end=simulation.time)
+        if state.removeprefix("meshed ") in ends:
+            pod.ended(*ends[state.removeprefix("meshed ")], start=simulation.time, end=simulation.time)
+            if state.startswith("meshed"):
+                pod.beside()
+        elif state == "unstartable":
+            pod.ended(128, "no space left on device", reason="StartError")
+        elif state == "no name":
+            pod.waiting("InvalidImageName")
         elif state == "oom":
             pod.ended(137, reason="OOMKilled")
         elif state == "running":

@@ -1,0 +1,101 @@
+"""Storage that doesn't come: who says why, and when it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from modelyard.engine.plan import EventProbe
+
+from tests.builders import TrainingJobBuilder
+from tests.unit.training.simulation import Simulation
+
+CLAIM = "PersistentVolumeClaim/sentiment-storage"
+UNBOUND = "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+
+
+def pending(stage: str = "prepare", storage_class: str | None = "fast", **fact: Any) -> Simulation:
+    """A job whose pod waits for a claim that nobody has bound."""
+    simulation = Simulation(TrainingJobBuilder())
+    if stage == "train":
+        simulation.prepare()
+    else:
+        simulation.step()
+    claim = simulation.objects[CLAIM]
+    claim["status"] = {"phase": "Pending"}
+    if storage_class:
+        claim["spec"]["storageClassName"] = storage_class
+    pod = simulation.pod(f"sentiment-{stage}-1").unscheduled(UNBOUND)
+    pod._pod["spec"].pop("nodeName")
+    simulation.put(pod)
+    if fact:
+        simulation.facts[f"events-{claim['metadata']['uid']}"] = {"events": [fact]}
+    simulation.settle()
+    return simulation
+
+
+def asked(simulation: Simulation) -> list[EventProbe]:
+    return [p for p in simulation.plan.probes if isinstance(p, EventProbe) and "Claim" in p.kind]
+
+
+CASES = {
+    "the class does not exist": (
+        "fast", 'storageclass.storage.k8s.io "fast" not found', "StorageClassNotFound", "StorageClass fast"
+    ),
+    "the provisioner has no room": (
+        "fast", "rpc error: code = ResourceExhausted: pool is full", "ProvisioningFailed", "pool is full."
+    ),
+    "nobody has said anything": ("fast", None, "VolumePending", "StorageClass fast"),
+    "there is no default class": (None, None, "StorageClassNotFound", "no default"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+@pytest.mark.parametrize("name", CASES)
+def test_storage_that_does_not_come_is_named(name: str, stage: str) -> None:
+    storage_class, sentence, reason, words = CASES[name]
+    fact = {"reason": "ProvisioningFailed", "message": sentence} if sentence else {}
+    simulation = pending(stage, storage_class, **fact)
+    assert simulation.condition("Ready") == ("False", reason)
+    assert simulation.condition("PodsReady") == ("False", reason)
+    assert words in simulation.message()
+    assert simulation.condition("Stalled")[0] == "absent", "it goes on by itself once there is a volume"
+    if stage == "prepare":
+        assert simulation.condition("DataReady") == ("False", reason)
+
+
+def test_a_volume_that_is_being_made_for_a_chosen_node_is_asked_for_before_anybody_complains() -> None:
+    simulation = pending(reason="ProvisioningFailed", message="quota of the cloud is used up")
+    pod = simulation.pod("sentiment-prepare-1")  # the scheduler waits for the volume, and says nothing
+    pod._pod["spec"].pop("nodeName")
+    simulation.put(pod).settle()
+    assert simulation.condition("Ready") == ("False", "ProvisioningFailed")
+
+
+def test_events_are_read_only_while_a_pod_waits_for_the_claim() -> None:
+    simulation = pending()
+    assert len(asked(simulation)) == 1
+    assert asked(simulation)[0].after > 0
+    simulation.objects[CLAIM]["status"] = {"phase": "Bound"}
+    simulation.settle()
+    assert asked(simulation) == []
+    simulation.objects[CLAIM]["status"] = {"phase": "Pending"}
+    simulation.run("sentiment-prepare-1", 1).settle()
+    assert asked(simulation) == []
+
+
+def test_a_pod_that_waits_for_something_else_asks_nothing() -> None:
+    simulation = pending()
+    pod = simulation.pod("sentiment-prepare-1").unscheduled("0/3 nodes are available: 3 Insufficient cpu.")
+    simulation.put(pod).settle()
+    assert asked(simulation) == []
+    assert simulation.condition("Ready") == ("False", "Unschedulable")
+
+
+def test_a_claim_of_the_users_that_is_being_deleted_is_named_by_the_scheduler() -> None:
+    simulation = Simulation(TrainingJobBuilder().spec("storage", {"uri": "pvc://mine/models"}))
+    simulation.step()
+    message = '0/1 nodes are available: persistentvolumeclaim "mine" is being deleted.'
+    simulation.put(simulation.pod("sentiment-prepare-1").unscheduled(message)).settle()
+    assert simulation.condition("Ready") == ("False", "StorageTerminating")
+    assert "kubectl describe pvc mine" in simulation.message()
