@@ -499,6 +499,15 @@ def test_a_pod_that_collects_a_result_and_fails_leads_to_another_attempt(name: s
     assert "sentiment-train-2" in simulation.jobs()
 
 
+@pytest.mark.parametrize(
+    ("stage", "field"), [("prepare", "spec.data.resources"), ("train", "resourcesPerNode")]
+)
+def test_a_pod_killed_for_its_memory_says_which_limit_to_raise(stage: str, field: str) -> None:
+    simulation, job = begin(stage)
+    simulation.put(FAILED["killed for its memory"].change(simulation.pod(job))).end(job, "Failed").settle()
+    assert f"Raise {field}.limits.memory" in simulation.message("Stalled")
+
+
 def test_a_crash_after_the_agents_first_word_would_have_come_is_the_programs_own() -> None:
     simulation, job = begin("train")
     later = {**AT_ONCE, "finishedAt": "2026-01-01T00:01:00Z"}
