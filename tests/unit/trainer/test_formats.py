@@ -203,6 +203,8 @@ WRONG_JSON: list[tuple[str, str, str, str]] = [
     ("something after it", "[{}]\n[{}]", "DataInvalid", "line 2: entry 1: '[' after the array's end"),
     ("rows within an object", '{"version": 1, "data": [{"text": "a"}]}', "DataInvalid",
      "one object with the members 'version', 'data'; if its rows are in 'data', make that array the whole file"),
+    ("a description of the data", '{"features": {"text": 1}, "splits": {}}', "DataInvalid",
+     "one object with the members 'features', 'splits', but none called 'text'; if it is no data, set data.sources[]"),
     ("no column", '[{"body": "a"}]', "ColumnNotFound", "no column 'text' for the text; found 'body'"),
     ("too deep", "[" + "[" * 100_000, "DataInvalid", "it is nested too deeply"),
     ("too many digits", '[{"text": ' + "1" * 5000 + "}]", "DataInvalid", "entry 1: no JSON (Exceeds the limit"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from modelyard_trainer.failure import Failure, shorten
@@ -32,21 +33,11 @@ def read(text: FileText, wanted: Wanted) -> Iterator[Row]:
     if opening not in "[{":
         raise wanted.fail(f"the file begins with {opening!r}; {_FORM}", window.line)
     objects = Objects(wanted)
-    entries = _read_array(window) if opening == "[" else _read_sequence(window)
-    first = None
-    for count, value in enumerate(entries, 1):
+    entries = _read_array(window) if opening == "[" else _look_ahead(_read_sequence(window), wanted)
+    for value in entries:
         if not isinstance(value, dict):
             raise window.fail(f"{describe(value)}, no object; {_FORM}")
-        if opening == "{" and count <= 2:
-            if count == 1:
-                first = value
-                continue
-            yield objects.take(first or {})
-            first = None
         yield objects.take(value)
-    if first is not None:  # one object alone may be a row, or hold the rows
-        _refuse_holder(first, wanted)
-        yield objects.take(first)
     objects.end()
 
 
@@ -76,6 +67,14 @@ def _read_sequence(window: _Window) -> Iterator[Any]:
         yield window.take()
 
 
+def _look_ahead(entries: Iterator[Any], wanted: Wanted) -> Iterator[Any]:
+    """The same entries. One object alone may be a row, or hold the rows, or be no data."""
+    first = list(islice(entries, 2))
+    if len(first) == 1:
+        _refuse_holder(first[0], wanted)
+    yield from chain(first, entries)
+
+
 def _refuse_holder(value: dict[str, Any], wanted: Wanted) -> None:
     if wanted.columns.text in value:
         return
@@ -85,6 +84,11 @@ def _refuse_holder(value: dict[str, Any], wanted: Wanted) -> None:
             f"the file is one object with the members {shorten(value)}; if its rows are in {held[0]!r}, make "
             f"that array the whole file (jq '.{held[0]}'), as {_FORM}"
         )
+    raise wanted.fail(
+        f"the file is one object with the members {shorten(value)}, but none called {wanted.columns.text!r}; if "
+        "it is no data, set data.sources[].format or name the files by a glob, else set "
+        "data.sources[].columns.text"
+    )
 
 
 class _Window:
