@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from modelyard_trainer.failure import Failure, storage_failure
 from modelyard_trainer.files import hash_file, read_json, write_json
@@ -23,6 +23,7 @@ _GONE = (404, 410)
 _FORBIDDEN = (401, 403)
 _TEMPORARY = (408, 425, 429)
 
+T = TypeVar("T")
 Subject = Literal["Source", "Model"]  # the first word of the failure's reason
 
 
@@ -106,9 +107,10 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
             _write(lambda: write_json(state, {"url": url, "validator": validator}), url)
             expected = answer.headers.get("Content-Length")
             whole = int(expected) + (start if resumed else 0) if expected else None
-            with part.open("ab" if resumed else "wb") as file:
+            with _write(lambda: part.open("ab" if resumed else "wb"), url) as file:
                 while chunk := answer.read(_CHUNK):
                     _write(partial(file.write, chunk), url)
+                _write(file.flush, url)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # the part is longer than the file is now
@@ -125,10 +127,10 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     return Remote(url, validator, hash_file(target), size)
 
 
-def _write(write: Callable[[], object], url: str) -> None:
+def _write(write: Callable[[], T], url: str) -> T:
     # The disk's errors are OSErrors as the network's are; only the network's are worth another try.
     try:
-        write()
+        return write()
     except OSError as error:
         raise storage_failure(error, f"downloading {url}") from error
 
