@@ -62,7 +62,8 @@ def storage_failure(error: OSError, what: str) -> Failure:
 def source_failure(error: OSError, where: str, subject: Literal["Source", "Model"] = "Source") -> Failure:
     """The failure for an error of the file system while bytes of a source, or a base model, were read.
 
-    `where` names it: source and file.
+    SourceForbidden, SourceNotFound, or SourceUnreachable (temporary); ModelForbidden and so on of a model. `where`
+    names source and file.
     """
     why = error.strerror or str(error) or type(error).__name__
     if isinstance(error, PermissionError):
