@@ -42,6 +42,8 @@ def has_failed(draft: Draft, attempt: int) -> bool:
     job = _find(draft, attempt)
     if job is None:
         return False
+    if draft.problem is not None and draft.problem.fatal:
+        return True
     if not (jobstate.is_complete(job) or jobstate.is_failed(job)):
         return sidecars.have_ended(draft, job, podstate.of_job(draft.view.seen, job))
     return seconds_since(jobstate.condition_time(job, "Complete", "Failed"), draft.view.now) > _LAG

@@ -12,18 +12,12 @@ from modelyard.contract import codes, reading
 from modelyard.contract.base import ContractModel
 from modelyard.contract.report import FailureReport, TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training import podstate, runtime
+from modelyard.training import names, podstate, surroundings
 
 M = TypeVar("M", bound=ContractModel)
 
 _EXIT_SIGNALLED = 128
 _EXIT_KILLED = 128 + 9
-# What a shell, the dynamic linker and runc say of a program that could not be run.
-_EXIT_NEVER_RAN = frozenset({126, 127, 255})
-# runc ends with 1 where the kernel does not take a program, and Python where it does not understand ours. The
-# agent's first word comes within its first second, and whatever it fails of later it says.
-_EXIT_FAILED = 1
-_FIRST_WORD = 1.0
 _OTHER_THAN_WORD = re.compile(r"[^A-Za-z0-9_]")
 # Never cured by doing the same again.
 FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
@@ -41,11 +35,6 @@ _PEER_LOST = re.compile(
 _DISRUPTED = frozenset({
     "Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "DeadlineExceeded",
 })  # fmt: skip
-# The kubelet evicts for a limit of the pod's own, too; the next pod would write as much.
-_OWN_LIMIT = re.compile(
-    r"exceeds the total limit of containers|Usage of EmptyDir volume .* exceeds the limit"
-    r"|Container (?P<name>\S+) exceeded its local ephemeral storage limit"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +68,7 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
     stopped = [pod for pod in failed if _is_stopped(pod)]
     disrupted = [pod for pod in failed if _is_disrupted(pod)]
     saved = any(r.outcome == codes.PREEMPTED for r in read_results(pods).values())
-    foreign = {id(pod): ending for pod in failed if (ending := _classify_setup(pod)) is not None}
+    foreign = {id(pod): ending for pod in failed if (ending := _classify_surroundings(pod)) is not None}
     own = [pod for pod in failed if id(pod) not in foreign]
     if foreign and not any(has_broken(p) and not _PEER_LOST.search(_text(p)) for p in own):
         return next(iter(foreign.values()))
@@ -114,7 +103,7 @@ def classify_single(pod: Manifest, report: FailureReport | None) -> Ending:
     exit_code = podstate.terminated(pod).get("exitCode")
     if podstate.terminated(pod).get("reason") == "OOMKilled":
         return Ending("UserError", _describe(pod, "HostOutOfMemory", report), fatal=True)
-    if (ending := _classify_limits(pod) or _classify_setup(pod)) is not None:
+    if (ending := _classify_surroundings(pod)) is not None:
         return ending
     if _is_disrupted(pod) or exit_code in (codes.EXIT_TEMPORARY, codes.EXIT_STOPPED) or exit_code is None:
         return Ending("Infrastructure", _describe(pod, _disruption(pod), report))
@@ -135,59 +124,16 @@ def _classify_fatal(pod: Manifest) -> Ending | None:
         return Ending("UserError", _describe(pod, report.reason), fatal=True)
     if end.get("exitCode") == codes.EXIT_USER_ERROR:
         return Ending("UserError", _describe(pod, "UserCodeError"), fatal=True)
-    limits = _classify_limits(pod) or _classify_setup(pod)
-    return limits if limits is not None and limits.fatal else None
+    around = _classify_surroundings(pod)
+    return around if around is not None and around.fatal else None
 
 
-def _classify_limits(pod: Manifest) -> Ending | None:
-    """Of a pod that was evicted for what it wrote itself."""
-    status: dict[str, Any] = pod.get("status") or {}
-    over = _OWN_LIMIT.search(str(status.get("message") or ""))
-    if status.get("reason") != "Evicted" or over is None:
+def _classify_surroundings(pod: Manifest) -> Ending | None:
+    problem = surroundings.find_problem(pod)
+    if problem is None:
         return None
-    if over["name"] not in (None, podstate.main_container(pod)):
-        return None
-    return Ending("UserError", _describe(pod, "StorageLimitExceeded"), fatal=True)
-
-
-def _classify_setup(pod: Manifest) -> Ending | None:
-    """Of a pod that failed for a container that could not be started, or for one that isn't ours."""
-    own, name, image = podstate.find_unstarted(pod)
-    if own:
-        sentence = str(own.get("message") or "")
-        text = runtime.explain(pod["metadata"]["name"], name, image, sentence)
-        return _end_setup(pod, "ContainerCannotRun", text, fatal=runtime.is_hopeless(sentence))
-    end = podstate.terminated(pod)
-    if not end.get("message") and _never_spoke(pod):
-        name = pod["metadata"]["name"]
-        text = (
-            f"Container {podstate.main_container(pod)} of pod {name} ended with exit code {end['exitCode']}"
-            " before its first word, as it does where the image is made for another processor architecture"
-            " than the node's, or where its python3 is older than 3.8 or lacks one of its libraries: kubectl"
-            f" logs {name}."
-        )
-        return _end_setup(pod, "ContainerCannotRun", text, fatal=True)
-    if (other := podstate.find_failed_init(pod)) is not None:
-        what = "Init container"
-    elif not end.get("exitCode") and end:
-        what, other = "Container", podstate.find_failed_other(pod)
-    if other is None:
-        return None
-    place = f"{what} {other[0]} of pod {pod['metadata']['name']} ended with exit code {other[1]}"
-    logs = f"kubectl logs {pod['metadata']['name']} -c {other[0]}"
-    reason = "ContainerFailed" if what == "Container" else "InitContainerFailed"
-    return _end_setup(pod, reason, f"{place}, which fails the whole pod: {logs}.", fatal=False)
-
-
-def _never_spoke(pod: Manifest) -> bool:
-    code, seconds = podstate.terminated(pod).get("exitCode"), podstate.ran_for(pod)
-    at_once = seconds is not None and seconds <= _FIRST_WORD
-    return code in _EXIT_NEVER_RAN or (code == _EXIT_FAILED and at_once)
-
-
-def _end_setup(pod: Manifest, reason: str, message: str, *, fatal: bool) -> Ending:
-    failure = _describe(pod, reason).model_copy(update={"message": message[:1024]})
-    return Ending("UserError" if fatal else "Infrastructure", failure, fatal=fatal)
+    failure = _describe(pod, problem.reason).model_copy(update={"message": problem.message[:1024]})
+    return Ending("UserError" if problem.fatal else "Infrastructure", failure, fatal=problem.fatal)
 
 
 _ADVICE = {
@@ -201,10 +147,6 @@ _ADVICE = {
     ),
     "UserCodeError": "Pod {pod} ended with exit code {code}: kubectl logs {pod}.",
     "DataInvalid": "Preparing the data failed with exit code {code}: kubectl logs {pod}.",
-    "StorageLimitExceeded": (
-        "Pod {pod} wrote more to its node than it may: {detail} Raise the limit (ephemeral-storage, or memory for "
-        "/dev/shm), or write below /modelyard/storage."
-    ),
     "PodKilled": "Pod {pod} was killed (exit code {code}) before it could say why: kubectl describe pod {pod}.",
     "ContainerStatusUnknown": "Pod {pod} was lost by its node, as when the node restarts.",
     "Preempted": "Pod {pod} was asked to stop.",
@@ -213,6 +155,8 @@ _ADVICE = {
     "PodFailed": "Pod {pod} failed before its container ran. {detail}",
     "TemporaryFailure": "Pod {pod} met a failure outside of the training code.",
 }
+
+_PREPARE_MEMORY = "Pod {pod} used more than its memory limit. Raise spec.data.resources.limits.memory."
 
 
 def has_told(failure: Failure) -> bool:
@@ -228,7 +172,11 @@ def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -
     # An agent's own word is closer to the cause than an exit code; but it can't know that it was killed.
     if report and reason in ("UserCodeError", "DataInvalid", "TemporaryFailure"):
         reason = report.reason if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,126}", report.reason) else reason
-    advice = _ADVICE.get(reason, "Pod {pod} stopped: {reason}. {detail}").format(
+    if reason == "HostOutOfMemory" and podstate.main_container(pod) != names.main_container("train"):
+        template = _PREPARE_MEMORY
+    else:
+        template = _ADVICE.get(reason, "Pod {pod} stopped: {reason}. {detail}")
+    advice = template.format(
         pod=name,
         code=end.get("exitCode"),
         reason=reason,

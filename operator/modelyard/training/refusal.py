@@ -80,7 +80,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
 def find(draft: Draft, job: Manifest, pods: list[Manifest]) -> Problem | None:
     """Why pods of this Job are missing, as far as it is known by now; None where none is, or not for long."""
     here = {podstate.index_of(pod) for pod in pods}
-    if len(here) >= jobstate.count_desired(job) or jobstate.is_suspended(job):
+    if len(here) >= jobstate.count_desired(job):
         return None
     meta = job["metadata"]
     probe = EventProbe(f"events-{meta['uid']}", meta["namespace"], "Job", meta["uid"], ASK_AFTER)

@@ -190,8 +190,10 @@ def _end(
         if collected is not None:
             _succeed(draft, collected, job, pods)
         elif collect.has_failed(draft, attempt.index):
+            why = f" {draft.problem.message}" if draft.problem else ""
             failure = Failure(
-                reason="ResultLost", message="The attempt's result was lost with its pods and storage."
+                reason="ResultLost",
+                message=f"The attempt's result was lost with its pods and storage.{why}"[:1024],
             )
             record(draft, attempt, Ending("Infrastructure", failure), job, pods)
         return

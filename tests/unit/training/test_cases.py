@@ -261,9 +261,13 @@ def begin(stage: str, **policy: Any) -> tuple[Simulation, str]:
     if policy:
         builder.spec("failurePolicy", policy)
     simulation = Simulation(builder)
-    if stage == "train":
+    if stage != "prepare":
         simulation.prepare()
     simulation.settle()
+    if stage == "collect":  # the train pod's word is lost
+        job = "sentiment-train-1"
+        simulation.run(job, 1).settle()
+        simulation.put(simulation.pod(job).ended(0)).end(job, "Complete").settle()
     return simulation, f"sentiment-{stage}-1"
 
 
@@ -461,6 +465,47 @@ def test_a_pod_that_waits(name: str, stage: str) -> None:
         assert simulation.condition("PodsReady")[0] == "False"
         assert simulation.condition("Stalled")[0] == "absent"
     assert case.words in simulation.message()
+
+
+@pytest.mark.parametrize("name", [name for name, case in WAITING.items() if "prepare" in case.stages])
+def test_a_pod_that_collects_a_result_and_waits(name: str) -> None:
+    case = WAITING[name]
+    simulation, job = begin("collect")
+    simulation.named(job)["status"] = {"active": 1}
+    simulation.put(case.change(simulation.pod(job)))
+    if case.event:
+        uid = f"{simulation.named(job)['metadata']['uid']}-0"
+        reason, message = case.event
+        simulation.facts[f"events-{uid}"] = {"events": [{"reason": reason, "message": message}]}
+    simulation.advance(case.after).settle()
+    if case.over:
+        failure = simulation.status["attempts"][0]["failure"]
+        assert failure["reason"] == "ResultLost"
+        assert case.words in failure["message"]
+    else:
+        assert simulation.condition("Ready") == ("False", case.reason)
+        assert case.words in simulation.message()
+
+
+@pytest.mark.parametrize("name", FAILED)
+def test_a_pod_that_collects_a_result_and_fails_leads_to_another_attempt(name: str) -> None:
+    simulation, job = begin("collect")
+    pod = FAILED[name].change(simulation.pod(job))
+    simulation.advance(30).put(pod).end(job, "Failed").settle()
+    simulation.advance(10).settle()
+    (attempt,) = simulation.status["attempts"]
+    assert (attempt["cause"], attempt["failure"]["reason"]) == ("Infrastructure", "ResultLost")
+    simulation.advance(4000).settle()
+    assert "sentiment-train-2" in simulation.jobs()
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"), [("prepare", "spec.data.resources"), ("train", "resourcesPerNode")]
+)
+def test_a_pod_killed_for_its_memory_says_which_limit_to_raise(stage: str, field: str) -> None:
+    simulation, job = begin(stage)
+    simulation.put(FAILED["killed for its memory"].change(simulation.pod(job))).end(job, "Failed").settle()
+    assert f"Raise {field}.limits.memory" in simulation.message("Stalled")
 
 
 def test_a_crash_after_the_agents_first_word_would_have_come_is_the_programs_own() -> None:

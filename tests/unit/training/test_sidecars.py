@@ -90,6 +90,18 @@ def test_a_preparation_is_over_when_our_container_is_and_the_other_is_named(name
     assert name not in simulation.message()
 
 
+def test_a_native_sidecar_that_the_kubelet_is_ending_is_no_reason_for_a_warning() -> None:
+    simulation = preparing()
+    pod = ended(simulation, "sentiment-prepare-1", 0, PREPARED).says(phase="Running")
+    simulation.put(pod.init("mesh", {"running": {}}, ready=True)).advance(20).settle()
+    assert simulation.condition("DataReady")[0] == "False", "the pod ends by itself"
+    assert simulation.events.count("ContainerRunsOn") == 0
+    simulation.put(ended(simulation, "sentiment-prepare-1", 0, PREPARED)).end(
+        "sentiment-prepare-1", "Complete"
+    )
+    assert simulation.settle().status["data"]["digest"] == "sha256-d"
+
+
 def test_an_operator_that_was_away_records_what_pods_said_before_it_lets_them_go() -> None:
     simulation = preparing()
     simulation.put(ended(simulation, "sentiment-prepare-1", 0, PREPARED).beside()).advance(600)
