@@ -35,7 +35,7 @@ def test_a_claim_deleted_under_a_running_job_is_told_and_the_job_does_not_succee
     kube: Kube, reviews: None
 ) -> None:
     job = TrainingJob(kube, "claim-gone", classification(steps=250)).create()
-    job.wait_step(5)
+    job.wait("Training", lambda s: s.get("phase") == "Training", 120)
     kube.run("delete", "pvc", "claim-gone-storage", "--wait=false")
     found = job.wait_reason("Ready", "StorageTerminating", SOON)
     assert "kubectl patch pv" in found["message"]

@@ -156,7 +156,6 @@ _ADVICE = {
     "TemporaryFailure": "Pod {pod} met a failure outside of the training code.",
 }
 
-
 _PREPARE_MEMORY = "Pod {pod} used more than its memory limit. Raise spec.data.resources.limits.memory."
 
 
