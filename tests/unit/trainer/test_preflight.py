@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from modelyard.contract.run import ModelInput
 from modelyard_trainer.failure import Failure
@@ -223,3 +224,34 @@ def test_a_preflight_that_dies_says_so(model_folder: Path) -> None:
         preflight._process.kill()
         with pytest.raises(Failure, match="memory"):
             preflight.finish()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("embeddings.position_ids", (1, 64), "int64"),  # roberta-base, xlm-roberta-base, all-mpnet-base-v2
+        ("embeddings.token_type_ids", (1, 64), "int64"),
+        ("encoder.layer.0.attention.bias", (1, 1, 64, 64), "uint8"),  # as Pythia's causal mask
+        ("encoder.layer.1.attn.bias", (1, 1, 64, 64), "bool"),
+        ("encoder.layer.0.attn.masked_bias", (), "float32"),  # as GPT-2's
+        ("encoder.layer.0.attention.rotary_emb.inv_freq", (8,), "float32"),
+        ("encoder.embed_positions.weights", (66, 32), "float32"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_tables_that_older_releases_saved_beside_the_weights_are_left_out(
+    base: Path, prefix: str, name: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    rename_keys(base, prefix)
+    path = base / "model.safetensors"
+    save_file(load_file(path) | {prefix + name: np.ones(shape, dtype)}, path)
+    found = examine(base).findings
+    assert found.new == ("classifier.bias", "classifier.weight")
+    assert set(found.unexpected) <= {prefix + name}
+
+
+@pytest.mark.parametrize("name", ["encoder.layer.0.attn.bias", "encoder.layer.0.attention.self.scale"])
+def test_a_weight_that_the_model_has_no_place_for_is_no_such_table(base: Path, name: str) -> None:
+    path = base / "model.safetensors"
+    save_file(load_file(path) | {name: np.ones(32, "float32")}, path)
+    assert "no place for" in (message := refusal(base)) and name in message

@@ -15,6 +15,7 @@ from typing import Any
 
 from modelyard_trainer.failure import Failure, shorten
 from modelyard_trainer.preflight.headers import TensorHeader, read_headers
+from modelyard_trainer.preflight.leftovers import is_leftover
 
 _SHOWN = 3  # names of each side in a message
 _KEPT = 32  # names of each kind in modelyard.json
@@ -33,7 +34,8 @@ _POOLER = re.compile(r"(^|\.)pooler\.")  # an encoder's layer over its first tok
 class Findings:
     """What of a base model's weights was not as the model wants them; names sorted.
 
-    `missing` and `mismatched` are newly initialised, `unexpected` are left out: all of them belong to the head.
+    `missing` and `mismatched` are newly initialised and belong to the head. `unexpected` are left out: another head,
+    parts that the task has no use for, and tables that were never learnt.
     """
 
     missing: tuple[str, ...] = ()
@@ -105,7 +107,8 @@ def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Fin
         raise Failure("ModelInvalid", f"{uri}: transformers can't load the weights: {told['error_msgs'][0]}")
     body = _find_body(empty)
     missing = _sort(told["missing_keys"], body)
-    unexpected = _sort(told["unexpected_keys"], body)
+    leftovers = {name for name in told["unexpected_keys"] if name in headers and is_leftover(headers[name])}
+    unexpected = _sort(told["unexpected_keys"] - leftovers, body)
     sizes = {name: (tuple(have), tuple(want)) for name, have, want in told["mismatched_keys"]}
     mismatched = _sort(sizes, body)
     if missing.body or (unexpected.body and not mismatched.body):
@@ -113,7 +116,8 @@ def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Fin
         raise Failure("ModelInvalid", _explain_keys(uri, missing.body, theirs, headers))
     if mismatched.body:
         raise Failure("ModelInvalid", _explain_sizes(uri, mismatched.body, sizes))
-    return Findings(tuple(missing.head), tuple(mismatched.head), tuple(unexpected.head))
+    left_out = tuple(sorted({*unexpected.head, *leftovers}))
+    return Findings(tuple(missing.head), tuple(mismatched.head), left_out)
 
 
 @contextmanager
@@ -132,7 +136,8 @@ def _silence() -> Iterator[None]:
 def check_quantization(config: Any, headers: dict[str, TensorHeader], uri: str) -> None:
     """Refuses quantized weights, whose steps no optimizer can make. Raises Failure (ModelInvalid)."""
     about = getattr(config, "quantization_config", None)
-    packed = next((h for h in headers.values() if len(h.shape) > 1 and h.dtype not in _TRAINABLE), None)
+    integers = (h for h in headers.values() if len(h.shape) > 1 and h.dtype not in _TRAINABLE)
+    packed = next((h for h in integers if not is_leftover(h)), None)
     if about is None and packed is None:
         return
     if about is not None:
