@@ -19,7 +19,7 @@ from modelyard_trainer.prepare.models import select_files
 from modelyard_trainer.train.tasks import TASKS
 from safetensors.numpy import load_file, save_file
 
-from tests.unit.trainer.builders import make_model_folder, make_run, save_weights
+from tests.unit.trainer.builders import SIZES, make_model_folder, make_run, save_weights
 
 CLASSIFY, GENERATE = TASKS["text-classification"], TASKS["text-generation"]
 
@@ -255,3 +255,51 @@ def test_a_weight_that_the_model_has_no_place_for_is_no_such_table(base: Path, n
     path = base / "model.safetensors"
     save_file(load_file(path) | {name: np.ones(32, "float32")}, path)
     assert "no place for" in (message := refusal(base)) and name in message
+
+
+def make_weights(folder: Path, family: str, auto_class: str, **config: Any) -> Path:
+    """The weights and the configuration of a small new model, saved as `auto_class` saves them."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    made = transformers.AutoConfig.for_model(family, **config)
+    getattr(transformers, auto_class).from_config(made).save_pretrained(folder)
+    return folder
+
+
+FUNNEL = {
+    "vocab_size": 64, "block_sizes": [1, 1], "num_decoder_layers": 1, "d_model": 32, "n_head": 2, "d_head": 16,
+    "d_inner": 64,
+}  # fmt: skip
+
+
+def test_a_part_that_the_task_has_no_use_for_is_left_out(tmp_path: Path) -> None:
+    make_weights(tmp_path, "funnel", "AutoModelForMaskedLM", **FUNNEL)
+    found = examine(tmp_path).findings
+    assert all(name.startswith("classifier.") for name in found.new)
+    assert any(name.startswith("funnel.decoder.") for name in found.unexpected)
+    change_config(tmp_path, block_sizes=[1], block_repeats=[1])
+    assert "no place for" in (message := refusal(tmp_path)) and "funnel.encoder" in message
+
+
+def test_a_model_without_an_embedding_of_tokens_takes_any(tmp_path: Path) -> None:
+    make_weights(tmp_path, "canine", "AutoModel", num_hash_buckets=64, max_position_embeddings=64, **SIZES)
+    found = examine(tmp_path)
+    assert found.vocabulary is None
+    check_vocabulary(found, {"splits": {"train": {"largestTokenId": 0x1F600}}, "padTokenId": 0})
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "words"),
+    [
+        ("mpnet", "text-generation", "no causal language model of type mpnet"),
+        ("mamba", "text-classification", "no classifier of type mamba"),
+    ],
+)
+def test_a_family_without_a_model_of_the_task_is_called_so(
+    tmp_path: Path, family: str, task: str, words: str
+) -> None:
+    make_weights(tmp_path, family, "AutoModel", vocab_size=64, **SIZES)
+    message = refusal(tmp_path, task)
+    assert words in message and len(message) < 200

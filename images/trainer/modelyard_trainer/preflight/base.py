@@ -19,13 +19,14 @@ from modelyard_trainer.train.tasks import Task, load_class
 class Base:
     """`labels`: the classes of its head in order, None where it has no whole classifier's head.
 
-    `vocabulary` counts the rows of its input embedding: token ids must be below it. `positions` is the longest
-    input it takes, None where nothing bounds it. `made_causal`: an encoder that is trained as a decoder.
+    `vocabulary` counts the rows of its input embedding: token ids must be below it; None where it hashes them or
+    takes any. `positions` is the longest input it takes, None where nothing bounds it. `made_causal`: an encoder
+    that is trained as a decoder.
     """
 
     findings: Findings
     labels: tuple[str, ...] | None
-    vocabulary: int
+    vocabulary: int | None
     positions: int | None
     made_causal: bool
 
@@ -89,6 +90,10 @@ def _lacks_head(findings: Findings) -> bool:
     return any("pooler." not in name for name in findings.new)
 
 
-def _vocabulary(empty: Any) -> int:
-    embeddings = empty.get_input_embeddings()
-    return int(embeddings.weight.shape[0])
+def _vocabulary(empty: Any) -> int | None:
+    try:
+        embeddings = empty.get_input_embeddings()
+    except NotImplementedError:  # a table that is none, as CANINE's
+        return None
+    table = getattr(embeddings, "weight", embeddings)
+    return int(table.shape[0]) if hasattr(table, "shape") else None

@@ -56,7 +56,7 @@ def _reads_flag(config: Any) -> bool:
     return module is not None and "config.is_decoder" in inspect.getsource(module)
 
 
-def check_causality(forward: Callable[[Any], Any], vocabulary: int, precision: str, kind: str) -> None:
+def check_causality(forward: Callable[[Any], Any], vocabulary: int | None, precision: str, kind: str) -> None:
     """Changes the second half of a row and looks whether any logit of the first half changes.
 
     `forward` takes input ids (int64, 1 x tokens) to logits (1 x tokens x vocabulary). Raises Failure
@@ -64,6 +64,7 @@ def check_causality(forward: Callable[[Any], Any], vocabulary: int, precision: s
     """
     import torch
 
+    vocabulary = vocabulary or _LENGTH
     ids = torch.arange(_LENGTH).remainder(vocabulary)[None]
     half = _LENGTH // 2
     other = ids.clone()

@@ -10,6 +10,8 @@ from modelyard_trainer.preflight.base import Base
 
 def check_vocabulary(base: Base, report: dict[str, Any]) -> None:
     """Compares a dataset's report with the model. Raises Failure (ModelInvalid)."""
+    if base.vocabulary is None:
+        return
     largest = max((about.get("largestTokenId", 0) for about in report["splits"].values()), default=0)
     for what, token in (
         ("the data's largest token id", largest),

@@ -26,6 +26,10 @@ _WRAPPERS = {
     "_forward_module.": "a training framework",
     "_fsdp_wrapped_module.": "FSDP",
 }
+_TASKS = {
+    "AutoModelForSequenceClassification": ("classifier", "bert, roberta, modernbert or qwen3"),
+    "AutoModelForCausalLM": ("causal language model", "llama, qwen3 or gpt2"),
+}
 _TRAINABLE = ("F64", "F32", "F16", "BF16")  # integers of two dimensions are packed weights, no counters
 _POOLER = re.compile(r"(^|\.)pooler\.")  # an encoder's layer over its first token: a part of the head
 
@@ -63,18 +67,12 @@ def build_empty(auto_class: Any, config: Any) -> Any:
     """The model on the meta device. Raises Failure (ModelInvalid) for a configuration that makes no model."""
     import torch
 
+    if type(config) not in auto_class._model_mapping:
+        raise Failure("ModelInvalid", _explain_family(auto_class, config.model_type))
     try:
         with torch.device("meta"):
             return auto_class.from_config(config)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RuntimeError,
-        ZeroDivisionError,
-        ImportError,
-    ) as error:
+    except Exception as error:  # whatever a foreign configuration makes a family raise
         raise Failure(
             "ModelInvalid",
             f"the model's configuration makes no {auto_class.__name__.removeprefix('AutoModelFor')} model"
@@ -111,6 +109,8 @@ def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Fin
     unexpected = _sort(told["unexpected_keys"] - leftovers, body)
     sizes = {name: (tuple(have), tuple(want)) for name, have, want in told["mismatched_keys"]}
     mismatched = _sort(sizes, body)
+    if unexpected.body and not missing.body:
+        _leave_out(unexpected, _parts_of_others(config))
     if missing.body or (unexpected.body and not mismatched.body):
         theirs = [*unexpected.body, *unexpected.head]
         raise Failure("ModelInvalid", _explain_keys(uri, missing.body, theirs, headers))
@@ -162,12 +162,38 @@ def _find_body(model: Any) -> tuple[str, ...]:
     return (within, *children) if model.base_model is not model else (*children,)
 
 
+def _parts_of_others(config: Any) -> set[str]:
+    """Keys of the family's whole body, without its prefix: more than some of its classifiers have a use for."""
+    from transformers import AutoModel
+
+    return (
+        set(build_empty(AutoModel, config).state_dict())
+        if type(config) in AutoModel._model_mapping
+        else set()
+    )
+
+
+def _leave_out(unexpected: _Sorted, known: set[str]) -> None:
+    """Takes out of the body what the family knows and this task doesn't need, as the decoder of Funnel."""
+    whole = {name for name in unexpected.body if name in known or name.partition(".")[2] in known}
+    unexpected.body = [name for name in unexpected.body if name not in whole]
+    unexpected.head += sorted(whole)
+
+
 def _sort(names: Any, body: tuple[str, ...]) -> _Sorted:
     found = _Sorted()
     for name in sorted(names):
         inside = name.startswith(body) and not _POOLER.search(name)
         (found.body if inside else found.head).append(name)
     return found
+
+
+def _explain_family(auto_class: Any, family: str) -> str:
+    task, instead = _TASKS[auto_class.__name__]
+    return (
+        f"transformers has no {task} of type {family}; choose a base model of a family that has one, as {instead},"
+        " or another task"
+    )
 
 
 def _explain_keys(

@@ -37,7 +37,7 @@ class Rehearsal:
     settings: Settings
     splits: Splits
     ranks: Ranks
-    vocabulary: int
+    vocabulary: int | None
     folder: Path
 
     def run(self, trainer: Any) -> None:
