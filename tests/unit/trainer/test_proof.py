@@ -360,6 +360,32 @@ def test_what_training_switched_off_is_as_the_base_had_it(tmp_path: Path, cached
     assert not hasattr(model.config, "use_cache") and tokenizer.model_max_length == 512
 
 
+@pytest.mark.parametrize(
+    ("family", "padding", "written"),
+    [("roberta", 3, 3), ("esm", 3, 3), ("bert", 3, 0), ("llama", 3, 0), ("bert", None, 0)],
+)
+def test_positions_that_begin_after_the_paddings_id_stay_where_they_were(
+    tmp_path: Path, family: str, padding: int | None, written: int
+) -> None:
+    config = BERT | {"model_type": family, "mask_token_id": 5, "position_embedding_type": "absolute"}
+    tokenizer = make_tokenizer(tmp_path, config)
+    set_padding(tmp_path, padding)
+    model = make_model(config, CLASSES, tmp_path).eval()
+    ids = torch.tensor([[1, 9, 8, 7, 2]])
+    before = model(input_ids=ids).logits
+    model.config.pad_token_id = tokenizer.pad_token_id  # as the Trainer does before the first step
+    restore_settings(model, tokenizer, tmp_path, 32)
+    assert model.config.pad_token_id == written
+    model.save_pretrained(tmp_path / "out")
+    again = type(model).from_pretrained(tmp_path / "out").eval()
+    torch.testing.assert_close(again(input_ids=ids).logits, before)
+
+
+def set_padding(folder: Path, padding: int | None) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": padding}))
+
+
 def test_a_written_folder_says_nothing_of_how_it_was_loaded_and_everyone_can_read_it(tmp_path: Path) -> None:
     _, folder = write_model(tmp_path)
     (folder / "training_args.bin").write_bytes(b"a pickle")

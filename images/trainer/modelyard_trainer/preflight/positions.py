@@ -26,6 +26,11 @@ _AFTER_PADDING = frozenset({
 _MPNET_PADDING = 1  # whatever its configuration says
 
 
+def counts_from_padding(config: Any) -> bool:
+    """Whether a model's positions begin after the padding token's id, so that another id moves them all."""
+    return config.model_type in _AFTER_PADDING or config.model_type in ("esm", "prophetnet")
+
+
 def longest_input(config: Any) -> int | None:
     """Tokens, special ones included, that a model of this configuration can take; None: no bound of its own.
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from modelyard_trainer.files import read_json, walk_files, write_json
-from modelyard_trainer.preflight.positions import longest_input
+from modelyard_trainer.preflight.positions import counts_from_padding, longest_input
 
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
 _PICKLE = "training_args.bin"  # of paths inside this pod
@@ -34,6 +34,10 @@ def restore_settings(model: Any, tokenizer: Any, base: Path, max_length: int) ->
 
     given = AutoConfig.from_pretrained(base, local_files_only=True)
     _copy("use_cache", given, model.config)
+    if counts_from_padding(given) and getattr(given, "pad_token_id", None) is not None:
+        model.config.pad_token_id = (
+            given.pad_token_id
+        )  # the Trainer wrote the tokenizer's, which may be another
     generation = getattr(model, "generation_config", None)
     if generation is not None and not (base / "generation_config.json").is_file():
         generation.use_cache = getattr(given, "use_cache", generation.use_cache)  # it was made of the model's
