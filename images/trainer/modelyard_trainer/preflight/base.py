@@ -10,6 +10,7 @@ from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
+from modelyard_trainer.preflight.generation import check_generation
 from modelyard_trainer.preflight.head import Head, read_labels
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
 from modelyard_trainer.train.tasks import Task, load_class
@@ -50,6 +51,8 @@ def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
 
     config = read_config(folder)
     causal = not task.labelled and make_causal(config)
+    if not task.labelled:
+        check_generation(folder)
     kind = load_class(task)
     empty = build_empty(kind, config)
     findings = inspect_weights(folder, str(model.uri), kind, config) if model.config is None else Findings()

@@ -9,6 +9,7 @@ from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
+from modelyard_trainer.preflight.generation import settle_generation
 from modelyard_trainer.preflight.head import Head
 from modelyard_trainer.train.precision import Precision
 from modelyard_trainer.train.tasks import Task, load_class
@@ -109,6 +110,7 @@ def load_model(
         if "out of memory" in str(error):
             raise
         raise Failure("ModelInvalid", f"the model can't be loaded for {task.name}: {error}") from error
+    settle_generation(getattr(made, "generation_config", None))
     conversions = getattr(made, "_weight_conversions", None)
     if conversions:
         # Under ZeRO-3 transformers keeps those too that the files had no use for, and saves by them: LayerNorm.gamma.
