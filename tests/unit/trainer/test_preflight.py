@@ -287,6 +287,7 @@ def test_a_model_without_an_embedding_of_tokens_takes_any(tmp_path: Path) -> Non
     make_weights(tmp_path, "canine", "AutoModel", num_hash_buckets=64, max_position_embeddings=64, **SIZES)
     found = examine(tmp_path)
     assert found.vocabulary is None
+    assert "PaddingSeen" in [warning.reason for warning in warn_of_model(found, ["a", "b"])]
     check_vocabulary(found, {"splits": {"train": {"largestTokenId": 0x1F600}}, "padTokenId": 0})
 
 

@@ -32,7 +32,7 @@ from modelyard_trainer.train.weights import compare_weights, count_bytes, find_n
 from modelyard_trainer.verify.check import AUTO_CLASSES, Unproven, check_folder
 
 from tests.unit.trainer.broken_export import break_folder
-from tests.unit.trainer.builders import WORDS
+from tests.unit.trainer.builders import SIZES, WORDS
 from tests.unit.trainer.launching import BERT, LLAMA, ROOT
 
 ALONE = Ranks(0, 1)
@@ -379,6 +379,17 @@ def test_positions_that_begin_after_the_paddings_id_stay_where_they_were(
     model.save_pretrained(tmp_path / "out")
     again = type(model).from_pretrained(tmp_path / "out").eval()
     torch.testing.assert_close(again(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize(("family", "side"), [("xlnet", "left"), ("bert", "right")])
+def test_a_tokenizer_pads_where_its_model_was_trained_with_padding(
+    tmp_path: Path, family: str, side: str
+) -> None:
+    xlnet = {"d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 64}
+    config = {"model_type": family, "vocab_size": 320, **(xlnet if family == "xlnet" else SIZES)}
+    tokenizer = make_tokenizer(tmp_path, config)
+    restore_settings(make_model(config, CLASSES, tmp_path), tokenizer, tmp_path, 32)
+    assert tokenizer.padding_side == side
 
 
 def set_padding(folder: Path, padding: int | None) -> None:

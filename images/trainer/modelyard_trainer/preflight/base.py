@@ -12,6 +12,7 @@ from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
 from modelyard_trainer.preflight.generation import check_generation
 from modelyard_trainer.preflight.head import Head, read_labels
+from modelyard_trainer.preflight.padding import sees_padding
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
 from modelyard_trainer.train.tasks import Task, load_class
 
@@ -22,7 +23,7 @@ class Base:
 
     `vocabulary` counts the rows of its input embedding: token ids must be below it; None where it hashes them or
     takes any. `positions` is the longest input it takes, None where nothing bounds it. `made_causal`: an encoder
-    that is trained as a decoder.
+    that is trained as a decoder. `sees_padding`: what it says of a text depends on the longest one beside it.
     """
 
     findings: Findings
@@ -30,6 +31,7 @@ class Base:
     vocabulary: int | None
     positions: int | None
     made_causal: bool
+    sees_padding: bool = False
 
 
 def describe_base(base: Base, head: Head | None) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
         _vocabulary(empty),
         longest_input(config),
         causal,
+        sees_padding(config.model_type),
     )
 
 

@@ -39,6 +39,15 @@ def warn_of_model(base: Base, labels: Sequence[str]) -> list[DataWarning]:
                 " was saved without them on purpose",
             )
         )
+    if base.sees_padding:
+        found.append(
+            DataWarning(
+                reason="PaddingSeen",
+                message="a model of this family sees the padding beside a text, so that its metrics change with the"
+                " batch size and what it says of a text with the texts beside it; choose another base model, as bert"
+                " or modernbert, if that matters",
+            )
+        )
     if base.made_causal:
         found.append(
             DataWarning(

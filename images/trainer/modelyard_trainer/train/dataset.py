@@ -73,7 +73,7 @@ def open_split(dataset: Path, split: str, places: Sequence[int] | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Makes a batch: rows padded at the right to the longest one, rounded up to `multiple`.
+    """Makes a batch: rows padded at the right (or `left`) to the longest one, rounded up to `multiple`.
 
     Gives int64 tensors of shape (rows, tokens): input_ids, attention_mask, and labels; the labels are of
     shape (rows,) for classification, and the tokens themselves for generation (the model shifts them).
@@ -82,6 +82,7 @@ class Collator:
     pad_id: int
     labelled: bool
     multiple: int = 1
+    left: bool = False
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
@@ -90,8 +91,9 @@ class Collator:
         mask: Any = np.zeros((len(rows), longest), np.int64)
         for index, row in enumerate(rows):
             length = len(row["input_ids"])
-            ids[index, :length] = row["input_ids"]
-            mask[index, :length] = 1
+            places = slice(longest - length, None) if self.left else slice(length)
+            ids[index, places] = row["input_ids"]
+            mask[index, places] = 1
         labels = (
             np.asarray([r["labels"] for r in rows], np.int64)
             if self.labelled

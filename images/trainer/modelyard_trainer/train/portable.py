@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from modelyard_trainer.files import read_json, walk_files, write_json
+from modelyard_trainer.preflight.padding import pads_left
 from modelyard_trainer.preflight.positions import counts_from_padding, longest_input
 
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
@@ -41,6 +42,8 @@ def restore_settings(model: Any, tokenizer: Any, base: Path, max_length: int) ->
     generation = getattr(model, "generation_config", None)
     if generation is not None and not (base / "generation_config.json").is_file():
         generation.use_cache = getattr(given, "use_cache", generation.use_cache)  # it was made of the model's
+    if pads_left(given.model_type):
+        tokenizer.padding_side = "left"
     tokenizer.model_max_length = bound_length(
         tokenizer.model_max_length, longest_input(model.config), max_length
     )

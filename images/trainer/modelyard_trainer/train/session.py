@@ -19,6 +19,7 @@ from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import read_json
 from modelyard_trainer.preflight.base import describe_base, examine_base
 from modelyard_trainer.preflight.head import choose_head
+from modelyard_trainer.preflight.padding import pads_left
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.dataset import Collator, open_split
 from modelyard_trainer.train.devices import Devices
@@ -181,7 +182,12 @@ def build(ctx: Context, devices: Devices) -> Session:
         args=args,
         train_dataset=splits.train,
         eval_dataset=splits.validation if len(splits.validation) else None,
-        data_collator=Collator(tokenizer.pad_token_id, task.labelled, 8 if devices.gpu else 1),
+        data_collator=Collator(
+            tokenizer.pad_token_id,
+            task.labelled,
+            8 if devices.gpu else 1,
+            pads_left(model_config.model_type),
+        ),
         processing_class=tokenizer,
         callbacks=[c for c in callbacks if c is not None],
         task=task,
