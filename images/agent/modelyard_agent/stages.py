@@ -107,14 +107,26 @@ def collect(settings: Settings) -> int:
     """Bring the result of a finished attempt back from storage."""
     path = (settings.run_path or settings.storage) / layout.RESULT
     result = read_object(path)
+    message = ""
     if result is None:
         message = "{} is absent or unreadable: the attempt left no result".format(path)
+    elif _lacks_model(settings, result):
+        message = (
+            "the attempt's result is there, but its model is gone from the storage; it is exported again"
+        )
+    if result is None or message:
         decision = results.fail_early(settings, "NoResult", message, codes.EXIT_TEMPORARY)
         results.write_termination_message(settings.termination_path, decision[0])
         say(message)
         return decision[1]
     results.write_termination_message(settings.termination_path, result)
     return codes.EXIT_OK
+
+
+def _lacks_model(settings: Settings, result: Dict[str, Any]) -> bool:
+    model = result.get("model")
+    path = model.get("path") if isinstance(model, dict) else None
+    return isinstance(path, str) and not (settings.storage / path).is_dir()
 
 
 def _supervise(

@@ -160,6 +160,26 @@ def test_collect_without_a_stored_result_is_a_temporary_failure(make_pod: MakePo
     assert failure is not None and failure.reason == "NoResult"
 
 
+def test_collect_brings_back_no_success_whose_model_is_gone(make_pod: MakePod) -> None:
+    pod = make_pod(stage="collect")
+    pod.run_path.mkdir(parents=True)
+    stored = {
+        "stage": "train",
+        "outcome": "succeeded",
+        "attempt": 4,
+        "model": {"path": "runs/m", "digest": "d"},
+    }
+    (pod.run_path / "result.json").write_text(json.dumps(stored))
+    assert pod.start("").wait() == 75
+    failure = pod.result().failure
+    assert failure is not None and "its model is gone" in failure.message
+    again = make_pod("again", stage="collect")
+    again.run_path.mkdir(parents=True)
+    (again.run_path / "result.json").write_text(json.dumps(stored))
+    (again.storage / "runs/m").mkdir()
+    assert again.start("").wait() == 0 and again.result().outcome == "succeeded"
+
+
 def test_training_survives_a_store_that_cannot_be_written(make_pod: MakePod) -> None:
     pod = make_pod()
     (pod.storage / "runs").write_text("a file where a folder should be")

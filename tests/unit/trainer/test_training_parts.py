@@ -444,6 +444,8 @@ def test_batches_are_padded_to_the_longest_row() -> None:
     rounded = Collator(pad_id=9, labelled=False, multiple=4)(rows)
     assert rounded["labels"].tolist() == [[5, 6, 7, IGNORED], [8, IGNORED, IGNORED, IGNORED]]
     assert all(t.dtype == torch.int64 for t in rounded.values())
+    within = Collator(pad_id=9, labelled=False, multiple=8, limit=5)(rows)
+    assert within["input_ids"].shape == (2, 5)  # a table of 5 positions has no sixth
 
 
 def test_a_tasks_metrics_are_chosen_out_of_what_the_trainer_tells() -> None:

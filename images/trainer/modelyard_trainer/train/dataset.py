@@ -73,7 +73,8 @@ def open_split(dataset: Path, split: str, places: Sequence[int] | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Makes a batch: rows padded at the right (or `left`) to the longest one, rounded up to `multiple`.
+    """Makes a batch: rows padded at the right (or `left`) to the longest one, rounded up to `multiple`
+    within `limit`, the most tokens that the model takes.
 
     Gives int64 tensors of shape (rows, tokens): input_ids, attention_mask, and labels; the labels are of
     shape (rows,) for classification, and the tokens themselves for generation (the model shifts them).
@@ -83,10 +84,12 @@ class Collator:
     labelled: bool
     multiple: int = 1
     left: bool = False
+    limit: int | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
-        longest = -(-longest // self.multiple) * self.multiple
+        rounded = -(-longest // self.multiple) * self.multiple
+        longest = max(longest, rounded if self.limit is None else min(rounded, self.limit))
         ids: Any = np.full((len(rows), longest), self.pad_id, np.int64)
         mask: Any = np.zeros((len(rows), longest), np.int64)
         for index, row in enumerate(rows):

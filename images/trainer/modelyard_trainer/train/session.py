@@ -187,6 +187,7 @@ def build(ctx: Context, devices: Devices) -> Session:
             task.labelled,
             8 if devices.gpu else 1,
             pads_left(model_config.model_type),
+            base.positions,
         ),
         processing_class=tokenizer,
         callbacks=[c for c in callbacks if c is not None],
@@ -261,7 +262,21 @@ def _finish(session: Session) -> TrainResult:
     judged = judge(gate, metrics) if gate is not None else None
     outcome = codes.GATE_FAILED if judged is not None and not judged.passed else codes.SUCCEEDED
     trainer.enter("exporting")
-    result = session.result(outcome, metrics=metrics, test_metrics=test, gate=judged)
+    last = best = None
+    if session.ranks.leads:
+        if session.saver.last_step is not None:
+            session.saver.wait(session.saver.last_step, _VERIFY_SECONDS)
+        newest, ranked = session.saver.verified(), session.saver.ranked()
+        last = session.saver.describe(newest[0]) if newest else None
+        best = session.saver.describe(ranked[0]) if ranked else None
+    result = session.result(
+        outcome,
+        metrics=metrics,
+        test_metrics=test,
+        gate=judged,
+        last_checkpoint=last,
+        best_checkpoint=best,
+    )
     model = export_model(
         session.ctx,
         session.ranks,
@@ -272,11 +287,4 @@ def _finish(session: Session) -> TrainResult:
         session.report,
         session.base,
     )
-    last = best = None
-    if session.ranks.leads:
-        if session.saver.last_step is not None:
-            session.saver.wait(session.saver.last_step, _VERIFY_SECONDS)
-        newest, ranked = session.saver.verified(), session.saver.ranked()
-        last = session.saver.describe(newest[0]) if newest else None
-        best = session.saver.describe(ranked[0]) if ranked else None
-    return result.model_copy(update={"model": model, "last_checkpoint": last, "best_checkpoint": best})
+    return result.model_copy(update={"model": model})
