@@ -49,6 +49,7 @@ def main(root: Path) -> dict[str, Any]:
 def _run(ctx: Context, devices: Any, case: dict[str, Any]) -> dict[str, Any]:
     from modelyard_trainer.train.session import build
     from transformers import TrainerCallback
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     plain = ctx.run.model_dump(mode="json")
     run = make_run(**{"model": plain["model"], "data": plain["data"]} | case["changes"])
@@ -59,13 +60,17 @@ def _run(ctx: Context, devices: Any, case: dict[str, Any]) -> dict[str, Any]:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_save = state.global_step == step
 
-    trainer = build(ctx, devices).trainer
+    def begin() -> Any:
+        unset_hf_deepspeed_config()  # a run has a process of its own, and finds no other's ZeRO-3
+        return build(ctx, devices).trainer
+
+    trainer = begin()
     trainer.add_callback(Save())
     trainer.train()
     result = _describe(trainer)
     if step:
         folder = ctx.run_dir / f"a0/checkpoint-{step}"
-        resumed = build(ctx, devices).trainer
+        resumed = begin()
         resumed.train(resume_from_checkpoint=str(folder))
         result["resumed"] = _describe(resumed)
     return result

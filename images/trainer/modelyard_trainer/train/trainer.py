@@ -175,6 +175,8 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         measured = self.measured
         scheduler = self.lr_scheduler if hasattr(self.lr_scheduler, "num_bad_epochs") else None
         learned = copy.deepcopy(scheduler.state_dict()) if scheduler is not None else None
+        groups = scheduler.optimizer.param_groups if scheduler is not None else []
+        rates = [group["lr"] for group in groups]
         handler.callbacks, self._reporter, self._saver = kept, None, Unsaved()
         try:
             yield
@@ -188,6 +190,8 @@ class RunTrainer(Trainer):  # type: ignore[misc]
                     setattr(callback, name, value)
             if scheduler is not None:
                 scheduler.load_state_dict(learned)
+                for group, rate in zip(groups, rates, strict=True):
+                    group["lr"] = rate
 
     def evaluate_as_due(self, dataset: Any) -> None:
         """Evaluates as training does where it is due, but on `dataset`."""
