@@ -164,7 +164,7 @@ def test_a_pod_may_say_what_it_likes_and_its_status_is_taken(place: Yard, operat
     process = operator("--no-leader-election")
     process.wait_for("cache filled")
     place.create("a")
-    rows = [{"step": "s" * 900, "reason": "r\x00\x1b[31m" * 300, "rows": 10**30}] * 300
+    rows = [{"step": "s" * 900, "reason": "r\x00\x1b[31m" * 40, "rows": 10**30}] * 100
     words = prepared(
         rowsIn=10**30, rowsOut=-5, removed=rows, splits={"t" * 500: 2**70}, modelRevision="v" * 999
     )

@@ -126,7 +126,11 @@ def test_a_config_map_that_a_volume_names_and_that_is_missing_is_named(
     kube: Kube, trainer_image: str
 ) -> None:
     volumes = [{"name": "script", "configMap": {"name": "nowhere"}}]
-    job = TrainingJob(kube, "no-script", own(trainer_image, ["true"], volumes=volumes)).create()
+    # A volume that no container mounts is not waited for.
+    mounts = [{"name": "trainer", "volumeMounts": [{"name": "script", "mountPath": "/scripts"}]}]
+    job = TrainingJob(
+        kube, "no-script", own(trainer_image, ["true"], volumes=volumes, containers=mounts)
+    ).create()
     found = job.wait_reason("PodsReady", "VolumeMountFailed", 30)
     assert 'configmap "nowhere" not found' in found["message"]
     created = kube.pods(job.name)[0]["metadata"]["creationTimestamp"]
