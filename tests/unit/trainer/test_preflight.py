@@ -304,3 +304,14 @@ def test_a_family_without_a_model_of_the_task_is_called_so(
     make_weights(tmp_path, family, "AutoModel", vocab_size=64, **SIZES)
     message = refusal(tmp_path, task)
     assert words in message and len(message) < 200
+
+
+BART = {
+    "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 320,
+}  # fmt: skip
+
+
+def test_families_that_classify_at_the_end_token_are_known(base: Path, tmp_path: Path) -> None:
+    make_weights(tmp_path / "bart", "bart", "AutoModelForSeq2SeqLM", **BART)
+    assert examine(tmp_path / "bart").reads_end and not examine(base).reads_end

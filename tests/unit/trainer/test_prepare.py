@@ -17,8 +17,17 @@ from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare import dataset
 from modelyard_trainer.prepare import main as stage
 from modelyard_trainer.prepare.main import prepare
+from modelyard_trainer.prepare.tokenizer import train_tokenizer
 
-from tests.unit.trainer.builders import make_context, make_environment, make_rows, make_run, write_rows
+from tests.unit.trainer.builders import (
+    WORDS,
+    make_context,
+    make_environment,
+    make_rows,
+    make_run,
+    save_weights,
+    write_rows,
+)
 
 GENERATION = {
     "task": "text-generation",
@@ -256,6 +265,35 @@ def test_long_texts_are_cut_for_classification_and_counted(root: Path) -> None:
     assert about["length"]["max"] == 32 and about["truncated"] == sum(
         len(r["input_ids"]) == 32 for r in examples_of(ctx, result, "train")
     )
+
+
+BART = {
+    "model_type": "bart", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 320,
+}  # fmt: skip
+
+
+def test_a_model_that_classifies_at_the_end_token_needs_as_many_in_each_row(root: Path) -> None:
+    assert prepare(make_context(root, make_run(model={"config": BART}))).rows_out == 100
+    rows = make_rows(100)
+    rows[41] = ("a page with </s> in it", "positive")
+    write_rows(root / "sources/pvc/data/rows.csv", rows)
+    assert prepare(make_context(root, make_run())).rows_out == 100  # to others it is a token like any
+    with pytest.raises(
+        Failure, match="source rows, row 42: its tokens hold the model's end token 2 times"
+    ) as caught:
+        prepare(make_context(root, make_run(model={"config": BART})))
+    assert caught.value.reason == "DataInvalid" and not caught.value.temporary
+
+
+def test_a_tokenizer_that_ends_no_text_is_none_for_a_model_that_classifies_there(root: Path) -> None:
+    folder = root / "sources/pvc/models/base"
+    shutil.rmtree(folder)
+    train_tokenizer([" ".join(WORDS)] * 20, BART, "text-generation", folder)
+    save_weights(folder, "AutoModelForSequenceClassification")
+    with pytest.raises(Failure, match="its tokenizer puts none at the end of a text") as caught:
+        prepare(make_context(root, make_run()))
+    assert caught.value.reason == "ModelInvalid"
 
 
 def test_documents_are_packed_into_blocks_with_eos_between_them(root: Path) -> None:

@@ -11,7 +11,7 @@ from modelyard.contract.run import ModelInput
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
 from modelyard_trainer.preflight.generation import check_generation
-from modelyard_trainer.preflight.head import Head, read_labels
+from modelyard_trainer.preflight.head import Head, read_labels, reads_end
 from modelyard_trainer.preflight.padding import sees_padding
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
 from modelyard_trainer.train.tasks import Task, load_class
@@ -24,6 +24,7 @@ class Base:
     `vocabulary` counts the rows of its input embedding: token ids must be below it; None where it hashes them or
     takes any. `positions` is the longest input it takes, None where nothing bounds it. `made_causal`: an encoder
     that is trained as a decoder. `sees_padding`: what it says of a text depends on the longest one beside it.
+    `reads_end`: it classifies a text at its end token.
     """
 
     findings: Findings
@@ -32,6 +33,7 @@ class Base:
     positions: int | None
     made_causal: bool
     sees_padding: bool = False
+    reads_end: bool = False
 
 
 def describe_base(base: Base, head: Head | None) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
         longest_input(config),
         causal,
         sees_padding(config.model_type),
+        task.labelled and reads_end(empty),
     )
 
 

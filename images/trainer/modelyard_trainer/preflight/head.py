@@ -48,6 +48,13 @@ def read_labels(config: Any) -> tuple[str, ...]:
     return tuple(str(name) for _, name in ordered)
 
 
+def reads_end(model: Any) -> bool:
+    """Whether a classifier reads the place of the end token, as BART's and T5's do: they need as many in each row."""
+    import inspect
+
+    return "eos_mask" in inspect.getsource(type(model).forward)
+
+
 def _fold(name: str) -> str:
     return name.strip().casefold()
 

@@ -1,4 +1,4 @@
-"""Whether the model has an embedding for every token that the data came to."""
+"""Whether the model can take the tokens that the data came to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,30 @@ from typing import Any
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.base import Base
+
+
+def check_ends(base: Base, report: dict[str, Any]) -> None:
+    """Refuses rows without one end token each, for a model that classifies at it. Raises Failure (DataInvalid)."""
+    if not base.reads_end:
+        return
+    counted = [about["endTokens"] for about in report["splits"].values() if "endTokens" in about]
+    least = min((ends["least"] for ends in counted), key=lambda found: int(found["count"]), default=None)
+    most = max((ends["most"] for ends in counted), key=lambda found: int(found["count"]), default=None)
+    if least is None or most is None or least["count"] == most["count"] > 0:
+        return
+    if most["count"] == 0:
+        raise Failure(
+            "ModelInvalid",
+            "the model classifies a text at its end token, and its tokenizer puts none at the end of a text; have the"
+            " tokenizer add it (its post_processor in tokenizer.json), or choose another base model",
+        )
+    raise Failure(
+        "DataInvalid",
+        f"source {most['source']}, row {most['row']}: its tokens hold the model's end token {most['count']} times,"
+        f" those of source {least['source']}, row {least['row']} {least['count']} times; this model classifies a text"
+        " at its end token, so that each must hold as many: take the token's text (as </s>) out of the rows, or"
+        " choose another base model",
+    )
 
 
 def check_vocabulary(base: Base, report: dict[str, Any]) -> None:

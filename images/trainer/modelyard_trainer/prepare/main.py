@@ -22,7 +22,7 @@ from modelyard_trainer.context import Context, read_context
 from modelyard_trainer.failure import Failure, source_failure, storage_failure
 from modelyard_trainer.files import digest_of, new_folder, walk_files, write_atomic, write_json
 from modelyard_trainer.preflight.main import Preflight, starting_preflight
-from modelyard_trainer.preflight.vocabulary import check_vocabulary
+from modelyard_trainer.preflight.vocabulary import check_ends, check_vocabulary
 from modelyard_trainer.preflight.warnings import warn_of_model
 from modelyard_trainer.prepare.dataset import build_dataset
 from modelyard_trainer.prepare.models import FILES, Model, describe_files, fetch_model, verified
@@ -133,6 +133,7 @@ def _prepare_data(
     if preflight is not None:
         base = preflight.finish()
         check_vocabulary(base, report)
+        check_ends(base, report)
         warnings = [*warn_of_model(base, report["labels"]), *warnings]
     check_require(data.require, report)
     _log.info("dataset %s: %s, %d rows", digest, "found" if hit else "written", report["rowsOut"])

@@ -91,6 +91,32 @@ class ShardWriter:
         return about
 
 
+@dataclass
+class EndTokens:
+    """How many end-of-text tokens rows hold: some models classify at it, and need one in each row."""
+
+    end: int | None
+    least: tuple[int, int] | None = None  # the count, and a row of the spool that has it
+    most: tuple[int, int] | None = None
+
+    def see(self, examples: list[list[int]], rows: Any) -> None:
+        """Counts them in examples (token ids each) of the spool's `rows`."""
+        if self.end is None or not examples:
+            return
+        counts = [example.count(self.end) for example in examples]
+        low, high = counts.index(min(counts)), counts.index(max(counts))
+        self.least = min(self.least or (counts[low] + 1, 0), (counts[low], int(rows[low])))
+        self.most = max(self.most or (-1, 0), (counts[high], int(rows[high])))
+
+    def describe(self, spool: Spool) -> dict[str, Any]:
+        """The least and the most, and where a row of each comes from."""
+        assert self.least is not None and self.most is not None  # noqa: S101 - asked for where there are rows
+        return {
+            name: {"count": count, **spool.describe(row, labelled=False, text=False)}
+            for name, (count, row) in (("least", self.least), ("most", self.most))
+        }
+
+
 def write_classification(
     folder: Path,
     spool: Spool,
@@ -106,15 +132,18 @@ def write_classification(
     `labels` are ids by row of the spool; `samples` gets the first rows that were cut.
     """
     writer, cut = ShardWriter(folder, labelled=True), 0
+    ends = EndTokens(tokenizer.eos_id)
     for part in _parts(rows):
         examples, longer = tokenizer.encode(spool.texts(part), max_length)
         writer.write(examples, labels[part].tolist())
+        ends.see(examples, part)
         cut += len(longer)
         samples += [int(part[i]) for i in longer[: max(0, SAMPLES - len(samples))]]
     writer.close()
     counts = np.bincount(labels[rows], minlength=len(names)).tolist()
     by_name = dict(zip(names, counts, strict=True))
-    return {"rows": len(rows), "truncated": cut, "labels": by_name, **writer.describe()}
+    about = {"rows": len(rows), "truncated": cut, "labels": by_name, **writer.describe()}
+    return about | ({"endTokens": ends.describe(spool)} if ends.most is not None else {})
 
 
 def write_generation(
