@@ -152,6 +152,10 @@ def _refuse_unknown(key: str, at: str, fields: _FIELDS) -> NoReturn:
     if 0 < len(places) <= 4:
         home = " or ".join(places)
         _refuse(at, f"is in the wrong block, where DeepSpeed ignores or refuses it: it belongs at {home}")
+    if f"stage3_{key}" in fields:  # DeepSpeed takes both, the Trainer looks for one
+        _refuse(
+            at, f"is a name that only DeepSpeed itself reads; use stage3_{key}, which the Trainer reads too"
+        )
     near = difflib.get_close_matches(key, list(fields), n=1, cutoff=0.6)
     if near:
         _refuse(at, f"is unknown to DeepSpeed; did you mean {near[0]}?")

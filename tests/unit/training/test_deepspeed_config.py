@@ -80,6 +80,10 @@ KEYS: dict[str, tuple[dict[str, Any], str]] = {
         {ZERO: {"stage": 3, "stage3_gather_fp16_weights_on_model_save": True}},
         "use stage3_gather_16bit_weights_on_model_save",
     ),
+    "a name that the Trainer overlooks": (
+        {ZERO: {"stage": 3, "gather_16bit_weights_on_model_save": True}},
+        "only DeepSpeed itself reads; use stage3_gather_16bit_weights_on_model_save",
+    ),
     "an old name of a block": ({"bfloat16": {"enabled": True}}, "is not read by DeepSpeed; use bf16"),
     "an unknown data type": ({"communication_data_type": "fp8"}, "must be one of fp16, bf16, fp32"),
     "auto where nothing fills it in": ({"steps_per_print": "auto"}, "nothing fills it in"),
