@@ -136,6 +136,14 @@ def test_labels_that_look_alike_are_told(root: Path) -> None:
     assert groups == [{"1.1", "1.10"}, {"PRAISE", "Praise", "praise"}, {"very bad", "very  bad"}]
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", "\u00ad", "\u200e"])
+def test_labels_that_differ_by_what_nobody_sees_are_told(root: Path, unseen: str) -> None:
+    rows = [(f"order {i} arrived", ["good", f"good{unseen}", "bad"][i % 3]) for i in range(60)]
+    _, warnings = run(root, rows, split=SPLIT)
+    found = warnings["NearEqualLabels"]
+    assert found["count"] == 2 and repr(f"good{unseen}") in found["message"]
+
+
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [

@@ -115,5 +115,6 @@ def _tell_near_equal(names: Sequence[str], counts: Sequence[int], suspicions: Su
 
 def _fold(name: str) -> str:
     """What labels have in common that look the same to people."""
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    shown = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    text = " ".join("".join(shown).casefold().split())
     return repr(float(text)) if _NUMBER.fullmatch(text) and len(text) < 16 else text
