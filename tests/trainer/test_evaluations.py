@@ -74,8 +74,12 @@ PLATEAU = {
     "gate": gate("eval_loss"),
     "training__eval_steps": 1,
     "training__lr_scheduler_type": "reduce_lr_on_plateau",
-    "training__args": {"lr_scheduler_kwargs": {"patience": 0, "factor": 0.5}},
+    # Nothing is an improvement, and so each evaluation but the first halves the rate.
+    "training__args": {
+        "lr_scheduler_kwargs": {"patience": 0, "factor": 0.5, "threshold": 9.0, "threshold_mode": "abs"}
+    },
     **STILL,
+    "training__learning_rate": 1e-3,  # the scheduler changes none by less than 1e-8
     "training__max_steps": 6,
     "checkpoint__keep_last": 9,
 }
