@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -27,6 +28,7 @@ TASKS = ("text-classification", "text-generation")
 BATCHES = (1, 4, 16)
 ROWS = 74
 _LIMIT_SECONDS = 400
+_PORTS = iter(range(15_000 + os.getpid() % 10_000, 32_000))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +128,12 @@ def run_attempts(folder: Path, processes: int, attempts: list[Attempt]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    # Below the range of which the system gives ports to whoever connects meanwhile, and never one twice.
+    for port in _PORTS:
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no free port")
 
 
 def read_rows(ctx: Context, split: str) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ BATCHES = (1, 4, 16)
 WORLDS = (1, 2, 3)
 STAGES = (1, 3)
 STEPS = 3
-TRAINED_STAGES = {1: (0, 3), 2: (0, 1, 2, 3), 3: (1, 3)}
+TRAINED_STAGES = {1: (0,), 2: (0, 1, 2, 3), 3: (3,)}
 PER_DEVICE = {1: 6, 2: 3, 3: 2}  # rows: the same in all, twice accumulated
 EVALUATED = {
     "training__max_steps": STEPS,
@@ -59,7 +59,7 @@ class Launch:
         steps = 4 if task == "text-classification" else 2  # an epoch
         logs = {"logging_steps": steps, "logging_first_step": False}
         self.still[task, stage] = Attempt(self._train(f"still-{stage}", task, stage, 1e-12, logs))
-        if stage == 3:
+        if stage == TRAINED_STAGES[self.world][-1]:
             ctx = self._train("resumed", task, stage, 1e-12, logs)
             self.still["stopped", task] = Attempt(ctx, stops=True)
             self.resumed[task] = Attempt(ctx, number=1)
@@ -97,7 +97,8 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> Any:
         made = Launch(tmp_path_factory.mktemp(f"world-{world}"), world)
         for task, stage in product(TASKS, STAGES):
             made.add_evaluated((task, stage), task, stage)
-        made.add_evaluated("bfloat16", "text-classification", 1, model__dtype="bfloat16")
+        if world == 2:
+            made.add_evaluated("bfloat16", "text-classification", 1, model__dtype="bfloat16")
         for task in TASKS:
             for stage in TRAINED_STAGES[world]:
                 made.add_trained(task, stage)
@@ -133,9 +134,8 @@ def test_all_ranks_find_the_same_to_the_last_bit(launches: Any, world: int) -> N
         assert all(one == told[0] for one in told)
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_16_bit_classifiers_loss_is_not_of_16_bits(launches: Any, world: int) -> None:
-    attempt = launches(world).before["bfloat16"]
+def test_a_16_bit_classifiers_loss_is_not_of_16_bits(launches: Any) -> None:
+    attempt = launches(2).before["bfloat16"]
     model = load_exported(attempt.ctx, "model-0", torch.bfloat16)
     measured = attempt.read()["measured"]
     for split in ("validation", "test"):
