@@ -76,7 +76,9 @@ class DataWarning(Bounded):
     """What looks wrong in the data or the base model and stops nothing."""
 
     reason: str = Field(max_length=128, description="One word what.")
-    count: Count | None = Field(None, description="How many rows, lines or columns, where it counts something.")
+    count: Count | None = Field(
+        None, description="How many rows, lines or columns, where it counts something."
+    )
     message: str = Field("", max_length=1024, description="What was found and what to do.")
 
 

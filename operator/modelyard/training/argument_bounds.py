@@ -53,7 +53,6 @@ BOUNDS: dict[str, Bound] = {
     "dataloader_num_workers": Bound(least=0, most=256),
     "dataloader_prefetch_factor": COUNT,
     "ddp_timeout": COUNT,
-    "eval_accumulation_steps": COUNT,
     "eval_delay": UNSIGNED,
     "label_smoothing_factor": _BELOW_ONE,
     "logging_steps": POSITIVE,

@@ -145,9 +145,8 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
         succeed(launch(runs[0], processes=1)),
         succeed(launch(runs[1], processes=1, module=FAULTY, FAULT="no rehearsal")),
     ]
-    assert results[0] == results[1].model_copy(
-        update={name: getattr(results[0], name) for name in ("last_checkpoint", "best_checkpoint", "model")}
-    )
+    told = [r.model_dump(exclude={"last_checkpoint", "best_checkpoint", "model"}) for r in results]
+    assert told[0] == told[1]
     files = [hash_file(ctx.run_dir / "model" / "model.safetensors") for ctx in runs]
     assert files[0] == files[1]
     assert not (runs[0].run_dir / "a0" / "rehearsal").exists()
