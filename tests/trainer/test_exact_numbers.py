@@ -33,6 +33,15 @@ EVALUATED = {
     "checkpoint__every_steps": 1,
     "checkpoint__keep_last": 9,
 }
+SIZES = {"vocab_size": 320, "init_std": 0.2, "initializer_range": 0.2}
+# Language models whose own loss, or whose count of tokens by the Trainer, is another than the Llamas'.
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, **SIZES},
+    "bart": {
+        "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 64,
+        "max_position_embeddings": 64, **SIZES,
+    },
+}  # fmt: skip
 FLOAT32 = 1e-6  # relative; some 16 roundings
 
 
@@ -64,6 +73,13 @@ class Launch:
             self.still["stopped", task] = Attempt(ctx, stops=True)
             self.resumed[task] = Attempt(ctx, number=1)
 
+    def add_family(self, family: str) -> None:
+        """Two epochs of another family that leave the weights as they are, logged once each."""
+        config = {"model_type": family, **FAMILIES[family]}
+        logs = {"logging_steps": 2, "logging_first_step": False}
+        changes = {"model__config": config, "model__dropout": 0.0}
+        self.still[family] = Attempt(self._train(family, TASKS[1], 1, 1e-12, logs, **changes))
+
     def add_learned(self, task: str) -> None:
         """Two epochs that learn, each step logged."""
         self.learned[task] = Attempt(self._train("learned", task, 1, 1e-2, {"logging_steps": 1}))
@@ -73,19 +89,21 @@ class Launch:
         parts = (self.before, self.after, self.still, self.resumed, self.learned)
         run_attempts(self.folder, self.world, [attempt for part in parts for attempt in part.values()])
 
-    def _train(self, name: str, task: str, stage: int, rate: float, args: dict[str, Any]) -> Any:
+    def _train(
+        self, name: str, task: str, stage: int, rate: float, args: dict[str, Any], **changes: Any
+    ) -> Any:
         return self._prepare(
             name, task, stage, training__max_steps=None, training__num_train_epochs=2.0,
             training__learning_rate=rate, training__lr_scheduler_type="constant", training__args=args,
             training__per_device_train_batch_size=PER_DEVICE[self.world],
-            training__gradient_accumulation_steps=2,
+            training__gradient_accumulation_steps=2, **changes,
         )  # fmt: skip
 
     def _prepare(self, name: str, task: str, stage: int, **changes: Any) -> Any:
         root = self.folder / f"{name}-{task}-{stage}-{changes.get('model__dtype')}"
         zero = {"zero_optimization": {"stage": stage}}
         dropout = 0.0 if task == "text-classification" else None
-        return prepare_attempts(root, task=task, deepspeed=zero, model__dropout=dropout, **changes)
+        return prepare_attempts(root, task=task, deepspeed=zero, **{"model__dropout": dropout} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +121,9 @@ def launches(tmp_path_factory: pytest.TempPathFactory) -> Any:
             for stage in TRAINED_STAGES[world]:
                 made.add_trained(task, stage)
             made.add_learned(task)
+        if world < 3:
+            for family in FAMILIES:
+                made.add_family(family)
         made.run()
         return made
 
@@ -169,6 +190,15 @@ def test_the_logged_loss_is_the_mean_over_all_rows_or_tokens_since_the_last(
         assert len(found) == 2
         expected = expect_epoch(attempt)
         assert list(found.values()) == pytest.approx([expected] * 2, rel=FLOAT32), stage
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("world", WORLDS[:2])
+def test_every_familys_logged_loss_is_that_of_the_tokens_that_follow(
+    launches: Any, world: int, family: str
+) -> None:
+    attempt = launches(world).still[family]
+    assert list(logged(attempt).values()) == pytest.approx([expect_epoch(attempt)] * 2, rel=FLOAT32)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -61,6 +62,16 @@ class TrainingLoss:
             label_smoothing=self._smoothing,
         )
         return loss / num_items_in_batch
+
+
+def has_exact_loss(model: Any) -> bool:
+    """Whether a language model's own loss is the mean over the tokens that follow, as many as it is told of.
+
+    The decoders of BART and its kin hold each place against its own token, which it sees: they learn to copy
+    (https://github.com/huggingface/transformers/issues/30105). They have a loss function of their own where all
+    others call transformers'.
+    """
+    return "self.loss_function(" in inspect.getsource(type(model).forward)
 
 
 def read_logits(outputs: Any) -> Any:

@@ -16,7 +16,7 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
-from modelyard_trainer.train.losses import LossWindow, TrainingLoss, ignore_repeats
+from modelyard_trainer.train.losses import LossWindow, TrainingLoss, has_exact_loss, ignore_repeats
 from modelyard_trainer.train.measurement import make_loader, measure
 from modelyard_trainer.train.metrics import make_sums, select_metrics
 from modelyard_trainer.train.progress import ProgressReporter
@@ -47,9 +47,11 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(*args, **kwargs)
         smoothing = self.args.label_smoothing_factor
-        if task.labelled or smoothing:
-            # A language model's own loss is as exact, and some models add to it.
+        if task.labelled or smoothing or not has_exact_loss(self.model):
+            # Other language models' own loss is as exact, and some models add to it.
             self.compute_loss_func = TrainingLoss(shifts=not task.labelled, smoothing=smoothing)
+        # What it counts. The Trainer goes by names of classes, and takes GPT2LMHeadModel's labels for unshifted.
+        self._loss_shifts_labels = not task.labelled
         self._window = LossWindow()
         self.add_callback(self._window)
         self._task = task
