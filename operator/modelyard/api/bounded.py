@@ -77,8 +77,9 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters; the last one says that there were more."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    """At most `limit` characters and twice as many bytes; the last one says that there were more."""
+    kept = text[:limit].encode()[: 2 * limit].decode(errors="ignore")
+    return text if kept == text else f"{kept[: limit - 1]}…"
 
 
 def _fit_map(value: Mapping[Any, Any], node: Schema) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-# Bytes of JSON in UTF-8. Thousands of jobs are held in memory, by the operator and by whoever watches them.
+from modelyard.api.bounded import shorten
+
+# Bytes of JSON as it is sent, in ASCII. Thousands of jobs are held in memory, also by those who watch them.
 LIMIT = 64 * 1024
-_SHORT_MESSAGE = 128
+_SHORT_MESSAGE = 80
 
 
 def limit(status: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def _give_up(status: dict[str, Any]) -> Iterator[int]:
         yield _size(failure.pop("excerpt", ""))
     for failure in failures[:-1]:
         before = _size(failure)
-        failure["message"] = failure.get("message", "")[:_SHORT_MESSAGE]
+        failure["message"] = shorten(failure.get("message", ""), _SHORT_MESSAGE)
         yield before - _size(failure)
     removed = (status.get("data") or {}).get("removed", [])
     while removed:
@@ -53,4 +55,4 @@ def _copy(attempt: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode())
+    return len(json.dumps(value))
