@@ -29,6 +29,7 @@ from modelyard_trainer.train.card import write_card
 from modelyard_trainer.train.dataset import IGNORED, Collator, open_split
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
+from modelyard_trainer.train.evaluation import load_best
 from modelyard_trainer.train.explanation import explain, explain_start
 from modelyard_trainer.train.gate import improves, judge
 from modelyard_trainer.train.improvement import Improvement
@@ -282,6 +283,40 @@ def test_a_value_for_a_checkpoint_that_is_gone_fails_nothing(tmp_path: Path) -> 
     checkpoints.remove(saver.folder(1))
     saver.note(1, {"eval_loss": 0.5})
     assert not saver.verified()
+
+
+class SlowAgent:
+    """An agent that verifies what it was asked to only when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, dict[str, Any]] = {}
+        self.saver: Any = None
+
+    def request_verification(self, **checkpoint: Any) -> bool:
+        self.asked[checkpoint["step"]] = checkpoint
+        return True
+
+    def amend_checkpoint(self, step: int, metric: str, value: float) -> bool:
+        self.asked[step] |= {"metric": metric, "value": value}
+        return True
+
+    def wait_for_verification(self, step: int, timeout_seconds: float) -> None:
+        for asked, info in self.asked.items():
+            checkpoints.write_manifest(self.saver.folder(asked), info)
+
+
+def test_the_best_checkpoint_is_looked_for_once_all_are_verified(tmp_path: Path) -> None:
+    agent = SlowAgent()
+    ctx = make_context(tmp_path, make_run())
+    agent.saver = saver = Saver(ctx, Ranks(0, 1), agent, "eval_loss")  # type: ignore[arg-type]
+    for step, loss in ((1, 0.5), (2, 0.4), (3, 0.7)):
+        write_step(saver, step)
+        saver.note(step, {"eval_loss": loss})
+    loaded: list[str] = []
+    engine = SimpleNamespace(load_checkpoint=lambda path, **options: loaded.append(path))
+    gate = GateInput(metric="eval_loss", max=1.0)
+    best = load_best(SimpleNamespace(deepspeed=engine), Ranks(0, 1), saver, gate, 1, 0.7)
+    assert best is not None and best.step == 2 and loaded == [str(saver.folder(2))]
 
 
 def test_a_step_that_is_saved_again_is_no_checkpoint_meanwhile(tmp_path: Path) -> None:

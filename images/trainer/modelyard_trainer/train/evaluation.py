@@ -95,6 +95,7 @@ def load_best(
     """
     found = None
     if ranks.leads:
+        saver.settle()  # or which is the best would depend on how fast the agent is
         for checkpoint in saver.ranked():
             if not improves(gate, float(checkpoint.manifest["value"]), final):
                 break

@@ -19,6 +19,7 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.train.ranks import Ranks
 
 _log = logging.getLogger("modelyard.train")
+_VERIFY_SECONDS = 600.0  # for hashing, at a run's own end
 
 
 class Saver:
@@ -92,6 +93,11 @@ class Saver:
                 return None
         found = [c for c in self.verified() if c.folder == self.folder(step)]
         return self.describe(found[0]) if found else None
+
+    def settle(self) -> None:
+        """Waits until all that was saved is verified, each with its value: the last is the last in the queue."""
+        if self.last_step is not None:
+            self.wait(self.last_step, _VERIFY_SECONDS)
 
     def verified(self) -> list[Any]:
         """Verified checkpoints of the run, newest first."""

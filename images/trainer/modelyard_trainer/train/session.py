@@ -45,7 +45,6 @@ from modelyard_trainer.train.zero import stage_of
 
 _log = logging.getLogger("modelyard.train")
 _VERIFY_SHARE = 0.7  # of the grace period, for hashing after a stop
-_VERIFY_SECONDS = 600.0  # at a run's own end
 
 
 @dataclass
@@ -264,8 +263,7 @@ def _finish(session: Session) -> TrainResult:
     trainer.enter("exporting")
     last = best = None
     if session.ranks.leads:
-        if session.saver.last_step is not None:
-            session.saver.wait(session.saver.last_step, _VERIFY_SECONDS)
+        session.saver.settle()
         newest, ranked = session.saver.verified(), session.saver.ranked()
         last = session.saver.describe(newest[0]) if newest else None
         best = session.saver.describe(ranked[0]) if ranked else None
