@@ -147,7 +147,7 @@ def test_is_listed_by_its_short_name_and_category_with_progress(jobs: Jobs) -> N
 def test_warnings_about_the_data_are_stored_and_bounded(jobs: Jobs) -> None:
     jobs.create(manifest(CORPUS["minimal"]))
     warnings = [
-        {"reason": "LeakedTexts", "count": 2**63 - 1, "message": "ü" * 1024},
+        {"reason": "LeakedTexts", "count": 2**53 - 1, "message": "ü" * 1024},
         # Two of one reason: the list is no map.
         *({"reason": "W" * 128, "message": ""} for _ in range(31)),
     ]
