@@ -54,7 +54,7 @@ def _run(attempt: dict[str, Any], devices: Devices) -> int:
         for batch in attempt["batches"]:
             made.trainer.args.per_device_eval_batch_size = batch
             for name in ("validation", "test"):
-                measured[f"{name} by {batch}"] = made.trainer.measure(getattr(made.splits, name))
+                measured[f"{name} by {batch}"] = made.trainer.measure(getattr(made.prepared.splits, name))
         told = {"measured": measured, "log": made.trainer.state.log_history}
         Path(attempt["told"]).with_suffix(f".{RANK}.json").write_text(json.dumps(told))
         return finish(made)

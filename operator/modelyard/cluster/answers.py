@@ -21,6 +21,7 @@ from modelyard.engine.errors import (
 MESSAGE_LIMIT = 1024
 # Webhooks put whole sentences into the reason, which no condition takes.
 _REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+_NO_WEBHOOK = "failed calling webhook"
 DEFAULT_RETRY_AFTER = 1.0
 
 
@@ -44,6 +45,9 @@ def error_of(code: int, content: bytes, call: str, retry_after: str | None = Non
         return Throttled(f"{call}: {message}", _seconds(retry_after))
     if code == 410:
         return Expired(f"{call}: {message}")
+    if code >= 500 and _NO_WEBHOOK in message:
+        # An admission webhook of somebody else's that may be down for days: no trouble of the server's own.
+        return Refused("WebhookUnavailable", message)
     if code in (408, 401) or code >= 500:
         # 401: a rotated token; the next call reads the new one.
         return Unavailable(f"{call}: {code} {message}")

@@ -26,7 +26,8 @@ class Ending(ClusterError):
 
 
 class Refused(ClusterError):
-    """The server understood and said no (400, 403, 405, 413, 422): repeating alone does not help.
+    """The server understood and said no (400, 403, 405, 413, 422), or a webhook of somebody else's that it must
+    ask does not answer: repeating at once does not help.
 
     `reason` is PascalCase, fit for a condition; the message is the server's sentence.
     """

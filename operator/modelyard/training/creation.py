@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelyard.api.profile import Profile, Settings
 from modelyard.engine.plan import Child, Rejection
-from modelyard.training import frozen, jobs, names, runconfig, validation
+from modelyard.training import frozen, jobs, names, refusal, runconfig, validation
 from modelyard.training.draft import Draft
 from modelyard.training.pods import Site
 from modelyard.training.problem import Problem
@@ -81,7 +81,7 @@ def _report_rejections(draft: Draft) -> None:
 def _explain_rejection(child: Child, rejection: Rejection) -> Problem:
     name = child.manifest["metadata"]["name"]
     if rejection.reason != "Terminating":
-        return Problem(rejection.reason, f"The API server refused {child.id}: {rejection.message}")
+        return refusal.explain_rejection(child, rejection)
     if child.manifest["kind"] == "PersistentVolumeClaim":
         return Problem(
             "StorageTerminating",

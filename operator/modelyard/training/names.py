@@ -38,6 +38,16 @@ def stage_job(job: str, stage: str, index: int) -> str:
 AGENT_CONTAINER = "agent"
 
 
+def resources_field(stage: str) -> str:
+    """The field that says what a stage's pods ask for."""
+    return "spec.trainer.resourcesPerNode" if stage == "train" else "spec.data.resources"
+
+
+def pods_field(stage: str) -> str:
+    """The field for all else of a stage's pods."""
+    return "spec.trainer.podTemplate.spec or the profile" if stage == "train" else "the profile"
+
+
 def main_container(stage: str) -> str:
     """The container of a stage's pods that does its work. Others may stand beside it, in any order."""
     return "trainer" if stage == "train" else stage

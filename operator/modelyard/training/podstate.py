@@ -103,8 +103,8 @@ def list_running_others(pod: Manifest) -> list[str]:
     ]
 
 
-def find_failed_other(pod: Manifest) -> tuple[str, int] | None:
-    """Name and exit code of the first container beside the main one that has failed."""
+def find_failed_other(pod: Manifest) -> tuple[str, int, str] | None:
+    """Name, exit code and reason of the first container beside the main one that has failed."""
     return _find_failed(_others(pod))
 
 
@@ -119,8 +119,8 @@ def find_unstarted(pod: Manifest) -> tuple[dict[str, Any], str, str]:
     return {}, "", ""
 
 
-def find_failed_init(pod: Manifest) -> tuple[str, int] | None:
-    """Name and exit code of the init container for which the pod's own was never started."""
+def find_failed_init(pod: Manifest) -> tuple[str, int, str] | None:
+    """Name, exit code and reason of the init container for which the pod's own was never started."""
     if terminated(pod):
         return None
     return _find_failed(status_of(pod).get("initContainerStatuses") or [])
@@ -128,8 +128,12 @@ def find_failed_init(pod: Manifest) -> tuple[str, int] | None:
 
 def main_container(pod: Manifest) -> str:
     """Name of the container that does the stage's work."""
-    stage = (pod["metadata"].get("labels") or {}).get(names.STAGE_LABEL, "")
-    return names.main_container(stage)
+    return names.main_container(stage_of(pod))
+
+
+def stage_of(pod: Manifest) -> str:
+    """prepare, train or collect."""
+    return str((pod["metadata"].get("labels") or {}).get(names.STAGE_LABEL, ""))
 
 
 def is_being_set_up(pod: Manifest) -> bool:
@@ -159,11 +163,11 @@ def _main_state(pod: Manifest) -> dict[str, Any]:
     return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
 
 
-def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int] | None:
+def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int, str] | None:
     for status in statuses:
-        code = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
-        if code:
-            return str(status.get("name")), int(code)
+        ended = (status.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            return str(status.get("name")), int(ended["exitCode"]), str(ended.get("reason") or "")
     return None
 
 

@@ -1,14 +1,14 @@
-"""Why a Job's pods are not made: the sentence of whoever refused them, and what to change.
+"""Why a Job's pods, or an object of ours, are not made: the sentence of whoever refused them, and what to change.
 
-The Job's status doesn't say; its controller tells it in an Event. That is read only while a pod is missing, and
-not before the time that making one takes.
+Of pods the Job's status doesn't say it; its controller tells it in an Event. That is read only while a pod is
+missing, and not before the time that making one takes.
 """
 
 from __future__ import annotations
 
 import re
 
-from modelyard.engine.plan import EventProbe, Manifest
+from modelyard.engine.plan import Child, EventProbe, Manifest, Rejection
 from modelyard.training import jobstate, names, podstate, waiting
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem
@@ -17,26 +17,27 @@ from modelyard.training.view import seconds_since
 # Seconds in which the Job controller makes a pod, unless thousands are asked for at once.
 ASK_AFTER = 3.0
 SENTENCE_LIMIT = 600
+_FROZEN = "(suspend the job to change it)"
 
 _LEAD = re.compile(
-    r'^(\(combined from similar events\): )?(Error creating: )?(pods? "[^"]*" is forbidden: )?'
+    r'^(\(combined from similar events\): )?(Error creating: )?([a-z.]+ "[^"]*" is forbidden: )?'
 )
-# The first that matches names the reason. {field} is where the stage's resources are set, {pods} where the rest.
+# The first that matches names the reason. {field} is where the amounts are set, {pods} where the rest.
 _KINDS: tuple[tuple[str, str, str], ...] = (
     (
-        r"exceeded quota",
+        r"exceeded quota|insufficient quota to match",
         "QuotaExceeded",
-        "Ask for less in {field} (suspend the job to change it), or have the quota raised.",
+        "Ask for less in {field}, or have the quota raised.",
     ),
     (
         r"failed quota: .*must specify",
         "QuotaExceeded",
-        "The quota wants these amounts to be set: do so in {field} (suspend the job to change it).",
+        "The quota wants these amounts to be set: do so in {field}.",
     ),
     (
-        r"(maximum|minimum) .*usage per (Pod|Container)|limit to request ratio",
+        r"(maximum|minimum) .*usage per (Pod|Container|PersistentVolumeClaim)|limit to request ratio",
         "LimitExceeded",
-        "Bring {field} within the namespace's LimitRange (suspend the job to change it).",
+        "Bring {field} within the namespace's LimitRange.",
     ),
     (
         r"no PriorityClass with name",
@@ -69,12 +70,34 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
         "The namespace is being deleted: create the job in another one.",
     ),
     (
+        r'User "[^"]*" cannot ',
+        "Forbidden",
+        "That account lacks the right: install the chart's roles anew (helm upgrade), or grant it.",
+    ),
+    (
         r"denied (the )?request|is forbidden",
         "Forbidden",
-        "Meet what the policy asks for, or have these pods exempted from it.",
+        "Meet what the policy asks for, or have the job exempted from it.",
+    ),
+    (
+        r"must be less than or equal to (cpu|memory|ephemeral-storage) limit",
+        "LimitExceeded",
+        "Where no limit is set, the namespace's LimitRange sets one, which is below the request: set limits, too, in"
+        " {field}.",
     ),
     (r"is invalid", "Invalid", "Correct what the message names in {pods}."),
 )
+
+# Where the amounts and the rest of an object of ours are set.
+_FIELDS = {
+    "PersistentVolumeClaim": ("spec.storage.claim.size", "spec.storage.claim"),
+    "Job": ("the profile", "spec.trainer.podTemplate, spec.profile or the profile itself"),
+}
+_QUOTA_COUNT = "Delete what the namespace no longer needs (old jobs), or have the quota raised."
+_QUOTA = {
+    "PersistentVolumeClaim": "Ask for less in spec.storage.claim.size, use a claim that exists (spec.storage.uri), or"
+    " have the quota raised; the job then begins by itself.",
+}
 
 
 def find(draft: Draft, job: Manifest, pods: list[Manifest]) -> Problem | None:
@@ -98,20 +121,33 @@ def find(draft: Draft, job: Manifest, pods: list[Manifest]) -> Problem | None:
 
 def explain(draft: Draft, job: Manifest, text: str) -> Problem:
     """The refusing sentence with its reason and a remedy."""
-    sentence = _LEAD.sub("", text).strip()[:SENTENCE_LIMIT]
-    stage = (job["metadata"].get("labels") or {}).get(names.STAGE_LABEL)
-    if stage == "train":
-        field, pods = "spec.trainer.resourcesPerNode", "spec.trainer.podTemplate.spec or the profile"
-    else:
-        own = draft.view.spec.data is not None
-        field, pods = "spec.data.resources" if own else "the profile's prepareResources", "the profile"
-    reason, advice = next(
-        ((reason, advice) for pattern, reason, advice in _KINDS if re.search(pattern, text)),
-        ("PodsNotCreated", "The Job's controller tries again by itself."),
-    )
+    stage = str((job["metadata"].get("labels") or {}).get(names.STAGE_LABEL))
+    field, pods = f"{names.resources_field(stage)} {_FROZEN}", names.pods_field(stage)
+    if stage != "train" and draft.view.spec.data is None:
+        field = "the profile's prepareResources"
+    reason, advice = _find_kind(text) or ("PodsNotCreated", "The Job's controller tries again by itself.")
     name = job["metadata"]["name"]
-    end = "" if sentence.endswith(".") else "."
     return Problem(
         reason,
-        f"The pods of Job {name} are refused: {sentence}{end} {advice.format(field=field, pods=pods)}",
+        f"The pods of Job {name} are refused: {_quote(text)} {advice.format(field=field, pods=pods)}",
     )
+
+
+def explain_rejection(child: Child, rejection: Rejection) -> Problem:
+    """Of an object of ours that the API server has refused. It is asked again by itself."""
+    kind = child.manifest["kind"]
+    reason, advice = _find_kind(rejection.message) or (rejection.reason, "")
+    if reason == "QuotaExceeded":
+        advice = _QUOTA.get(kind, _QUOTA_COUNT)
+    field, pods = _FIELDS.get(kind, ("the profile", "the profile"))
+    text = f"The API server refused {child.id}: {_quote(rejection.message)}"
+    return Problem(reason, f"{text} {advice.format(field=field, pods=pods)}".strip())
+
+
+def _find_kind(text: str) -> tuple[str, str] | None:
+    return next(((reason, advice) for pattern, reason, advice in _KINDS if re.search(pattern, text)), None)
+
+
+def _quote(text: str) -> str:
+    sentence = _LEAD.sub("", text).strip()[:SENTENCE_LIMIT]
+    return sentence if sentence.endswith(".") else f"{sentence}."

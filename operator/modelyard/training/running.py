@@ -25,7 +25,7 @@ from modelyard.training import (
     telling,
     waiting,
 )
-from modelyard.training.draft import Draft
+from modelyard.training.draft import Draft, Stage
 from modelyard.training.ending import Ending, classify, has_broken, has_failed, read_results
 from modelyard.training.prepare import CACHE_LAG
 from modelyard.training.problem import Problem
@@ -286,22 +286,27 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         if age <= waiting.STUCK_AFTER:
             draft.wake_in(waiting.STUCK_AFTER + 1 - age)
         problem = refusal.find(draft, job, pods) or _explain_gap(job, running, age)
-    report = progress.read_report(view.seen, attempt.index)
-    if problem is None and draft.pods_ready and (report is None or report.state == "starting"):
-        starting.explain(draft, attempt, pods)
-    elif problem is not None or not draft.pods_ready or report is None or report.state == "starting":
-        stage = "Recovering" if attempt.index > 1 else "Starting"
-        if draft.status.progress is not None and report is not None and report.state != "starting":
-            stage = "Training"
-        draft.stand(
-            "Recovering" if stage == "Recovering" else "Starting", "The training pods are starting.", problem
-        )
-        if stage == "Training":
-            draft.stand("Training", "The model is being trained.", problem)
-    elif report.state == "training":
-        draft.stand("Training", "The model is being trained.")
+    if problem is None and len(done) == desired:
+        draft.stand("Evaluating", "The training pods have ended; their results are being read.")
     else:
-        draft.stand("Evaluating", "The model is being evaluated and exported.")
+        _say_stage(draft, attempt, pods, problem)
+
+
+def _say_stage(draft: Draft, attempt: Attempt, pods: list[Manifest], problem: Problem | None) -> None:
+    """How far rank 0 is, by its own word."""
+    report = progress.read_report(draft.view.seen, attempt.index)
+    if report is not None and report.state != "starting":
+        if report.state == "training" or problem is not None or not draft.pods_ready:
+            draft.stand("Training", "The model is being trained.", problem)
+        else:
+            draft.stand("Evaluating", "The model is being evaluated and exported.")
+    elif report is None and (known := starting.recall(draft.view)) is not None:
+        draft.stand(*known, problem)
+    elif problem is None and draft.pods_ready:
+        starting.explain(draft, attempt, pods, answered=report is not None)
+    else:
+        stage: Stage = "Recovering" if attempt.index > 1 else "Starting"
+        draft.stand(stage, "The training pods are starting.", problem)
 
 
 def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem | None:

@@ -77,14 +77,14 @@ def _find_other(pod: Manifest) -> Problem | None:
     failed_init = podstate.find_failed_init(pod)
     failed_beside = podstate.find_failed_other(pod) if end and not end.get("exitCode") else None
     if failed_init is not None:
-        reason, what, (container, code) = "InitContainerFailed", "Init container", failed_init
+        reason, what, (container, code, why) = "InitContainerFailed", "Init container", failed_init
     elif failed_beside is not None:
-        reason, what, (container, code) = "ContainerFailed", "Container", failed_beside
+        reason, what, (container, code, why) = "ContainerFailed", "Container", failed_beside
     else:
         return None
+    how = "used more than its memory limit" if why == "OOMKilled" else f"ended with exit code {code}"
     return Problem(
         reason,
-        f"{what} {container} of pod {name} ended with exit code {code}, which fails the whole pod: kubectl logs"
-        f" {name} -c {container}.",
+        f"{what} {container} of pod {name} {how}, which fails the whole pod: kubectl logs {name} -c {container}.",
         name,
     )

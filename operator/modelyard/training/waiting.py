@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Manifest
-from modelyard.training import names, podstate, runtime
+from modelyard.training import names, podstate, pulling, runtime, scheduling
 from modelyard.training.problem import Problem
 from modelyard.training.view import seconds_since
 
@@ -17,13 +16,7 @@ STUCK_AFTER = 60.0
 # Reasons that say that something is missing, not what.
 VAGUE = frozenset({"VolumePending"})
 _NO_NAME = ("InvalidImageName", "ErrInvalidImageName")
-_PULL = (
-    "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable",
-    "SignatureValidationFailed",
-)  # fmt: skip
 _START = ("CreateContainerError", "RunContainerError", "PreStartHookError", "PostStartHookError")
-_GOING = re.compile(r'persistentvolumeclaim "([^"]+)" is being deleted')
-_CLAIM = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 
 
 def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
@@ -60,9 +53,8 @@ def _find_one(pod: Manifest, now: datetime) -> Problem | None:
     status = podstate.status_of(pod)
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _explain_scheduler(
-                name, str(condition.get("reason", "")), str(condition.get("message", ""))
-            )
+            reason, message = str(condition.get("reason", "")), str(condition.get("message", ""))
+            return scheduling.explain(name, podstate.stage_of(pod), reason, message)
     ours = (podstate.main_container(pod), names.AGENT_CONTAINER)
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         problem = _explain_waiting(name, container, own=container.get("name") in ours)
@@ -88,20 +80,8 @@ def _explain_waiting(pod: str, container: dict[str, Any], own: bool) -> Problem 
             pod,
             fatal=own,
         )
-    if reason in _PULL and "no match for platform" in message:
-        return Problem(
-            "ImagePullFailed",
-            f"Pod {pod} can't pull image {image}: it is not made for the processor architecture of the pod's"
-            f" node. Build it for that one, or choose other nodes by nodeSelector. {podstate.first_line(message)}",
-            pod,
-        )
-    if reason in _PULL:
-        return Problem(
-            "ImagePullFailed",
-            f"Pod {pod} can't pull image {image}. Check its name, and imagePullSecrets if its registry"
-            f" asks for a password. {podstate.first_line(message)}",
-            pod,
-        )
+    if reason in pulling.REASONS:
+        return pulling.explain(pod, image, message)
     if reason == "CreateContainerConfigError":
         return Problem(
             reason,
@@ -138,41 +118,3 @@ def _explain_delay(pod: Manifest) -> Problem | None:
                 name,
             )
     return None  # a large image may be pulled for minutes
-
-
-def _explain_scheduler(pod: str, reason: str, message: str) -> Problem | None:
-    if reason == "SchedulingGated":
-        return Problem(
-            "SchedulingGated",
-            f"Pod {pod} is held by a scheduling gate, as queues and topology controllers set it; whoever set"
-            f" it must take it away: kubectl get pod {pod} -o jsonpath={{.spec.schedulingGates}}.",
-            pod,
-        )
-    missing = _CLAIM.search(message)
-    if missing:
-        claim = missing[1]
-        return Problem(
-            "ClaimNotFound",
-            f"PersistentVolumeClaim {claim!r} does not exist in this namespace. Create it, or correct the"
-            " pvc:// URI; the pod then starts by itself.",
-            pod,
-        )
-    going = _GOING.search(message)
-    if going:
-        return Problem(
-            "StorageTerminating",
-            f"Pod {pod} can't use PersistentVolumeClaim {going[1]}, which is being deleted: kubectl describe pvc"
-            f" {going[1]}. Have the job use another.",
-            pod,
-        )
-    if "unbound" in message or "volume node affinity" in message or "being bound" in message:
-        return Problem(
-            "VolumePending", f"Pod {pod} waits for a volume to be bound: {podstate.first_line(message)}", pod
-        )
-    if not message:
-        return None
-    return Problem(
-        "Unschedulable",
-        f"No node can take pod {pod}: {podstate.first_line(message)} Ask for less in resourcesPerNode, or add nodes.",
-        pod,
-    )

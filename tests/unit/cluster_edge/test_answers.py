@@ -63,3 +63,10 @@ def test_answers_of_servers_in_between_are_no_trouble(content: bytes) -> None:
 
 def test_messages_are_bounded() -> None:
     assert len(str(error_of(422, b"x" * 100_000, "PATCH /x"))) <= 1024
+
+
+def test_a_webhook_that_is_down_is_no_trouble_of_the_servers() -> None:
+    message = 'Internal error occurred: failed calling webhook "mjob.kb.io": connection refused'
+    error = error_of(500, json.dumps({"reason": "InternalError", "message": message}).encode(), "PATCH /x")
+    assert isinstance(error, errors.Refused)
+    assert (error.reason, str(error)) == ("WebhookUnavailable", message)

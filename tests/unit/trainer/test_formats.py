@@ -32,7 +32,7 @@ def test_csv_of_any_line_end_and_delimiter_is_the_same_table(
     assert read(tmp_path, content, "csv", zipped=zipped) == ROWS
 
 
-CSV: list[tuple[str, str, list[tuple[str, str]]]] = [
+CSV: list[tuple[str, str, list[tuple[str, Any]]]] = [
     ("mixed line ends", "text,label\r\na,x\rb,y\nc,z", [("a", "x"), ("b", "y"), ("c", "z")]),
     ("a mark before the header", "\ufefftext,label\na,x\n", [("a", "x")]),
     ("blank lines anywhere", "\n \r\ntext,label\n\na,x\n   \nb,y\n\n", [("a", "x"), ("b", "y")]),
@@ -52,7 +52,13 @@ CSV: list[tuple[str, str, list[tuple[str, str]]]] = [
      [("a, b, c", "x"), ("d, e, f", "y")]),
     ("a first line of other lengths", "text;label\na,b,c;x\n", [("a,b,c", "x")]),
     ("a header alone", "text,label\n", []),
+    ("a header in the midst", "text,label\na,x\ntext,label\nb,y\n", [("a", "x"), ("text", Mark.HEADER), ("b", "y")]),
+    ("words that are columns' names", "text,label,id\ntext,label,1\n", [("text", "label")]),
 ]  # fmt: skip
+
+
+def test_a_lone_column_may_hold_its_own_name_as_a_text(tmp_path: Path) -> None:
+    assert read(tmp_path, "text\ntext\n", "csv", labelled=False) == [("text", None)]
 
 
 @pytest.mark.parametrize(("content", "rows"), [c[1:] for c in CSV], ids=[c[0] for c in CSV])

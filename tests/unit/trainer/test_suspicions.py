@@ -199,7 +199,7 @@ def test_rows_that_maxlength_cuts_are_counted_and_shown(root: Path) -> None:
     found = warnings["TruncatedRows"]
     assert (
         found["count"] == 10
-        and "10 of 40 rows (25.0%) are longer than training.maxLength (32 tokens)" in (found["message"])
+        and "10 of 40 rows (25.0%) were longer than training.maxLength (32 tokens)" in (found["message"])
     )
     assert len(found["samples"]) == 10 and all(s["row"] % 4 == 1 for s in found["samples"])
 
@@ -283,6 +283,17 @@ def test_rows_without_a_label_by_the_files_own_convention_are_removed_with_that_
     result, _ = go(root, sources=[{"name": "a", "uri": "pvc://data/a.parquet"}], split=SPLIT)
     assert [(r.step, r.reason, r.rows) for r in result.removed] == [("read", "noLabel", 10)]
     assert read_report(make_context(root, make_run()), result)["labels"] == ["joy", "sad"]
+
+
+@pytest.mark.parametrize("task", ["text-classification", "text-generation"])
+def test_headers_of_joined_files_are_removed_with_that_reason(root: Path, task: str) -> None:
+    part = "text,label\n" + "".join(f"text number {i} of many,{'ab'[i % 2]}\n" for i in range(30))
+    (root / "sources/pvc/data").mkdir(parents=True)
+    (root / "sources/pvc/data/a.csv").write_text(part * 3)
+    result, _ = go(root, task=task, sources=[{"name": "a", "uri": "pvc://data/a.csv"}])
+    assert ("read", "repeatedHeader", 2) in [(r.step, r.reason, r.rows) for r in result.removed]
+    labels = read_report(make_context(root, make_run()), result)["labels"]
+    assert labels == (["a", "b"] if task == "text-classification" else [])
 
 
 def test_a_collector_is_bounded_and_keeps_each_reason_once() -> None:

@@ -247,6 +247,12 @@ FAILED: dict[str, Failed] = {
         "InitContainerFailed",
         "istio-init",
     ),
+    "an init container of others is killed for its memory": Failed(
+        lambda p: p.says(phase="Failed").init("istio-init", died(137, "OOMKilled")),
+        "Infrastructure",
+        "InitContainerFailed",
+        "used more than its memory limit",
+    ),
     "a container of others fails the pod that had ended well": Failed(
         lambda p: p.ended(0).beside("aaa-mesh", 1),
         "Infrastructure",
@@ -348,6 +354,40 @@ WAITING: dict[str, Waiting] = {
         "Unschedulable",
         "Insufficient",
     ),
+    "a taint that nothing tolerates": Waiting(
+        lambda p: p.unscheduled(
+            "0/3 nodes are available: 3 node(s) had untolerated taint {nvidia.com/gpu: present}. preemption: 0/3"
+            " nodes are available: 3 Preemption is not helpful for scheduling."
+        ),
+        "Unschedulable",
+        "Tolerate the taint",
+    ),
+    "nodes that each lack something else": Waiting(
+        lambda p: p.unscheduled(
+            "0/3 nodes are available: 1 Insufficient memory, 1 node(s) didn't match Pod's node affinity/selector, 1"
+            " node(s) were unschedulable."
+        ),
+        "Unschedulable",
+        "add nodes that have as much; correct nodeSelector or affinity in",
+    ),
+    "a volume in another zone": Waiting(
+        lambda p: p.unscheduled(
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."
+        ),
+        "Unschedulable",
+        "another zone",
+    ),
+    "a claim that one pod alone may hold": Waiting(
+        lambda p: p.unscheduled(
+            "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and"
+            " ReadWriteOncePod access mode."
+        ),
+        "Unschedulable",
+        "ReadWriteMany",
+    ),
+    "a scheduler's sentence that nobody knows": Waiting(
+        lambda p: p.unscheduled("the moon is full"), "Unschedulable", "kubectl describe pod"
+    ),
     "its scheduling is gated": Waiting(
         lambda p: unassigned(p).condition(
             "PodScheduled",
@@ -392,6 +432,41 @@ WAITING: dict[str, Waiting] = {
         ),
         "ImagePullFailed",
         "processor architecture",
+    ),
+    "an image that is not there, or not for us": Waiting(
+        lambda p: p.waiting("ErrImagePull", "pull access denied, repository does not exist"),
+        "ImagePullFailed",
+        "check its name, and imagePullSecrets",
+    ),
+    "an image that must be on the node": Waiting(
+        lambda p: p.waiting(
+            "ErrImageNeverPull", 'Container image "x" is not present with pull policy of Never'
+        ),
+        "ImagePullFailed",
+        "Load it there",
+    ),
+    "a node whose disk is full of images": Waiting(
+        lambda p: p.waiting("ErrImagePull", "failed to extract layer: write /x: no space left on device"),
+        "ImagePullFailed",
+        "disk of the pod's node is full",
+    ),
+    "a registry that wants fewer requests": Waiting(
+        lambda p: p.waiting(
+            "ImagePullBackOff",
+            'Back-off pulling image "x": ErrImagePull: 429 Too Many Requests - toomanyrequests',
+        ),
+        "ImagePullFailed",
+        "no more requests",
+    ),
+    "a registry that can't be reached": Waiting(
+        lambda p: p.waiting("ErrImagePull", "dial tcp: lookup r.example: no such host"),
+        "ImagePullFailed",
+        "can't reach its registry",
+    ),
+    "a registry whose certificate is the company's own": Waiting(
+        lambda p: p.waiting("ErrImagePull", "tls: failed to verify certificate: x509: unknown authority"),
+        "ImagePullFailed",
+        "trust its registry's certificate",
     ),
     "an image whose signature is refused": Waiting(
         lambda p: p.waiting("SignatureValidationFailed", "no signature"), "ImagePullFailed", "no signature"
@@ -554,3 +629,14 @@ def test_a_crash_is_the_cause_even_where_a_container_of_others_failed_beside_ano
     ]
     simulation.put(*pods).end("sentiment-train-1", "Failed").settle()
     assert simulation.status["attempts"][0]["cause"] == "UserError"
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"), [("prepare", "spec.data.resources"), ("train", "spec.trainer.resourcesPerNode")]
+)
+def test_a_pod_that_fits_no_node_says_which_field_asks_for_too_much(stage: str, field: str) -> None:
+    simulation, job = begin(stage)
+    simulation.put(
+        simulation.pod(job).unscheduled("0/3 nodes are available: 3 Insufficient memory.")
+    ).settle()
+    assert f"Ask for less in {field}, or add nodes" in simulation.message()

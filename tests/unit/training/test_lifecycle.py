@@ -493,21 +493,6 @@ def test_a_source_that_can_not_be_reached_is_named_until_it_can() -> None:
     assert simulation.condition("Stalled")[0] != "True"
 
 
-def test_a_refused_child_is_named_with_the_servers_reason() -> None:
-    from modelyard.engine.plan import Rejection
-
-    simulation = Simulation(TrainingJobBuilder())
-    simulation.rejections["Job/sentiment-prepare-1"] = Rejection("QuotaExceeded", "exceeded quota: team")
-    simulation.settle()
-    assert simulation.condition("Ready")[1] == "QuotaExceeded"
-    assert simulation.condition("Reconciling") == ("True", "QuotaExceeded")
-    assert any(child.id == "Job/sentiment-prepare-1" for child in simulation.plan.children), "still asked for"
-    simulation.rejections.clear()
-    simulation.settle()
-    assert simulation.jobs() == ["sentiment-prepare-1"]
-    assert simulation.condition("Reconciling") == ("True", "Progressing")
-
-
 def test_a_wrong_spec_is_refused_before_anything_exists_and_cured_by_a_right_one() -> None:
     simulation = Simulation(TrainingJobBuilder().argument("learning_rat", 1))
     simulation.settle()

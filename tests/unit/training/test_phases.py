@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from modelyard.training.starting import LONG_AFTER, QUIET_AFTER
+from modelyard.training.starting import LONG_AFTER, QUIET_AFTER, UNREACHABLE_AFTER
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation
@@ -31,8 +31,7 @@ def own(seconds: float, fact: dict[str, Any] | None = None) -> Simulation:
     simulation = Simulation(TrainingJobBuilder().command("python", "mine.py"))
     simulation.step()
     simulation.run("sentiment-train-1", 1)
-    if fact is not None:
-        simulation.facts["train-1"] = fact
+    simulation.facts["train-1"] = fact or report(0, "starting")
     simulation.settle()
     simulation.advance(seconds).settle()
     return simulation
@@ -106,6 +105,14 @@ def evaluating() -> Simulation:
     simulation = stepping()
     simulation.facts["train-1"] = report(100, "evaluating")
     simulation.settle()
+    return simulation
+
+
+def ended() -> Simulation:
+    """All pods have ended well, and the Job's controller has not counted them yet."""
+    simulation = stepping()
+    simulation.facts.clear()
+    simulation.put(*[simulation.pod("sentiment-train-1", i).ended(0, success()) for i in range(2)]).settle()
     return simulation
 
 
@@ -183,15 +190,14 @@ SITUATIONS: dict[str, tuple[Callable[[], Simulation], Told]] = {
     "a program of one's own that says nothing": (
         lambda: own(QUIET_AFTER + 5), Told("Training", "Progressing", "True", RUNS, "reports no steps")
     ),
-    "one whose agent answers that nothing was reported": (
-        lambda: own(QUIET_AFTER + 5, report(0, "starting")),
-        Told("Training", "Progressing", "True", RUNS, "/v1/report"),
-    ),
     "one that reports": (
         lambda: own(1, report(3)), Told("Training", "Progressing", "True", RUNS, "being trained")
     ),
     "training": (stepping, Told("Training", "Progressing", "True", RUNS)),
     "evaluating": (evaluating, Told("Evaluating", "Progressing", "True", RUNS)),
+    "the pods have ended, their Job has not": (
+        ended, Told("Evaluating", "Progressing", "True", ("False", "Evaluating"), "results are being read")
+    ),
     "reading back a lost result": (
         collecting, Told("Evaluating", "Progressing", "True", ("False", "Evaluating"), "read back")
     ),
@@ -261,3 +267,51 @@ def test_a_quiet_program_costs_one_status_write_and_then_none() -> None:
     assert simulation.plan.requeue_after is None
     simulation.advance(3600).step()
     assert simulation.status == status
+
+
+def asked_anew(make: Callable[[], Simulation]) -> Simulation:
+    """As an operator sees it that has just begun, and has no answer yet."""
+    simulation = make()
+    simulation.facts.clear()
+    return simulation.advance(LONG_AFTER * 2)
+
+
+@pytest.mark.parametrize("make", [stepping, evaluating, lambda: own(QUIET_AFTER + 5)])
+def test_an_operator_that_begins_anew_takes_back_nothing_that_was_said(
+    make: Callable[[], Simulation],
+) -> None:
+    simulation = asked_anew(make)
+    before = simulation.status
+    simulation.step()
+    assert simulation.status == before and simulation.events == make().events
+
+
+def test_what_was_said_of_an_attempt_is_not_said_of_the_next_one() -> None:
+    simulation = waiting()
+    simulation.facts.clear()
+    simulation.advance(60).settle()
+    assert simulation.status["phase"] == "Recovering"
+    simulation.run("sentiment-train-2", 2).settle()
+    assert simulation.status["phase"] == "Recovering"
+    assert "load the model" in simulation.message("Progressing")
+
+
+@pytest.mark.parametrize("make", [train, lambda: own(1)])
+def test_an_agent_out_of_reach_is_told_and_takes_no_step_for_one_that_was_not_made(
+    make: Callable[[], Simulation],
+) -> None:
+    simulation = make()
+    simulation.facts.clear()
+    simulation.advance(UNREACHABLE_AFTER - 5).settle()
+    assert simulation.status["phase"] == "Starting"
+    simulation.advance(10).settle()
+    assert simulation.status["phase"] == "Training"
+    assert simulation.condition("Ready") == ("False", "AgentUnreachable")
+    assert simulation.condition("PodsReady") == RUNS
+    assert "port 9400" in simulation.message() and simulation.events[-1] == "AgentUnreachable"
+    simulation.advance(3600).settle()
+    assert simulation.events.count("AgentUnreachable") == 1 and simulation.plan.requeue_after is None
+    simulation.facts["train-1"] = report(7)
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", "Progressing")
+    assert "being trained" in simulation.message()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from modelyard.engine.plan import EventProbe
+from modelyard.engine.plan import EventProbe, Rejection
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation
@@ -31,6 +31,17 @@ CASES: dict[str, tuple[str, str, str]] = {
         POD + "memory max limit to request ratio per Container is 1, but provided ratio is 4.000000",
         "LimitExceeded",
         "LimitRange",
+    ),
+    "a limit range whose default is below the request": (
+        'Error creating: Pod "x-abcde" is invalid: spec.containers[0].resources.requests: Invalid value: "2":'
+        " must be less than or equal to cpu limit of 500m",
+        "LimitExceeded",
+        "set limits, too, in spec.data.resources",
+    ),
+    "a quota of another priority": (
+        POD + "insufficient quota to match these scopes: [{PriorityClass In [high]}]",
+        "QuotaExceeded",
+        "have the quota raised",
     ),
     "a priority class that is missing": (
         POD + "no PriorityClass with name urgent was found",
@@ -191,3 +202,80 @@ def test_less_is_asked_for_after_a_suspension() -> None:
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
     assert simulation.condition("Stalled")[0] == "absent"
     assert not any("resources" in str(o.get("data")) for o in simulation.objects.values())
+
+
+CLAIM, JOB = "PersistentVolumeClaim/sentiment-storage", "Job/sentiment-prepare-1"
+# What the API server itself answers: (the child, its reason and message, the condition's reason, words of the remedy).
+ANSWERS: dict[str, tuple[str, Rejection, str, str]] = {
+    "storage beyond a quota": (
+        CLAIM,
+        Rejection(
+            "QuotaExceeded",
+            'persistentvolumeclaims "sentiment-storage" is forbidden: exceeded quota: team, requested:'
+            " requests.storage=50Gi, used: requests.storage=0, limited: requests.storage=10Gi",
+        ),
+        "QuotaExceeded",
+        "refused PersistentVolumeClaim/sentiment-storage: exceeded quota: team, requested:"
+        " requests.storage=50Gi, used: requests.storage=0, limited:"
+        " requests.storage=10Gi. Ask for less in spec.storage.claim.size, use a claim that exists",
+    ),
+    "a volume above a limit range": (
+        CLAIM,
+        Rejection(
+            "Forbidden", "maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 50Gi"
+        ),
+        "LimitExceeded",
+        "Bring spec.storage.claim.size within the namespace's LimitRange",
+    ),
+    "Jobs beyond a quota": (
+        JOB,
+        Rejection("QuotaExceeded", "exceeded quota: team, requested: count/jobs.batch=1, limited: 10"),
+        "QuotaExceeded",
+        "Delete what the namespace no longer needs",
+    ),
+    "a policy on Jobs": (
+        JOB,
+        Rejection("Forbidden", "ValidatingAdmissionPolicy 'owners' denied request: name a cost centre"),
+        "Forbidden",
+        "Meet what the policy asks for",
+    ),
+    "an operator without the right": (
+        JOB,
+        Rejection(
+            "Forbidden",
+            'jobs.batch "sentiment-prepare-1" is forbidden: User "system:serviceaccount:modelyard:modelyard" cannot'
+            ' patch resource "jobs" in API group "batch" in the namespace "team"',
+        ),
+        "Forbidden",
+        "lacks the right: install the chart's roles anew",
+    ),
+    "a webhook that is down": (
+        JOB,
+        Rejection("WebhookUnavailable", 'Internal error occurred: failed calling webhook "mjob.kb.io": EOF'),
+        "WebhookUnavailable",
+        "must answer again",
+    ),
+    "a Job that is not allowed": (
+        JOB,
+        Rejection("Invalid", 'Job.batch "sentiment-prepare-1" is invalid: spec.template: Invalid value: ""'),
+        "Invalid",
+        "spec.trainer.podTemplate",
+    ),
+    "anything else": (JOB, Rejection("BadRequest", "no such field."), "BadRequest", "no such field."),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_the_api_server_itself_refuses_is_named_with_what_to_change(name: str) -> None:
+    child, rejection, reason, words = ANSWERS[name]
+    simulation = Simulation(TrainingJobBuilder())
+    simulation.rejections[child] = rejection
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", reason)
+    assert words in simulation.message()
+    assert (simulation.condition("Stalled")[0] == "True") == (reason == "Invalid")
+    assert any(c.id == child for c in simulation.plan.children), "still asked for"
+    simulation.rejections.clear()
+    simulation.settle()
+    assert simulation.jobs() == ["sentiment-prepare-1"]
+    assert simulation.condition("Reconciling") == ("True", "Progressing")

@@ -51,17 +51,24 @@ def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
 
     Raises Failure (ModelInvalid).
     """
+    return examine_model(model, folder, task)[0]
+
+
+def examine_model(model: ModelInput, folder: Path, task: Task) -> tuple[Base, Any]:
+    """What is to be known of the model, and the model itself as the task has it, on the meta device.
+
+    Raises Failure (ModelInvalid).
+    """
     from modelyard_trainer.preflight.positions import longest_input
 
     config = read_config(folder)
     causal = not task.labelled and make_causal(config)
     if not task.labelled:
         check_generation(folder)
-    kind = load_class(task)
-    empty = build_empty(kind, config)
-    findings = inspect_weights(folder, str(model.uri), kind, config) if model.config is None else Findings()
+    empty = build_empty(load_class(task), config)
+    findings = inspect_weights(folder, str(model.uri), empty) if model.config is None else Findings()
     has_head = task.labelled and model.config is None and not _lacks_head(findings)
-    return Base(
+    base = Base(
         findings,
         read_labels(config) if has_head else None,
         _vocabulary(empty),
@@ -70,6 +77,7 @@ def examine_base(model: ModelInput, folder: Path, task: Task) -> Base:
         sees_padding(config.model_type),
         task.labelled and reads_end(empty),
     )
+    return base, empty
 
 
 def read_config(folder: Path) -> Any:

@@ -106,22 +106,16 @@ def main() -> int:
 def examine(run: RunConfig, folder: Path) -> Base:
     """The whole preflight in this process. Raises Failure."""
     _stand_alone()
-    from modelyard_trainer.preflight.base import check_length, examine_base, read_config
-    from modelyard_trainer.preflight.causality import make_causal
+    from modelyard_trainer.preflight.base import check_length, examine_model
     from modelyard_trainer.preflight.settings import check_settings
-    from modelyard_trainer.preflight.weights import build_empty
     from modelyard_trainer.train.devices import Devices, set_up_process
-    from modelyard_trainer.train.tasks import find_task, load_class
+    from modelyard_trainer.train.tasks import find_task
 
     set_up_process(rank=1)  # as quiet as any rank but the first
     assert run.model is not None  # noqa: S101 - the prepare stage has looked
     task = find_task(run.task)
-    base = examine_base(run.model, folder, task)
+    base, empty = examine_model(run.model, folder, task)
     check_length(base, run.training.max_length)
-    config = read_config(folder)
-    if not task.labelled:
-        make_causal(config)
-    empty = build_empty(load_class(task), config)
     with tempfile.TemporaryDirectory() as output:
         devices = Devices(gpu=False, bfloat16=run.gpus_per_node > 0)
         check_settings(run, task, empty, Path(output), devices)

@@ -80,17 +80,17 @@ def build_empty(auto_class: Any, config: Any) -> Any:
         ) from error
 
 
-def inspect_weights(folder: Path, uri: str, auto_class: Any, config: Any) -> Findings:
-    """Compares a base model's files with the model. Raises Failure (ModelInvalid).
+def inspect_weights(folder: Path, uri: str, empty: Any) -> Findings:
+    """Compares a base model's files with the model, `empty` on the meta device. Raises Failure (ModelInvalid).
 
     Only the head may be missing, of another size, or left out: a body that is not the file's would be trained
     from random numbers while the card says "fine-tuned".
     """
     import torch
 
+    config = empty.config
     headers = read_headers(folder, uri)
     check_quantization(config, headers, uri)
-    empty = build_empty(auto_class, config)
     tensors = {h.name: torch.empty(h.shape, device="meta") for h in headers.values()}
     with _silence():
         _, told = type(empty).from_pretrained(

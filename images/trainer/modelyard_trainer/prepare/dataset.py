@@ -26,6 +26,7 @@ from modelyard_trainer.prepare.report import (
     check_require,
     check_rows,
     count_leaks,
+    count_rows,
     describe_sources,
 )
 from modelyard_trainer.prepare.rows import Reading, Removals
@@ -143,12 +144,13 @@ def _tell_reading(reading: Reading, suspicions: Suspicions) -> None:
     tell_columns(reading.columns, suspicions)
     recoded = {name: lines for name, lines in reading.recoded.items() if lines}
     if recoded:
+        lines = "1 line was" if sum(recoded.values()) == 1 else f"{sum(recoded.values())} lines were"
         suspicions.add(
             "NotUtf8",
-            f"{sum(recoded.values())} lines were not UTF-8 and were read as Windows-1252 (source "
-            f"{', '.join(recoded)}); look at them, or convert the files with iconv -t UTF-8",
+            f"{lines} not UTF-8 and read as Windows-1252 (source {', '.join(recoded)}); look at "
+            "them, or convert the files with iconv -t UTF-8",
             sum(recoded.values()),
-            [{"source": name, "lines": lines} for name, lines in recoded.items()],
+            [{"source": name, "lines": count} for name, count in recoded.items()],
         )
     several = {s.spec.name: sorted({f.format for f in s.files}) for s in reading.sources}
     several = {name: formats for name, formats in several.items() if len(formats) > 1}
@@ -180,9 +182,9 @@ def _check_contradictions(rows: _Rows, overlaps: Overlaps, data: Data) -> int:
     if count:
         rows.suspicions.add(
             "Contradictions",
-            f"{count} rows have a text that stands under another label before"
-            + (", and were removed" if removed else "")
-            + "; correct their labels in the source",
+            f"{count_rows(count)} a text that stands under another label before"
+            + (f", and {'was' if count == 1 else 'were'} removed" if removed else "")
+            + "; correct the labels in the source",
             count,
             samples,
         )
@@ -201,7 +203,7 @@ def _check_leaks(rows: _Rows, overlaps: Overlaps, parts: dict[str, Any], data: D
     if any(counts.values()):
         rows.suspicions.add(
             "LeakedTexts",
-            f"{count_leaks(counts)} have a text that is in a split before it too, so that metrics flatter the "
+            f"{count_leaks(counts)} a text that is in a split before it too, so that metrics flatter the "
             "model; add the step deduplicate to data.prepare",
             sum(counts.values()),
             samples,
@@ -231,10 +233,11 @@ def _write_splits(
         rows.names, {s: np.asarray(list(splits[s]["labels"].values())) for s in SPLITS}, rows.suspicions
     )
     if total := sum(about["truncated"] for about in splits.values()):
+        verb = "was" if total == 1 else "were"
         rows.suspicions.add(
             "TruncatedRows",
-            f"{total} of {len(spool)} rows ({total / len(spool):.1%}) are longer than training.maxLength "
-            f"({longest} tokens) and were cut; raise it, or remove long rows with filter.maxTokens",
+            f"{total} of {len(spool)} rows ({total / len(spool):.1%}) {verb} longer than training.maxLength "
+            f"({longest} tokens) and cut; raise it, or remove long rows with filter.maxTokens",
             total,
             [spool.describe(row, labelled=True) for row in cut],
         )

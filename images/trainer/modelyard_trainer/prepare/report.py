@@ -16,7 +16,7 @@ from modelyard_trainer.files import digest_of, read_json
 from modelyard_trainer.prepare.sources import Source
 
 FORMAT_VERSION = (
-    2  # of the files and of the code's results: raise it whenever the same inputs give other files
+    3  # of the files and of the code's results: raise it whenever the same inputs give other files
 )
 
 
@@ -110,7 +110,7 @@ def check_contradictions(require: Require, count: int, samples: Sequence[Mapping
     if require.no_contradictions and count:
         raise Failure(
             "RequirementNotMet",
-            f"{count} rows have a text that stands under another label too{_examples(samples)}, "
+            f"{count_rows(count)} a text that stands under another label too{_examples(samples)}, "
             "data.require.noContradictions allows none; correct their labels in the source",
         )
 
@@ -122,16 +122,22 @@ def check_leaks(
     if require.no_leakage and any(leaks.values()):
         raise Failure(
             "RequirementNotMet",
-            f"{count_leaks(leaks)} stand in an earlier split too{_examples(samples)}, data.require.noLeakage "
+            f"{count_leaks(leaks)} a text that is in an earlier split too{_examples(samples)}, data.require.noLeakage "
             "allows none; add the step deduplicate to data.prepare",
         )
 
 
 def count_leaks(leaks: Mapping[str, int]) -> str:
-    """`3 rows of validation and 1 of test`."""
+    """`3 rows of validation and 1 of test have`."""
     found = [(split, count) for split, count in leaks.items() if count]
-    texts = [f"{count}{' rows' if i == 0 else ''} of {split}" for i, (split, count) in enumerate(found)]
-    return " and ".join(texts)
+    first = "row" if found[0][1] == 1 else "rows"
+    texts = [f"{count}{f' {first}' if i == 0 else ''} of {split}" for i, (split, count) in enumerate(found)]
+    return f"{' and '.join(texts)} {'has' if sum(leaks.values()) == 1 else 'have'}"
+
+
+def count_rows(count: int) -> str:
+    """`1 row has`, `3 rows have`."""
+    return "1 row has" if count == 1 else f"{count} rows have"
 
 
 def _examples(samples: Sequence[Mapping[str, Any]]) -> str:

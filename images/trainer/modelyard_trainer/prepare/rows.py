@@ -111,14 +111,15 @@ class Reading:
                 item = Item(
                     _spell(spell_text, text, reader.where, place, columns.text), None, name, self.rows[name]
                 )
-                texts.see(item.text)
-                if self.labelled:
-                    marked = isinstance(label, Mark)
-                    item.label = (
-                        "" if marked else _spell(spell_label, label, reader.where, place, columns.label)
-                    )
-                    labels.see(item.label)
-                    reason = label.value if isinstance(label, Mark) else None if item.label else "emptyLabel"
+                if isinstance(label, Mark):
+                    reason = label.value
+                elif self.labelled:
+                    item.label = _spell(spell_label, label, reader.where, place, columns.label)
+                    reason = None if item.label else "emptyLabel"
+                if label is not Mark.HEADER:
+                    texts.see(item.text)
+                    if self.labelled:
+                        labels.see(item.label or "")
                 if not item.text.strip():
                     reason = "emptyText"
                 if reason:

@@ -26,10 +26,10 @@ from modelyard_trainer.files import (
 )
 from modelyard_trainer.train.card import write_card
 from modelyard_trainer.train.portable import clean_folder, hide_credentials, restore_settings
+from modelyard_trainer.train.prepared import Prepared
 from modelyard_trainer.train.proof import check_numbers, prove
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.reference import make_reference
-from modelyard_trainer.train.tasks import Task
 from modelyard_trainer.train.weights import count_bytes
 
 FORMAT = 1
@@ -38,25 +38,16 @@ _CARD = "README.md"
 
 
 def export_model(
-    ctx: Context,
-    ranks: Ranks,
-    trainer: Any,
-    task: Task,
-    splits: Any,
-    result: TrainResult,
-    report: dict[str, Any],
-    base: dict[str, Any],
+    ctx: Context, ranks: Ranks, trainer: Any, prepared: Prepared, result: TrainResult
 ) -> ModelReport:
     """Writes <run>/model by temp + rename, once it is proved that it holds the trained model.
-
-    `base` says how the base model was taken (preflight.base.describe_base).
 
     All ranks take part: ZeRO-3 has a part of the weights on each. Raises Failure: ModelUnproven; StorageError
     (temporary). What isn't proved is deleted.
     """
     target = ctx.storage / model_dir(ctx.run_path)
     temp = target.parent / f".tmp-model-a{ctx.attempt}"
-    hub = ctx.storage / (ctx.model or "")
+    task, splits, hub = prepared.task, prepared.splits, prepared.folder
     if ranks.leads:
         for left in target.parent.glob(".tmp-model-a*"):  # by an attempt that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -77,9 +68,9 @@ def export_model(
     digest = ""
     if ranks.leads:
         digest = model_digest(temp)
-        manifest = hide_credentials(describe_model(ctx, result, report, digest, proof, base))
+        manifest = hide_credentials(describe_model(ctx, result, prepared, digest, proof))
         write_json(temp / MODEL_MANIFEST, manifest)
-        write_atomic(temp / _CARD, write_card(manifest, hide_credentials(report)))
+        write_atomic(temp / _CARD, write_card(manifest, hide_credentials(prepared.report)))
         sync_tree(temp)
         publish_folder(temp, target)
     return ModelReport(path=model_dir(ctx.run_path), digest=ranks.share(digest))
@@ -92,10 +83,10 @@ def model_digest(folder: Path) -> str:
 
 
 def describe_model(
-    ctx: Context, result: TrainResult, report: dict[str, Any], digest: str, proof: Proof, base: dict[str, Any]
+    ctx: Context, result: TrainResult, prepared: Prepared, digest: str, proof: Proof
 ) -> dict[str, Any]:
     """The content of modelyard.json."""
-    run = ctx.run
+    run, report = ctx.run, prepared.report
     told = result.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept = ("metrics", "testMetrics", "baseline", "baselineTest", "gate", "step", "maxSteps", "resumedFrom")
     return {
@@ -110,7 +101,7 @@ def describe_model(
             "digest": (ctx.model or "").rpartition("/")[2],
             "uri": run.model.uri if run.model else None,
             "revision": run.model.revision if run.model else None,
-            **base,
+            **prepared.describe_base(),
         },
         **{key: told[key] for key in kept if key in told},
         "proof": proof.model_dump(mode="json", by_alias=True, exclude_none=True),

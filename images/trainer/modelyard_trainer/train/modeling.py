@@ -117,8 +117,6 @@ def load_model(
         made._weight_conversions = [conversion for conversion in conversions if conversion.was_used()]
     if new_head and model.config is None:
         renew_head(made)
-    if not task.counts_items:
-        made.accepts_loss_kwargs = False
     return made
 
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed as dist
 from modelyard.contract import codes
-from modelyard.contract.layout import REPORT, attempt_dir
+from modelyard.contract.layout import attempt_dir
 from modelyard.contract.report import Checkpoint, TrainResult
 from modelyard_agent.client import Client
 from transformers import set_seed
 
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import read_json
-from modelyard_trainer.preflight.base import describe_base, examine_base
-from modelyard_trainer.preflight.head import choose_head
 from modelyard_trainer.preflight.padding import pads_left
 from modelyard_trainer.train.agreement import Agreement
-from modelyard_trainer.train.dataset import Collator, open_split
+from modelyard_trainer.train.dataset import Collator
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.divergence import DivergenceGuard
-from modelyard_trainer.train.evaluation import Baseline, FirstThings, Splits, load_best
+from modelyard_trainer.train.evaluation import Baseline, FirstThings, load_best
 from modelyard_trainer.train.explanation import explain_start
 from modelyard_trainer.train.export import export_model
 from modelyard_trainer.train.gate import judge
 from modelyard_trainer.train.improvement import Improvement
-from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
+from modelyard_trainer.train.prepared import Prepared, open_prepared
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.rehearsal import Rehearsal
@@ -37,13 +33,11 @@ from modelyard_trainer.train.results import write_result
 from modelyard_trainer.train.resume import Beginning, find_beginning
 from modelyard_trainer.train.saving import Saver
 from modelyard_trainer.train.schedules import own_schedule
-from modelyard_trainer.train.settings import resolve_settings
-from modelyard_trainer.train.tasks import Task, find_task
+from modelyard_trainer.train.settings import Settings, resolve_settings
 from modelyard_trainer.train.trainer import RunTrainer
 from modelyard_trainer.train.universal import expect_universal
 from modelyard_trainer.train.zero import stage_of
 
-_log = logging.getLogger("modelyard.train")
 _VERIFY_SHARE = 0.7  # of the grace period, for hashing after a stop
 
 
@@ -53,16 +47,13 @@ class Session:
 
     ctx: Context
     ranks: Ranks
-    task: Task
-    report: dict[str, Any]
-    splits: Splits
+    prepared: Prepared
     trainer: RunTrainer
     agreement: Agreement
     saver: Saver
     baseline: Baseline
     beginning: Beginning | None
     client: Client | None
-    base: dict[str, Any]  # how the base model was taken, for modelyard.json
 
     def has_stepped(self) -> bool:
         """Whether this attempt has made a step of its own."""
@@ -110,21 +101,9 @@ def train(ctx: Context, devices: Devices) -> None:
 def build(ctx: Context, devices: Devices) -> Session:
     """Everything up to the first step. Raises Failure."""
     run = ctx.run
-    task = find_task(run.task)
-    if run.model is None or not ctx.dataset or not ctx.model:
-        raise Failure("InvalidRunConfig", "the run config names no model, or the pod no prepared data")
-    dataset, hub = ctx.storage / ctx.dataset, ctx.storage / ctx.model
-    report = read_json(dataset / REPORT)
-    if report is None:
-        raise Failure(
-            "DatasetMissing", f"{dataset / REPORT} is gone; check the job's storage", temporary=True
-        )
     # Before the arguments, which make ZeRO-3 shard whatever model is built from then on.
-    base = examine_base(run.model, hub, task)
-    labels: list[str] = report.get("labels", [])
-    head = choose_head(base.labels, labels) if task.labelled else None
-    places = head.places(labels) if head else None
-    splits = Splits(*(open_split(dataset, name, places) for name in ("train", "validation", "test")))
+    prepared = open_prepared(ctx)
+    task, splits = prepared.task, prepared.splits
     output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
     settings = resolve_settings(
         run,
@@ -135,21 +114,13 @@ def build(ctx: Context, devices: Devices) -> Session:
         validation_rows=len(splits.validation),
         world_size=ctx.world_size,
     )
-    training, gate = settings.training, run.gate
     args = settings.make_arguments()
     ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
     beginning = find_beginning(ctx, ranks, stage_of(settings.deepspeed))
-    set_seed(training.seed)
-    tokenizer = load_tokenizer(hub)
-    model_config = load_config(run.model, hub, task, tokenizer, head)
-    new_head = head is not None and not head.kept
-    model = load_model(run.model, hub, task, model_config, settings.precision, new_head=new_head)
+    set_seed(settings.training.seed)
+    tokenizer, model = prepared.load(settings.precision)
     client = Client(ctx.agent_port) if ctx.local_rank == 0 else None
-    saver = Saver(ctx, ranks, client, gate.metric if gate else "eval_loss")
-    reporter = None
-    if client is not None:
-        rows = training.per_device_train_batch_size * training.gradient_accumulation_steps * ctx.world_size
-        reporter = ProgressReporter(client, task, rows, splits.train.mean_length)
+    saver = Saver(ctx, ranks, client, run.gate.metric if run.gate else "eval_loss")
     agreement = Agreement(
         ranks,
         ctx.runtime / codes.STOP_FILE,
@@ -157,25 +128,18 @@ def build(ctx: Context, devices: Devices) -> Session:
         run.checkpoint.on_signal,
         bool(len(splits.validation)),
     )
-    improvement = Improvement(gate, task, run.checkpoint.keep_best > 0) if gate else None
     baseline = Baseline.recall(ctx.run_dir, ranks)
-    wants_baseline = bool(training.args.get("eval_on_start"))
-
-    def forget_conversion() -> None:
-        if beginning is not None and beginning.universal is not None:
-            expect_universal(trainer, False)
-            ranks.wait()
-            if ranks.leads:
-                shutil.rmtree(beginning.universal, ignore_errors=True)
-
-    rehearsal = None
-    if beginning is None:
-        rehearsal = Rehearsal(task, settings, splits, ranks, base.vocabulary, output)
     first = FirstThings(
-        baseline if wants_baseline else None, splits, agreement, saver, forget_conversion, rehearsal
+        baseline if settings.training.args.get("eval_on_start") else None,
+        splits,
+        agreement,
+        saver,
+        lambda: _forget_conversion(trainer, ranks, beginning),
+        Rehearsal(task, settings, splits, ranks, prepared.base.vocabulary, output) if not beginning else None,
     )
+    reporter = _make_reporter(ctx, settings, prepared, client) if client is not None else None
+    improvement = Improvement(run.gate, task, run.checkpoint.keep_best > 0) if run.gate else None
     callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
-    own = own_schedule(training.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {}))
     trainer = RunTrainer(
         model=model,
         args=args,
@@ -185,8 +149,8 @@ def build(ctx: Context, devices: Devices) -> Session:
             tokenizer.pad_token_id,
             task.labelled,
             8 if devices.gpu else 1,
-            pads_left(model_config.model_type),
-            base.positions,
+            pads_left(model.config.model_type),
+            prepared.base.positions,
         ),
         processing_class=tokenizer,
         callbacks=[c for c in callbacks if c is not None],
@@ -194,26 +158,29 @@ def build(ctx: Context, devices: Devices) -> Session:
         ranks=ranks,
         saver=saver,
         reporter=reporter,
-        make_schedule=own,
+        make_schedule=own_schedule(settings.training.lr_scheduler_type, dict(args.lr_scheduler_kwargs or {})),
         is_over=lambda: improvement is not None and improvement.stopped,
     )
     first.trainer = trainer
     if beginning is not None and beginning.universal is not None:
         expect_universal(trainer, True)
-    return Session(
-        ctx,
-        ranks,
-        task,
-        report,
-        splits,
-        trainer,
-        agreement,
-        saver,
-        baseline,
-        beginning,
-        client,
-        describe_base(base, head),
-    )
+    return Session(ctx, ranks, prepared, trainer, agreement, saver, baseline, beginning, client)
+
+
+def _make_reporter(ctx: Context, settings: Settings, prepared: Prepared, client: Client) -> ProgressReporter:
+    training = settings.training
+    rows = training.per_device_train_batch_size * training.gradient_accumulation_steps * ctx.world_size
+    return ProgressReporter(client, prepared.task, rows, prepared.splits.train.mean_length)
+
+
+def _forget_conversion(trainer: RunTrainer, ranks: Ranks, beginning: Beginning | None) -> None:
+    """Deletes what was converted for this world size, once it is loaded."""
+    if beginning is None or beginning.universal is None:
+        return
+    expect_universal(trainer, False)
+    ranks.wait()
+    if ranks.leads:
+        shutil.rmtree(beginning.universal, ignore_errors=True)
 
 
 def _stop(session: Session) -> TrainResult:
@@ -241,9 +208,9 @@ def _stop(session: Session) -> TrainResult:
 
 def _finish(session: Session) -> TrainResult:
     """Judges and exports. A stop between two of its parts ends it; the next attempt does them again."""
-    trainer, gate = session.trainer, session.ctx.run.gate
+    trainer, gate, splits = session.trainer, session.ctx.run.gate, session.prepared.splits
     metrics: dict[str, float] = {}
-    if len(session.splits.validation):
+    if len(splits.validation):
         if trainer.measured is None or trainer.measured[0] != trainer.state.global_step:
             trainer.evaluate()
         assert trainer.measured is not None  # noqa: S101 - evaluate() sets it
@@ -254,8 +221,8 @@ def _finish(session: Session) -> TrainResult:
         world = session.ctx.world_size
         final = metrics.get(gate.metric, float("nan"))
         if load_best(trainer, session.ranks, session.saver, gate, world, final) is not None:
-            metrics = trainer.measure(session.splits.validation)
-    test = trainer.measure(session.splits.test) if len(session.splits.test) else {}
+            metrics = trainer.measure(splits.validation)
+    test = trainer.measure(splits.test) if len(splits.test) else {}
     if session.agreement.asked_to_stop():
         return _stop(session)
     judged = judge(gate, metrics) if gate is not None else None
@@ -275,14 +242,5 @@ def _finish(session: Session) -> TrainResult:
         last_checkpoint=last,
         best_checkpoint=best,
     )
-    model = export_model(
-        session.ctx,
-        session.ranks,
-        trainer,
-        session.task,
-        session.splits,
-        result,
-        session.report,
-        session.base,
-    )
+    model = export_model(session.ctx, session.ranks, trainer, session.prepared, result)
     return result.model_copy(update={"model": model})

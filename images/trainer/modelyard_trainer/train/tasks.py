@@ -10,18 +10,12 @@ from modelyard_trainer.failure import Failure, nearest
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task.
-
-    `auto_class` is transformers'; `metrics` are those measured, without prefix. `counts_items`: the model's
-    loss divides by the number of items in the whole batch when the Trainer passes it. Classifiers take the
-    argument and ignore it, which would multiply loss and gradient by accumulation x world size.
-    """
+    """One task. `auto_class` is transformers'; `metrics` are those measured, without prefix."""
 
     name: str
     auto_class: str
     metrics: tuple[str, ...]
     labelled: bool
-    counts_items: bool
 
 
 TASKS = {
@@ -32,14 +26,12 @@ TASKS = {
             "AutoModelForSequenceClassification",
             ("loss", "accuracy", "f1", "precision", "recall"),
             labelled=True,
-            counts_items=False,
         ),
         Task(
             "text-generation",
             "AutoModelForCausalLM",
             ("loss", "perplexity"),
             labelled=False,
-            counts_items=True,
         ),
     )
 }

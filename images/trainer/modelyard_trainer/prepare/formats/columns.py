@@ -13,9 +13,10 @@ from modelyard_trainer.failure import Failure, nearest, shorten
 
 
 class Mark(Enum):
-    """What a column says that is no value."""
+    """What stands in a label's place that is none: why the row is no row to train on."""
 
-    NO_LABEL = "noLabel"  # the row has no label, by the file's own convention
+    NO_LABEL = "noLabel"  # by the file's own convention
+    HEADER = "repeatedHeader"  # the names of the columns again, as where files were joined by cat
 
 
 Row = tuple[Any, Any]  # text and label, as the file has them; None for nothing

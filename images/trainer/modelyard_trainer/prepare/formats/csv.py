@@ -8,7 +8,7 @@ from itertools import chain
 
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.decoding import LONGEST, FileText
-from modelyard_trainer.prepare.formats.columns import Row, Wanted
+from modelyard_trainer.prepare.formats.columns import Mark, Row, Wanted
 from modelyard_trainer.prepare.formats.delimiters import guess, named
 
 _SAMPLE = 1 << 16  # characters that the delimiter is guessed from
@@ -41,7 +41,10 @@ def read(text: FileText, wanted: Wanted, delimiter: str | None) -> Iterator[Row]
                 f"({delimiter!r}), or set data.sources[].delimiter",
                 records.begin,
             )
-        yield row[places[0]], row[places[1]] if wanted.labelled else None
+        if len(row) > 1 and row == header:
+            yield row[places[0]], Mark.HEADER
+        else:
+            yield row[places[0]], row[places[1]] if wanted.labelled else None
 
 
 def _read_sample(lines: Iterator[str]) -> list[str]:
