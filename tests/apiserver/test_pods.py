@@ -161,6 +161,88 @@ def test_a_bound_on_resources_is_named_and_less_can_be_asked_for(
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "500Mi"}
 
 
+def quota(name: str, **hard: str) -> dict[str, Any]:
+    return {"kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}}
+
+
+def limits(kind: str, **bounds: Any) -> dict[str, Any]:
+    return {"kind": "LimitRange", "metadata": {"name": "bounds"}, "spec": {"limits": [{"type": kind, **bounds}]}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason", "words"),
+    [
+        (
+            quota("disk", **{"requests.storage": "1Mi"}),
+            "QuotaExceeded",
+            ("PersistentVolumeClaim/a-storage: exceeded quota: disk", "spec.storage.claim.size"),
+        ),
+        (
+            limits("PersistentVolumeClaim", max={"storage": "1Mi"}),
+            "LimitExceeded",
+            ("PersistentVolumeClaim/a-storage: maximum storage", "spec.storage.claim.size"),
+        ),
+        (
+            limits("Container", default={"cpu": "10m"}),
+            "LimitExceeded",
+            ("must be less than or equal to cpu limit", "set limits, too, in spec.data.resources"),
+        ),
+    ],
+    ids=["a quota of storage", "a bound on claims", "a default limit below the request"],
+)
+def test_what_a_namespace_allows_is_named_with_the_field_that_asks_for_more(
+    manifest: dict[str, Any], reason: str, words: tuple[str, ...], yard: Yard, operator: StartOperator
+) -> None:
+    yard("create", "-f", "-", input=json.dumps({"apiVersion": "v1", **manifest}))
+    if manifest["kind"] == "ResourceQuota":
+        wait("the quota", lambda: '"used"' in yard("get", "quota", "--output=json").stdout)
+    operator("--no-leader-election").wait_for("cache filled")
+    asked = {"requests": {"cpu": "500m", "memory": "100Mi"}}
+    sources = [{"name": "r", "uri": "pvc://data/r.csv"}]
+    yard.create("a", data={"sources": sources, "resources": asked})
+    wait("the refusal", reached(yard, "a", "DataReady", reason), timeout=SOON)
+    message = (yard.condition("a", "DataReady") or {})["message"]
+    assert [word for word in words if word not in message] == [], message
+    yard("delete", manifest["kind"], manifest["metadata"]["name"])
+    wait("a pod", lambda: pods(yard, "prepare"), timeout=90)
+    wait("no complaint any more", lambda: not reached(yard, "a", "DataReady", reason)())
+
+
+def test_a_webhook_that_is_down_is_named_and_the_job_goes_on_without_it(
+    yard: Yard, operator: StartOperator, kubectl: Kubectl, namespace: str
+) -> None:
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    webhook = {
+        "name": "queue.example.com",
+        # Nobody listens there.
+        "clientConfig": {"url": "https://127.0.0.1:9/validate"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [rule], "failurePolicy": "Fail", "sideEffects": "None", "timeoutSeconds": 1,
+        "admissionReviewVersions": ["v1"],
+    }  # fmt: skip
+    config = {
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": namespace}, "webhooks": [webhook],
+    }  # fmt: skip
+    kubectl("create", "-f", "-", input=json.dumps(config))
+    try:
+
+        def blocked() -> bool:
+            tried = yard("create", "job", "probe", "--image=i", "--dry-run=server", check=False)
+            return "failed calling webhook" in tried.stderr
+
+        wait("the webhook", blocked)
+        operator("--no-leader-election").wait_for("cache filled")
+        yard.create("a")
+        wait("the refusal", reached(yard, "a", "Ready", "WebhookUnavailable"), timeout=SOON)
+        message = (yard.condition("a", "Ready") or {})["message"]
+        assert "queue.example.com" in message and "Job/a-prepare-1" in message
+    finally:
+        kubectl("delete", "validatingwebhookconfiguration", namespace)
+    wait("the Job", lambda: yard("get", "job", "a-prepare-1", check=False).returncode == 0, timeout=90)
+    wait("no complaint any more", lambda: not reached(yard, "a", "Ready", "WebhookUnavailable")())
+
+
 def test_what_the_pods_name_and_the_cluster_lacks_is_named(yard: Yard, operator: StartOperator) -> None:
     operator("--no-leader-election").wait_for("cache filled")
     yard.create("a", trainer={"podTemplate": {"spec": {"priorityClassName": "urgent"}}})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.interruptions import kill_ranks
 from tests.e2e.jobs import classification
 from tests.e2e.storage import Reader
 
@@ -90,17 +91,7 @@ def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_
         f"shutil.copytree(os.path.dirname(good), '{folder}{STEPS - 1}')\n"
         f"os.truncate('{folder}{STEPS - 1}/model.safetensors', 100)"
     )
-    pod = next(p["metadata"]["name"] for p in kube.pods(job.name) if "-1-1-" in p["metadata"]["name"])
-    kube.execute(
-        pod, "python3", "-c",
-        "import os, signal\n"
-        "ranks = [p for p in os.listdir('/proc') if p.isdigit() and p != str(os.getpid())\n"
-        "         and b'modelyard_trainer.train' in open(f'/proc/{p}/cmdline', 'rb').read()\n"
-        "         and b'torch.distributed.run' not in open(f'/proc/{p}/cmdline', 'rb').read()\n"
-        "         and b'agent.pyz' not in open(f'/proc/{p}/cmdline', 'rb').read()]\n"
-        "assert ranks, 'no rank runs here'\n"
-        "[os.kill(int(p), signal.SIGKILL) for p in ranks]",
-    )  # fmt: skip
+    kill_ranks(kube, job.name)
     status = job.wait_succeeded(300)
     restarts = (
         status["counters"]["processRestarts"]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from tests.e2e.harness import Kube, TrainingJob, condition, is_true
+from tests.e2e.interruptions import kill_ranks
 from tests.e2e.jobs import classification
 from tests.e2e.test_user_image import own_code
 
@@ -64,28 +65,23 @@ def test_a_rank_that_restarts_finds_its_master_after_others_deleted_the_service(
     made = kube.get("configmap", config["metadata"]["name"])
     assert made is not None
     assert made["data"] == config["data"]
-    pod = next(p["metadata"]["name"] for p in kube.pods(job.name) if "-1-1-" in p["metadata"]["name"])
-    kube.execute(
-        pod, "python3", "-c",
-        "import os, signal\n"
-        "ranks = [p for p in os.listdir('/proc') if p.isdigit() and p != str(os.getpid())\n"
-        "         and b'modelyard_trainer.train' in open(f'/proc/{p}/cmdline', 'rb').read()\n"
-        "         and b'torch.distributed.run' not in open(f'/proc/{p}/cmdline', 'rb').read()\n"
-        "         and b'agent.pyz' not in open(f'/proc/{p}/cmdline', 'rb').read()]\n"
-        "assert ranks, 'no rank runs here'\n"
-        "[os.kill(int(p), signal.SIGKILL) for p in ranks]",
-    )  # fmt: skip
+    kill_ranks(kube, job.name)
     status = job.wait_succeeded(300)
     assert status["progress"]["step"] == 400
     job.delete()
+
+
+def program(image: str, code: str) -> dict[str, Any]:
+    spec = own_code(image, ["python3", "-c", code])
+    del spec["trainer"]["podTemplate"]
+    return spec
 
 
 def test_a_program_that_reports_nothing_trains_and_a_suspended_one_is_suspending(
     kube: Kube, trainer_image: str
 ) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: time.sleep(8)); time.sleep(600)"
-    spec = own_code(trainer_image, ["python3", "-c", code])
-    del spec["trainer"]["podTemplate"]
+    spec = program(trainer_image, code)
     job = TrainingJob(kube, "quiet", spec).create()
     status = job.wait("Training", lambda s: s.get("phase") == "Training", 90)
     assert is_true(status, "Progressing")
@@ -101,8 +97,7 @@ def test_an_error_that_repeats_at_the_same_step_is_not_tried_a_third_time(
     kube: Kube, trainer_image: str
 ) -> None:
     code = "raise ValueError('no such optimizer')"
-    spec = own_code(trainer_image, ["python3", "-c", code])
-    del spec["trainer"]["podTemplate"]
+    spec = program(trainer_image, code)
     spec["failurePolicy"] = {"maxRestarts": 5, "backoff": {"initialSeconds": 1}}
     job = TrainingJob(kube, "repeats", spec).create()
     status = job.wait_stalled("UserCodeError", 120)
