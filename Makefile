@@ -70,12 +70,12 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 
 ##@ Tests and measurements
 .PHONY: test test-unit test-trainer test-apiserver test-e2e soak bench
-test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit, training, real kube-apiserver, real pods
+test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit tests, training, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) tests/unit
 
-test-trainer: venv ## Training on 1, 2 and 3 processes, compared with plain transformers
+test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
 	$(PYTEST) tests/trainer
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes

@@ -166,7 +166,11 @@ def quota(name: str, **hard: str) -> dict[str, Any]:
 
 
 def limits(kind: str, **bounds: Any) -> dict[str, Any]:
-    return {"kind": "LimitRange", "metadata": {"name": "bounds"}, "spec": {"limits": [{"type": kind, **bounds}]}}
+    return {
+        "kind": "LimitRange",
+        "metadata": {"name": "bounds"},
+        "spec": {"limits": [{"type": kind, **bounds}]},
+    }
 
 
 @pytest.mark.parametrize(

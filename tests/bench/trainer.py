@@ -24,8 +24,8 @@ from modelyard_trainer.prepare.main import prepare
 
 from examples.demo.inputs import MODEL, TWEETS, prepare_inputs
 from tests.bench.sections import Rows
+from tests.trainer.launching import running_agent
 from tests.unit.trainer.builders import make_context, make_environment, make_run
-from tests.unit.trainer.launching import running_agent
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))

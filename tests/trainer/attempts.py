@@ -21,8 +21,16 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.main import prepare
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from tests.unit.trainer.builders import WORDS, make_context, make_environment, make_run, write_rows
-from tests.unit.trainer.launching import BERT, LLAMA, ROOT
+from tests.trainer.warm import FIXED
+from tests.unit.trainer.builders import (
+    BERT,
+    LLAMA,
+    WORDS,
+    make_context,
+    make_environment,
+    make_run,
+    write_rows,
+)
 
 TASKS = ("text-classification", "text-generation")
 BATCHES = (1, 4, 16)
@@ -110,19 +118,12 @@ def run_attempts(folder: Path, processes: int, attempts: list[Attempt]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     listed = [attempt.describe() for attempt in attempts]
     (folder / "attempts.json").write_text(json.dumps(listed))
-    packages = ("operator", "images/trainer", "images/agent", ".")
-    env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(str(ROOT / package) for package in packages),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
     command = [
         sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
         "--rdzv-endpoint=127.0.0.1:0", "-m", "tests.trainer.driver", str(folder / "attempts.json"),
     ]  # fmt: skip
     done = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
+        command, env=os.environ | FIXED, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
 

@@ -18,6 +18,8 @@ from modelyard_agent.workers import Workers
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
 ABORT_SECONDS = 3.0
+# Ranks that have left their results meet once more and leave together, which takes moments.
+LEAVE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Supervisor:
         self._asked = False
         self._terminated = False
         self._timed_out = False
+        self._done_at: Optional[float] = None
 
     def run(
         self, command: Sequence[str], environment: Mapping[str, str], stored: Optional[StoredLog]
@@ -93,8 +96,26 @@ class Supervisor:
         now = self._clock()
         if now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
-            self._workers.observe(child.pid, child.watch())
+            living = child.watch()
+            self._workers.observe(child.pid, living)
             self._progress.set_restarts(self._workers.restarts)
+            self._release(child, self._workers.are_alive(living), now)
+
+    def _release(self, child: Child, training: bool, now: float) -> None:
+        """End a launcher that waits for other nodes although nothing is to come any more of this one.
+
+        torchrun waits five minutes for a node that has vanished before it leaves, or for ten that it comes back.
+        """
+        ended = self._asked and self._workers.seen and not training
+        if not self._agrees or not (ended or (self._runtime / codes.RESULT_FILE).exists()):
+            self._done_at = None
+        elif self._done_at is None:
+            self._done_at = now
+        elif now - self._done_at >= LEAVE_SECONDS and not self._terminated:
+            say(
+                "the training has ended here; leaving without the other nodes, which have not come to their end"
+            )
+            self._terminate(child)
 
     def _began(self) -> bool:
         return self._workers.seen or self._progress.reported
@@ -120,12 +141,15 @@ class Supervisor:
         child.terminate()
 
     def _press(self, child: Child) -> None:
-        if self._agrees and self._began() and not self._timed_out:
-            self._timed_out = True
-            say("the processes did not save and leave in {:.0f} s: ending them".format(self._stop_seconds))
         if self._terminated:
             child.kill()
             return
+        if self._agrees and self._began():
+            self._timed_out = True
+            say("the processes did not save and leave in {:.0f} s: ending them".format(self._stop_seconds))
+        self._terminate(child)
+
+    def _terminate(self, child: Child) -> None:
         self._terminated = True
         self._deadline = self._clock() + ABORT_SECONDS / 2
         child.terminate()

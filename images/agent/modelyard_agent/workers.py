@@ -22,6 +22,11 @@ class Workers:
         """Restarts in place, of whatever node's fault: torchrun's own count knows only those of this node."""
         return max([self._restart_count] + [len(pids) - 1 for pids in self._pids.values()])
 
+    def are_alive(self, processes: Sequence[Process]) -> bool:
+        """Whether any of them is among the living processes."""
+        known = set().union(*self._pids.values())
+        return any(process.pid in known for process in processes)
+
     def observe(self, launcher: int, processes: Sequence[Process]) -> None:
         """Take a look at the process table in."""
         for process in processes:

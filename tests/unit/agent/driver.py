@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modelyard_agent import supervisor
 from modelyard_agent.processes import become_reaper
 from modelyard_agent.settings import Settings
 from modelyard_agent.signals import StopSignal
@@ -16,6 +17,7 @@ def main() -> int:
     settings: dict[str, Any] = {
         key: Path(value) if key in PATHS else value for key, value in given["settings"].items()
     }
+    supervisor.LEAVE_SECONDS = 3.0  # what is waited for comes at once here, or never
     stop = StopSignal()
     become_reaper()
     pod = Pod(

@@ -1,5 +1,7 @@
 """SIGTERM becomes an agreed stop."""
 
+import pytest
+
 from tests.unit.agent.conftest import MakePod
 from tests.unit.agent.pods import wait_until
 
@@ -39,6 +41,45 @@ time.sleep(600)
     result = pod.result()
     assert (result.outcome, result.lost_steps) == ("preempted", 7)
     assert result.failure is not None and result.failure.reason == "StopTimedOut"
+
+
+LONELY = """
+import subprocess
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as torchrun, which would wait for its workers and peers
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep({seconds})"],
+                          env=dict(os.environ, RANK="0", LOCAL_RANK="0"))
+client.report(state="training", step=7)
+{then}
+worker.wait()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "at its own end"])
+@pytest.mark.parametrize("seconds", [0, 600], ids=["ranks that have left", "ranks that wait for others"])
+def test_a_node_that_has_its_result_does_not_wait_for_one_that_vanished(
+    make_pod: MakePod, seconds: int, stopped: bool
+) -> None:
+    result = {"outcome": "preempted" if stopped else "succeeded", "step": 8}
+    then = f"put('result.json', {result})"
+    pod = make_pod(grace_seconds=600.0).start(LONELY.format(seconds=seconds, then=then))
+    wait_until(lambda: pod.progress().step == 7, "the first report")
+    if stopped:
+        pod.stop()
+    assert pod.wait() == (143 if stopped else 0)
+    assert (pod.result().outcome, pod.result().step) == (result["outcome"], 8)
+    assert pod.result().failure is None
+    assert "leaving without the other nodes" in pod.log()
+
+
+def test_a_stopped_node_whose_ranks_have_died_does_not_wait_for_others_to_come_back(
+    make_pod: MakePod,
+) -> None:
+    pod = make_pod(grace_seconds=600.0).start(LONELY.format(seconds=3, then=""))
+    wait_until(lambda: pod.progress().step == 7, "the first report")
+    pod.stop()
+    assert pod.wait() == 143
+    assert (pod.result().outcome, pod.result().lost_steps) == ("preempted", 7)
 
 
 def test_before_training_began_there_is_nothing_to_agree_on(make_pod: MakePod) -> None:

@@ -20,6 +20,10 @@ from modelyard_trainer.train.tasks import find_task
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
 RUN_PATH = "runs/team/job-0a1b2c3d"
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+BERT = {"model_type": "bert", "max_position_embeddings": 64, "vocab_size": 320, **SIZES}
+LLAMA = {
+    "model_type": "llama", "max_position_embeddings": 64, "vocab_size": 320, "num_key_value_heads": 2, **SIZES
+}  # fmt: skip
 WORDS = [
     "the",
     "quick",

@@ -31,10 +31,10 @@ from modelyard_trainer.train.tasks import TASKS, Task
 from modelyard_trainer.train.weights import compare_weights, count_bytes, find_no_number
 from modelyard_trainer.verify.check import AUTO_CLASSES, Unproven, check_folder
 
-from tests.unit.trainer.broken_export import break_folder
-from tests.unit.trainer.builders import SIZES, WORDS
-from tests.unit.trainer.launching import BERT, LLAMA, ROOT
+from tests.unit.trainer.builders import BERT, LLAMA, SIZES, WORDS
+from tests.unit.trainer.damage import break_folder
 
+ROOT = Path(__file__).parents[3]
 ALONE = Ranks(0, 1)
 CLASSES, LANGUAGE = TASKS["text-classification"], TASKS["text-generation"]
 

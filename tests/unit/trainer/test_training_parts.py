@@ -46,8 +46,7 @@ from modelyard_trainer.train.universal import plan_conversion
 from modelyard_trainer.train.zero import fill_config, stage_of
 from transformers import BertConfig
 
-from tests.unit.trainer.builders import RUN_PATH, make_context, make_rows, make_run, write_rows
-from tests.unit.trainer.launching import BERT
+from tests.unit.trainer.builders import BERT, RUN_PATH, make_context, make_rows, make_run, write_rows
 
 CPU = Devices(gpu=False, bfloat16=False)
 CLASSES = TASKS["text-classification"]

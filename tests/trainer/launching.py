@@ -1,12 +1,10 @@
-"""Real training processes for tests: torchrun on this machine, with a real agent's server beside it."""
+"""Real training processes for tests, several at once, with a real agent's server beside them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +19,11 @@ from modelyard_agent.verifier import Verifier
 from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.main import prepare
 
+from tests.trainer.warm import FIXED, Launcher
 from tests.unit.trainer.builders import (
+    BERT,
+    LLAMA,
     RUN_PATH,
-    SIZES,
     make_context,
     make_environment,
     make_rows,
@@ -32,12 +32,8 @@ from tests.unit.trainer.builders import (
     write_rows,
 )
 
-ROOT = Path(__file__).parents[3]
-_LIMIT_SECONDS = 120
-BERT = {"model_type": "bert", "max_position_embeddings": 64, "vocab_size": 320, **SIZES}
-LLAMA = {
-    "model_type": "llama", "max_position_embeddings": 64, "vocab_size": 320, "num_key_value_heads": 2, **SIZES
-}  # fmt: skip
+_LIMIT_SECONDS = 240
+_LAUNCHER = Launcher()
 
 
 @dataclasses.dataclass
@@ -94,31 +90,18 @@ def launch(
     ctx = dataclasses.replace(ctx, attempt=attempt)
     for name in (codes.RESULT_FILE, codes.FATAL_FILE, codes.STOP_FILE):
         (ctx.runtime / name).unlink(missing_ok=True)
+    ctx.runtime.mkdir(parents=True, exist_ok=True)
     if stop:
-        ctx.runtime.mkdir(parents=True, exist_ok=True)
         (ctx.runtime / codes.STOP_FILE).touch()
+    output = ctx.runtime / "output.txt"
+    output.write_text("")
     with running_agent(ctx) as (port, progress):
-        env = os.environ | make_environment(dataclasses.replace(ctx, agent_port=port))
-        env |= {
-            "PYTHONPATH": os.pathsep.join(
-                str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", ".")
-            ),
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONWARNINGS": "ignore",
-            **environment,
-        }
-        command = [
-            sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--rdzv-backend=c10d",
-            "--rdzv-endpoint=127.0.0.1:0", "-m", module,
-        ]  # fmt: skip
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
-        )
+        env = os.environ | FIXED | make_environment(dataclasses.replace(ctx, agent_port=port)) | environment
+        code = _LAUNCHER.run(module, processes, env, output, _LIMIT_SECONDS)
         told = progress.snapshot()
     return Ended(
-        done.returncode,
-        done.stdout + done.stderr,
+        code,
+        output.read_text(errors="replace"),
         _read(ctx.runtime / codes.RESULT_FILE, TrainResult),
         _read(ctx.runtime / codes.FATAL_FILE, FailureReport),
         told,

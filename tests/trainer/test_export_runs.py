@@ -13,10 +13,10 @@ from modelyard.contract.model import Proof, Reference
 from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.tokenizer import train_tokenizer
 
+from tests.trainer.launching import fail, launch, prepare_run, succeed
 from tests.unit.trainer.builders import WORDS
-from tests.unit.trainer.launching import fail, launch, prepare_run, succeed
 
-BROKEN = "tests.unit.trainer.broken_export"
+BROKEN = "tests.trainer.broken_export"
 LONG = " ".join(WORDS[i % len(WORDS)] for i in range(10_000))
 _SMALL = {"vocab_size": 320, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 ROBERTA = _SMALL | {

@@ -1,4 +1,4 @@
-"""Short real runs of many kinds in one process: python -m tests.unit.trainer.matrix FOLDER < cases > results.
+"""Short real runs of many kinds in one process: python -m tests.trainer.matrix FOLDER < cases > results.
 
 Reads a JSON list of cases ({"name", "changes"}) and prints a JSON object: per name the learning rates that were
 logged, step by step, or the error. A case with "resume" saves at that step in passing; afterwards another run goes
@@ -20,8 +20,8 @@ from typing import Any
 from modelyard_trainer.context import Context
 from modelyard_trainer.train.devices import set_up_process
 
+from tests.trainer.launching import prepare_run
 from tests.unit.trainer.builders import make_run
-from tests.unit.trainer.launching import prepare_run
 
 
 def main(root: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from modelyard.api.hyperparameters import SCHEDULERS
 from modelyard.training.optimizers import WITHOUT_ZERO, WORKING
 from modelyard.training.schedulers import WITHOUT_WARMUP
 
-from tests.unit.trainer.launching import ROOT
+from tests.trainer.warm import FIXED, ROOT
 
 STEPS, WARMUP, RESUME, PEAK = 6, 2, 3, 1e-3
 STAGES = ((1, "bfloat16"), (2, "float32"), (3, "bfloat16"))
@@ -73,17 +73,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             },
         ),
     ]  # fmt: skip
-    env = os.environ | {
-        "PYTHONPATH": os.pathsep.join(
-            str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", ".")
-        ),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.trainer.matrix", str(tmp_path_factory.mktemp("matrix"))],
-        env=env, input=json.dumps(cases), capture_output=True, text=True, timeout=400, check=False, cwd=ROOT,
+        [sys.executable, "-m", "tests.trainer.matrix", str(tmp_path_factory.mktemp("matrix"))],
+        env=os.environ | FIXED, input=json.dumps(cases), capture_output=True, text=True, timeout=400,
+        check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout)

@@ -13,9 +13,10 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.files import hash_file
 from safetensors.numpy import load_file, save_file
 
-from tests.unit.trainer.launching import BERT, fail, launch, prepare_run, succeed
+from tests.trainer.launching import fail, launch, prepare_run, succeed
+from tests.unit.trainer.builders import BERT
 
-FAULTY = "tests.unit.trainer.faulty"
+FAULTY = "tests.trainer.faulty"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from modelyard.contract.report import TrainResult
 from modelyard_trainer.context import Context
 from modelyard_trainer.files import hash_file
 
-from tests.unit.trainer.launching import fail, launch, losses, prepare_run, succeed
+from tests.trainer.launching import fail, launch, losses, prepare_run, succeed
 
 STEPS = 6
 DROPOUT = {
