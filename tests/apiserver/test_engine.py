@@ -274,6 +274,23 @@ def test_a_resource_made_anew_under_the_same_name_starts_from_nothing(
     engine(scenario)
 
 
+def test_what_an_orphaning_deletion_leaves_is_not_taken_for_the_next_resources(
+    engine: Callable[[Scenario], None],
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.create()
+        await bench.kubectl("delete", "toy", "a", "--cascade=orphan", "--wait=true")
+        left = await bench.get("job", "a-run")
+        assert left is not None and "ownerReferences" not in left["metadata"]
+        await bench.create()
+        toy = await bench.get("toy", "a")
+        assert toy is not None
+        assert toy["status"]["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+        assert "a-run" not in toy["status"]["children"]
+
+    engine(scenario)
+
+
 def test_a_name_taken_by_a_users_object_is_reported_and_the_object_left(
     engine: Callable[[Scenario], None],
 ) -> None:

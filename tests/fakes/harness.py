@@ -23,7 +23,7 @@ KINDS = Kinds(
     [
         TOY,
         Kind("ConfigMap", "", "v1", "configmaps"),
-        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),
         Kind("Pod", "", "v1", "pods", remembered=True),
     ]

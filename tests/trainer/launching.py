@@ -84,9 +84,12 @@ def launch(
     attempt: int = 0,
     stop: bool = False,
     module: str = "modelyard_trainer.train",
+    proves: bool = False,
     **environment: str,
 ) -> Ended:
-    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step."""
+    """Runs one attempt to its end. `stop`: it finds the request to stop at its first step. `proves`: what it exports
+    is loaded back, as it always is in a pod; that takes a process that imports torch anew.
+    """
     ctx = dataclasses.replace(ctx, attempt=attempt)
     for name in (codes.RESULT_FILE, codes.FATAL_FILE, codes.STOP_FILE):
         (ctx.runtime / name).unlink(missing_ok=True)
@@ -97,7 +100,7 @@ def launch(
     output.write_text("")
     with running_agent(ctx) as (port, progress):
         env = os.environ | FIXED | make_environment(dataclasses.replace(ctx, agent_port=port)) | environment
-        code = _LAUNCHER.run(module, processes, env, output, _LIMIT_SECONDS)
+        code = _LAUNCHER.run(module, processes, env, output, _LIMIT_SECONDS, proves)
         told = progress.snapshot()
     return Ended(
         code,

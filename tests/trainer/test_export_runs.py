@@ -43,7 +43,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Context:
     write_base(root, ROBERTA, "AutoModelForSequenceClassification", "text-classification")
     bf16 = {"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}}
     ctx = prepare_run(root, model={"uri": "pvc://models/base"}, deepspeed=bf16)
-    succeed(launch(ctx, processes=1))
+    succeed(launch(ctx, proves=True, processes=1))
     return ctx
 
 
@@ -56,7 +56,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Context:
         root, task="text-generation", model={"uri": "pvc://models/base"},
         deepspeed={"zero_optimization": {"stage": 3}},
     )  # fmt: skip
-    succeed(launch(ctx))
+    succeed(launch(ctx, proves=True))
     return ctx
 
 
@@ -142,7 +142,7 @@ def test_the_cards_lines_go_on_from_a_text_of_ten_thousand_words(writer: Context
 @pytest.mark.parametrize("how", ["permuted", "configuration"])
 def test_an_export_that_went_wrong_is_not_published(tmp_path: Path, how: str) -> None:
     ctx = prepare_run(tmp_path)
-    failure = fail(launch(ctx, module=BROKEN, BROKEN=how))
+    failure = fail(launch(ctx, proves=True, module=BROKEN, BROKEN=how))
     assert (failure.reason, failure.exit_code) == ("ModelUnproven", 2)
     assert ("other values" if how == "permuted" else "its answers are others") in failure.message
     assert not folder_of(ctx).exists() and not list(ctx.run_dir.glob(".tmp-model*"))
@@ -152,7 +152,7 @@ def test_an_export_that_went_wrong_is_not_published(tmp_path: Path, how: str) ->
 
 def test_a_model_too_large_to_load_twice_is_proved_by_its_tensors(tmp_path: Path) -> None:
     ctx = prepare_run(tmp_path, deepspeed={"zero_optimization": {"stage": 3}})
-    succeed(launch(ctx, module=BROKEN, BROKEN="large"))
+    succeed(launch(ctx, proves=True, module=BROKEN, BROKEN="large"))
     proof = proof_of(ctx)
     assert (proof.method, proof.rows, proof.max_difference) == ("sampled", 0, None)
     assert proof.tensors > 20 and "more than" in str(proof.note)

@@ -40,7 +40,7 @@ def lose_end(ctx: Context) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, TrainResult, dict[str, Any]]:
     ctx = prepare_run(tmp_path_factory.mktemp("undisturbed"), **DROPOUT)
-    ended = launch(ctx)
+    ended = launch(ctx, proves=True)
     return ctx, succeed(ended), ended.progress
 
 

@@ -18,8 +18,11 @@ from modelyard_agent.workers import Workers
 POLL_SECONDS = 0.1
 WATCH_SECONDS = 1.0
 ABORT_SECONDS = 3.0
-# Ranks that have left their results meet once more and leave together, which takes moments.
+# Ranks that have left their results meet once more and leave together, which takes moments; ranks that have died
+# are started again with those of the other nodes.
 LEAVE_SECONDS = 10.0
+# Once they have left nothing is missing but torchrun's farewell.
+FAREWELL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,14 @@ class Supervisor:
 
         torchrun waits five minutes for a node that has vanished before it leaves, or for ten that it comes back.
         """
-        ended = self._asked and self._workers.seen and not training
-        if not self._agrees or not (ended or (self._runtime / codes.RESULT_FILE).exists()):
+        given = (self._runtime / codes.RESULT_FILE).exists()
+        gone = self._workers.seen and not training
+        if not self._agrees or not (given or (self._asked and gone)):
             self._done_at = None
-        elif self._done_at is None:
-            self._done_at = now
-        elif now - self._done_at >= LEAVE_SECONDS and not self._terminated:
+            return
+        self._done_at = now if self._done_at is None else self._done_at
+        limit = FAREWELL_SECONDS if given and gone else LEAVE_SECONDS
+        if now - self._done_at >= limit and not self._terminated:
             say(
                 "the training has ended here; leaving without the other nodes, which have not come to their end"
             )

@@ -14,7 +14,8 @@ OPERATOR_KINDS = Kinds(
         # One that others delete is made again from what it held.
         Kind("ConfigMap", "", "v1", "configmaps", remembered=True),
         Kind("Service", "", "v1", "services"),
-        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        # One that shall outlive its job has no owner.
+        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),
         # A deleted pod is gone within milliseconds of its last word: why it ended.
         Kind("Pod", "", "v1", "pods", remembered=True),

@@ -151,10 +151,15 @@ class Cache:
     def below(self, key: Key, uid: str) -> list[tuple[Key, Entry]]:
         """What belongs to this very resource.
 
-        Its owner chain ends at `uid`, or it has no controller (detached).
+        Its owner chain ends at `uid`, or it has no controller and is of a kind that needs none. Anything else without
+        one was left by an earlier resource (`kubectl delete --cascade=orphan`), and tells of that one.
         """
         candidates = [(k, self._entries[k]) for k in self._below.get(key, ())]
-        found = [(k, e) for k, e in candidates if e.controller is None or e.controller == uid]
+        found = [
+            (k, e)
+            for k, e in candidates
+            if e.controller == uid or (e.controller is None and self._kinds[k.kind].detachable)
+        ]
         reached = {e.uid for _, e in found}
         rest = [(k, e) for k, e in candidates if e.controller is not None and e.controller != uid]
         while rest:

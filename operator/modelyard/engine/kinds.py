@@ -19,7 +19,8 @@ class Kind:
 
     A kind with an `owner_label` is a custom resource that is reconciled; the label, set to the resource's
     name, marks everything below it. Names of such kinds must fit a label's value (63 characters), as their
-    schemas demand. Of a kind that is `remembered` the last state of deleted objects stays known for a while.
+    schemas demand. Of a kind that is `remembered` the last state of deleted objects stays known for a while. Objects of
+    a `detachable` kind belong to the resource that their label names also without a controller.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind:
     plural: str
     owner_label: str | None = None
     remembered: bool = False
+    detachable: bool = False
 
     @property
     def api_version(self) -> str:

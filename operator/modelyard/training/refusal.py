@@ -17,6 +17,7 @@ from modelyard.training.view import seconds_since
 # Seconds in which the Job controller makes a pod, unless thousands are asked for at once.
 ASK_AFTER = 3.0
 SENTENCE_LIMIT = 600
+_COUNTED = "Wait for other pods or jobs to end, delete those that are not needed, or have the quota raised."
 _FROZEN = "(suspend the job to change it)"
 
 _LEAD = re.compile(
@@ -24,6 +25,7 @@ _LEAD = re.compile(
 )
 # The first that matches names the reason. {field} is where the amounts are set, {pods} where the rest.
 _KINDS: tuple[tuple[str, str, str], ...] = (
+    (r"exceeded quota: .*requested: (pods|count/[\w./-]+)=\d+, used", "QuotaExceeded", _COUNTED),
     (
         r"exceeded quota|insufficient quota to match",
         "QuotaExceeded",
@@ -93,7 +95,6 @@ _FIELDS = {
     "PersistentVolumeClaim": ("spec.storage.claim.size", "spec.storage.claim"),
     "Job": ("the profile", "spec.trainer.podTemplate, spec.profile or the profile itself"),
 }
-_QUOTA_COUNT = "Delete what the namespace no longer needs (old jobs), or have the quota raised."
 _QUOTA = {
     "PersistentVolumeClaim": "Ask for less in spec.storage.claim.size, use a claim that exists (spec.storage.uri), or"
     " have the quota raised; the job then begins by itself.",
@@ -138,7 +139,7 @@ def explain_rejection(child: Child, rejection: Rejection) -> Problem:
     kind = child.manifest["kind"]
     reason, advice = _find_kind(rejection.message) or (rejection.reason, "")
     if reason == "QuotaExceeded":
-        advice = _QUOTA.get(kind, _QUOTA_COUNT)
+        advice = _QUOTA.get(kind, _COUNTED)
     field, pods = _FIELDS.get(kind, ("the profile", "the profile"))
     text = f"The API server refused {child.id}: {_quote(rejection.message)}"
     return Problem(reason, f"{text} {advice.format(field=field, pods=pods)}".strip())

@@ -17,7 +17,7 @@ def main() -> int:
     settings: dict[str, Any] = {
         key: Path(value) if key in PATHS else value for key, value in given["settings"].items()
     }
-    supervisor.LEAVE_SECONDS = 3.0  # what is waited for comes at once here, or never
+    supervisor.LEAVE_SECONDS = 4.0  # what is waited for comes at once here, or never
     stop = StopSignal()
     become_reaper()
     pod = Pod(

@@ -225,6 +225,19 @@ def test_a_users_own_object_of_a_childs_name_is_not_taken_over() -> None:
     assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
 
 
+def test_what_an_earlier_resource_has_left_behind_is_not_taken_for_this_ones() -> None:
+    cluster, engine = start()
+    for key in (SETTINGS, RUN):  # as `kubectl delete --cascade=orphan` does
+        cluster.change(key, lambda o: o["metadata"].pop("ownerReferences"))
+    cluster.erase(TOY_A)
+    run(engine)
+    cluster.create(toy("a"))
+    run(engine)
+    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+    assert "Job/a-run" not in status(cluster)["children"]
+    assert "ownerReferences" not in cluster.objects[RUN]["metadata"]
+
+
 def test_a_child_that_is_ending_is_waited_for() -> None:
     cluster, engine = start()
     done = len(cluster.calls)

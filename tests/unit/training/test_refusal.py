@@ -38,6 +38,11 @@ CASES: dict[str, tuple[str, str, str]] = {
         "LimitExceeded",
         "set limits, too, in spec.data.resources",
     ),
+    "a quota that counts pods": (
+        POD + "exceeded quota: q, requested: pods=1, used: pods=5, limited: pods=5",
+        "QuotaExceeded",
+        "Wait for other pods or jobs to end",
+    ),
     "a quota of another priority": (
         POD + "insufficient quota to match these scopes: [{PriorityClass In [high]}]",
         "QuotaExceeded",
@@ -231,7 +236,7 @@ ANSWERS: dict[str, tuple[str, Rejection, str, str]] = {
         JOB,
         Rejection("QuotaExceeded", "exceeded quota: team, requested: count/jobs.batch=1, limited: 10"),
         "QuotaExceeded",
-        "Delete what the namespace no longer needs",
+        "delete those that are not needed",
     ),
     "a policy on Jobs": (
         JOB,
