@@ -29,6 +29,7 @@ from tests.unit.trainer.builders import (
     make_context,
     make_environment,
     make_run,
+    quick_preflight,
     write_rows,
 )
 
@@ -107,7 +108,7 @@ def prepare_attempts(root: Path, **changes: Any) -> Context:
         text = " ".join(WORDS[(index * 7 + place * place) % len(WORDS)] for place in range(count))
         rows.append((f"{text} {index}", ("a", "b", "b", "c", "a", "b", "a")[index % 7]))
     write_rows(root / "sources/pvc/data/rows.csv", rows)
-    prepared = prepare(ctx)
+    prepared = prepare(ctx, quick_preflight)
     return dataclasses.replace(
         ctx, dataset=f"datasets/{prepared.digest}", model=f"hub/{prepared.model_digest}"
     )
