@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +19,7 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.main import prepare
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from tests.trainer.warm import FIXED
+from tests.trainer.warm import FIXED, free_port
 from tests.unit.trainer.builders import (
     BERT,
     LLAMA,
@@ -37,7 +35,6 @@ TASKS = ("text-classification", "text-generation")
 BATCHES = (1, 4, 16)
 ROWS = 74
 _LIMIT_SECONDS = 400
-_PORTS = iter(range(15_000 + os.getpid() % 10_000, 32_000))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Attempt:
         return {
             "name": f"attempt {self.number} of {self.ctx.storage}",
             "env": env,
-            "port": _free_port(),
+            "port": free_port(),
             "told": str(self._told.with_suffix(".json")),
             "batches": self.batches,
             "dies": self.dies,
@@ -127,15 +124,6 @@ def run_attempts(folder: Path, processes: int, attempts: list[Attempt]) -> None:
         command, env=os.environ | FIXED, capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-
-
-def _free_port() -> int:
-    # Below the range of which the system gives ports to whoever connects meanwhile, and never one twice.
-    for port in _PORTS:
-        with socket.socket() as free, contextlib.suppress(OSError):
-            free.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("there is no free port")
 
 
 def read_rows(ctx: Context, split: str) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,15 @@ from modelyard_trainer.context import Context
 from modelyard_trainer.train.devices import set_up_process
 
 from tests.trainer.launching import prepare_run
+from tests.trainer.warm import free_port
 from tests.unit.trainer.builders import make_run
 
 
 def main(root: Path) -> dict[str, Any]:
     """All cases on the same prepared data."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     os.environ |= {
         "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
     }  # fmt: skip
     devices = set_up_process(1)
     logging.disable(logging.WARNING)

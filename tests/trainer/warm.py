@@ -8,6 +8,7 @@ answers each with its exit code: 0, or 1 where a process failed, for which the o
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import runpy
@@ -24,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))
 FIXED = {"PYTHONPATH": PACKAGES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+_PORTS = iter(range(15_000 + os.getpid() % 10_000, 32_000))
 _GRACE = 5.0  # seconds for processes whose peer has failed
 
 
@@ -98,9 +100,7 @@ def _import_all() -> None:
 
 
 def _launch(order: dict[str, Any]) -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     world = str(order["processes"])
     running = {}
     for rank in range(order["processes"]):
@@ -125,6 +125,16 @@ def _launch(order: dict[str, Any]) -> int:
             failed, deadline = True, time.monotonic() + _GRACE
             _signal(running, signal.SIGTERM)
     return int(failed)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    # Below the range of which the system gives ports to whoever connects meanwhile, and never one twice.
+    for port in _PORTS:
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no free port")
 
 
 def skip_proof() -> None:

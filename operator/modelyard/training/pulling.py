@@ -32,7 +32,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "its registry takes no more requests from this cluster for now; it is tried again by itself. With"
         " imagePullSecrets of an account the limit is higher.",
     ),
-    (r"x509|certificate", "the pod's node doesn't trust its registry's certificate."),
+    (r"x509: |failed to verify certificate", "the pod's node doesn't trust its registry's certificate."),
     (
         r"no such host|i/o timeout|connection refused|no route to host|TLS handshake timeout|server misbehaving",
         "the pod's node can't reach its registry. Check the host in the image's name, and the node's network and"

@@ -438,6 +438,11 @@ WAITING: dict[str, Waiting] = {
         "ImagePullFailed",
         "check its name, and imagePullSecrets",
     ),
+    "an image whose own name sounds like another cause": Waiting(
+        lambda p: p.waiting("ErrImagePull", 'failed to resolve "r.example/certificate-bot:429": not found'),
+        "ImagePullFailed",
+        "check its name, and imagePullSecrets",
+    ),
     "an image that must be on the node": Waiting(
         lambda p: p.waiting(
             "ErrImageNeverPull", 'Container image "x" is not present with pull policy of Never'
