@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -43,6 +45,12 @@ def hang(rows: Rows) -> None:
         time.sleep(60)
 
 
+def hang_in_spite(rows: Rows) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        time.sleep(60)
+    time.sleep(60)
+
+
 def hang_in_a_task(rows: Rows) -> None:
     async def spin() -> None:
         for _ in itertools.repeat(None):
@@ -79,6 +87,7 @@ def test_a_healthy_run_has_no_word_of_errors_and_ends_with_zero(
         (half, "RuntimeError: DELETE /jobs: 504 Timeout: request did not complete"),
         (leave, "SystemExit: the images were not built"),
         (hang, "OverTimeError: not done after 1 s"),
+        (hang_in_spite, "OverTimeError: not done after 1 s"),
         (hang_in_a_task, "OverTimeError: not done after 1 s"),
         (lambda rows: None, "RuntimeError: nothing was measured"),
     ],
@@ -100,6 +109,18 @@ def test_a_failing_section_is_named_in_table_json_and_status_and_the_next_one_is
     printed = capsys.readouterr().out
     assert f"| {error} |" in printed
     assert f"FAILED a: {error}" in printed
+
+
+def test_a_busy_event_loop_ends_wherever_its_time_is_up() -> None:
+    for i in range(200):
+        rows = run_section(Section("busy", "Busy", 0.005 + i * 1e-5, hang_in_a_task))
+        assert [row["error"].split(":")[0] for row in rows] == ["OverTimeError"]
+
+
+def test_the_time_limit_of_what_measures_is_running_again_afterwards() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 500)
+    run_section(Section("a", "Table", 60, good))
+    assert 400 < signal.getitimer(signal.ITIMER_REAL)[0] <= 500
 
 
 def test_what_a_failing_section_had_measured_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
