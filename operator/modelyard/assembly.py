@@ -101,6 +101,7 @@ class Operator:
             facts=poller,
             clock=self._clock,
             observer=self._metrics,
+            wake=self._queue.add,
             crowded=lambda: self._queue.crowded,
         )
         controller = Controller(

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.apiserver.inprocess import Scenario, install_crds, run_beside_engine
+
 ROOT = Path(__file__).parents[2]
 CLUSTER = "apitest"
 PROFILES = "profiles: {default: {trainerImage: localhost/trainer:1, agentImage: localhost/agent:1}}\n"
@@ -112,6 +114,20 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def made_up_kinds(kubectl: Kubectl) -> None:
+    """The made-up kinds of the engine's tests, served."""
+    install_crds(kubectl)
+
+
+@pytest.fixture
+def engine(
+    kubeconfig: str, kubectl: Kubectl, made_up_kinds: None, namespace: str
+) -> Callable[[Scenario], None]:
+    """Runs a scenario beside an engine that works in the test's namespace."""
+    return lambda scenario: run_beside_engine(kubeconfig, kubectl, namespace, scenario)
 
 
 class OperatorProcess:

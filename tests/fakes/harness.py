@@ -17,17 +17,24 @@ from modelyard.telemetry.metrics import Metrics
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.toys import digest_toy, plan_guest, plan_toy, plan_troop
 
-TOY = Kind("Toy", "modelyard.dev", "v1alpha1", "toys", owner_label="modelyard.dev/toy")
+GROUP = ("modelyard.dev", "v1alpha1")
+TOY = Kind("Toy", *GROUP, "toys", owner_label="modelyard.dev/toy", digest=digest_toy)
+TROOP = Kind("Troop", *GROUP, "troops", owner_label="modelyard.dev/troop")
+GUEST = Kind("Guest", *GROUP, "guests", owner_label="modelyard.dev/guest")
 KINDS = Kinds(
     [
         TOY,
+        TROOP,
+        GUEST,
         Kind("ConfigMap", "", "v1", "configmaps"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),
         Kind("Pod", "", "v1", "pods", remembered=True),
     ]
 )
+PLANNERS: dict[str, Planner] = {"Toy": plan_toy, "Troop": plan_troop, "Guest": plan_guest}
 
 
 class FakeFacts:
@@ -49,7 +56,10 @@ class FakeFacts:
 class Engine:
     """One operator's engine. A new one over the same cluster is a restart."""
 
-    def __init__(self, cluster: FakeCluster, planner: Planner, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, cluster: FakeCluster, planner: Planner = plan_toy, clock: FakeClock | None = None
+    ) -> None:
+        """`planner` is the one of Toys."""
         self.cluster = cluster
         self.clock = clock or FakeClock()
         self.metrics = Metrics()
@@ -60,13 +70,14 @@ class Engine:
         self.facts = FakeFacts()
         self.reconciler = Reconciler(
             kinds=cluster.kinds,
-            planners={TOY.name: planner},
+            planners=PLANNERS | {TOY.name: planner},
             cache=self.cache,
             guard=self.guard,
             cluster=cluster,
             facts=self.facts,
             clock=self.clock,
             observer=self.metrics,
+            wake=self.queue.add,
             crowded=lambda: self.queue.crowded,
         )
         self.controller = Controller(
@@ -111,11 +122,16 @@ def run(engine: Engine, seconds: float = 0.0) -> None:
     asyncio.run(engine.settle_for(seconds))
 
 
-def toy(name: str = "a", **spec: Any) -> Manifest:
+def resource(kind: str, name: str, **spec: Any) -> Manifest:
     """A custom resource."""
     return {
-        "apiVersion": TOY.api_version,
-        "kind": "Toy",
+        "apiVersion": KINDS[kind].api_version,
+        "kind": kind,
         "metadata": {"name": name, "namespace": "ns"},
         "spec": spec,
     }
+
+
+def toy(name: str = "a", **spec: Any) -> Manifest:
+    """A Toy."""
+    return resource("Toy", name, **spec)

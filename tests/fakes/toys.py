@@ -1,11 +1,14 @@
-"""Plans of a made-up kind, for tests of the engine."""
+"""Plans of made-up kinds, for tests of the engine.
+
+A Toy has children of all sorts, a Troop has Toys for children, and a Guest refers to one.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from modelyard.engine.plan import Child, Event, Manifest, Plan, Seen
+from modelyard.engine.plan import Child, Event, Key, Manifest, Plan, Seen
 
 
 def config_map(name: str, **data: str) -> Manifest:
@@ -60,3 +63,51 @@ def plan_toy(resource: Manifest, seen: Seen, now: datetime) -> Plan:
     if f"{name}-run" in status["children"] and f"{name}-run" not in before:
         events = (Event("Normal", "Started", "The Job runs."),)
     return Plan(status=status, children=tuple(children), events=events, volatile=frozenset({"step"}))
+
+
+def digest_toy(resource: Manifest) -> dict[str, Any]:
+    """What a Troop knows of a Toy."""
+    name = resource["metadata"]["name"]
+    ran = f"{name}-run" in (resource.get("status") or {}).get("children", ())
+    return {"ran": ran, "suspend": bool(resource["spec"].get("suspend"))}
+
+
+def plan_troop(resource: Manifest, seen: Seen, now: datetime) -> Plan:
+    """So many Toys, one after the other: the next is made once the Job of the last is there.
+
+    Toys about which nothing is to be done are kept without a look at them.
+    """
+    spec: dict[str, Any] = resource["spec"]
+    suspend = bool(spec.get("suspend"))
+    children: list[Child] = []
+    keep: set[str] = set()
+    toys: dict[str, bool] = {}
+    for index in range(int(spec.get("size", 1))):
+        name = f"{resource['metadata']['name']}-{index}"
+        digest = seen.digests.get(f"Toy/{name}")
+        if digest is not None and digest["suspend"] == suspend:
+            keep.add(f"Toy/{name}")
+        else:
+            manifest = {"apiVersion": "modelyard.dev/v1alpha1", "kind": "Toy", "metadata": {"name": name}}
+            manifest["spec"] = {"value": str(index), "suspend": suspend}
+            children.append(Child(manifest, immutable=True, mutable={"spec.suspend": suspend}))
+        toys[name] = digest is not None and bool(digest["ran"])
+        if not toys[name]:
+            break
+    status = {"observedGeneration": resource["metadata"]["generation"], "toys": toys}
+    return Plan(status=status, children=tuple(children), keep=frozenset(keep))
+
+
+def plan_guest(resource: Manifest, seen: Seen, now: datetime) -> Plan:
+    """A ConfigMap with the value of the Toy that `spec.host` names, or of the one that another Guest is a guest of."""
+    spec: dict[str, Any] = resource["spec"]
+    namespace, name = resource["metadata"]["namespace"], resource["metadata"]["name"]
+    references = {Key(spec.get("of", "Toy"), namespace, spec["host"])}
+    (host,) = (seen.references.get(reference) for reference in references)
+    if host is not None and host["kind"] == "Guest":
+        references.add(Key("Toy", namespace, host["spec"]["host"]))
+        host = seen.references.get(Key("Toy", namespace, host["spec"]["host"]))
+    value = str(host["spec"].get("value", "1")) if host is not None else None
+    status = {"observedGeneration": resource["metadata"]["generation"], "value": value or "nobody's"}
+    children = (Child(config_map(f"{name}-guest", value=value)),) if value is not None else ()
+    return Plan(status=status, children=children, references=frozenset(references))

@@ -1,14 +1,18 @@
-"""The objects as the watches tell of them, and which belongs below which custom resource."""
+"""The objects as the watches tell of them, which belongs below which custom resource, and who hangs on which."""
 
 from __future__ import annotations
 
 import json
+import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from modelyard.engine.kinds import Kinds, controller_uid, key_of, version_of
+from modelyard.engine.kinds import Kind, Kinds, controller_uid, key_of, version_of
 from modelyard.engine.plan import Key, Manifest
+from modelyard.engine.references import References
+
+log = logging.getLogger(__name__)
 
 # Seconds for which the last state of a deleted object stays known: enough for any pass to take it over, also
 # for one that has to be repeated while the API server is in trouble.
@@ -18,9 +22,13 @@ REMEMBERED = 600.0
 class Entry:
     """One object. Packed, it takes a tenth of the memory; nearly all objects of a cluster are at rest."""
 
-    __slots__ = ("_body", "_packed", "controller", "ending", "kind", "namespace", "owners", "uid", "version")
+    __slots__ = (
+        "_body", "_packed", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "version",
+    )  # fmt: skip
 
-    def __init__(self, obj: Manifest, owners: tuple[Key, ...]) -> None:
+    def __init__(
+        self, obj: Manifest, owners: tuple[Key, ...], digest: Mapping[str, Any] | None = None
+    ) -> None:
         metadata = obj["metadata"]
         self._body: Manifest | None = obj
         self._packed = b""
@@ -31,6 +39,15 @@ class Entry:
         self.controller = controller_uid(obj)
         self.ending = "deletionTimestamp" in metadata
         self.owners = owners
+        self.digest = digest
+
+    def says_the_same(self, other: Entry) -> bool:
+        """Whether an owner's plan would read of both the same digest."""
+        return (
+            self.digest is not None
+            and self.digest == other.digest
+            and (self.uid, self.owners, self.ending) == (other.uid, other.owners, other.ending)
+        )
 
     @property
     def body(self) -> Manifest:
@@ -51,6 +68,7 @@ class Cache:
     """Objects by key, and an index from custom resources to what carries their label."""
 
     def __init__(self, kinds: Kinds) -> None:
+        self.references = References(kinds)
         self._kinds = kinds
         self._entries: dict[Key, Entry] = {}
         self._below: dict[Key, set[Key]] = {}
@@ -59,18 +77,20 @@ class Cache:
         # By the uid of their controller, with when they went (monotonic seconds).
         self._departed: dict[str, list[tuple[float, Entry]]] = {}
 
-    def put(self, obj: Manifest, now: float, *, at_rest: bool = False) -> bool:
-        """Takes an object in. Returns whether that is news: older or equal versions are not.
+    def put(self, obj: Manifest, now: float, *, at_rest: bool = False) -> tuple[Key, ...] | None:
+        """Takes an object in. Returns the custom resources to look at again.
 
-        `now` is monotonic seconds; `at_rest` packs the object at once.
+        None where it is no news: an older or equal version. `now` is monotonic seconds; `at_rest` packs the object at
+        once.
         """
         key = key_of(obj)
         old = self._entries.get(key)
         version = version_of(obj)
         if old is not None and version and old.version >= version:
-            return False
+            return None
         obj["metadata"].pop("managedFields", None)
-        entry = Entry(obj, self._kinds.owners(obj))
+        entry = Entry(obj, self._kinds.owners(obj), _digest(self._kinds[key.kind], key, obj))
+        concerned = self._concerned(key, entry, old)
         if old is not None and old.uid != entry.uid:
             self._uids[key.kind].discard(old.uid)
         self._uids[key.kind].add(entry.uid)
@@ -86,7 +106,7 @@ class Cache:
             self._unpacked.pop(key, None)
         else:
             self._unpacked[key] = now
-        return True
+        return concerned
 
     def remove(self, key: Key) -> None:
         """Forgets an object."""
@@ -97,19 +117,33 @@ class Cache:
             self._uids[key.kind].discard(entry.uid)
             self._departed.pop(entry.uid, None)
 
-    def depart(self, obj: Manifest, now: float) -> None:
+    def depart(self, obj: Manifest, now: float) -> tuple[Key, ...]:
         """Forgets an object whose deletion the watch tells of, but for its last state if that is remembered.
 
-        `now` is monotonic seconds.
+        Returns the custom resources to look at again. `now` is monotonic seconds. What the cache has under that name
+        by now may be another object, already put in its place by an own write: that one stays.
         """
         key = key_of(obj)
+        entry = Entry(obj, self._kinds.owners(obj))
         known = self._entries.get(key)
-        self.remove(key)
-        if known is None or known.controller is None or not self._kinds[key.kind].remembered:
-            return
-        entry = Entry(obj, ())
-        entry.pack()
-        self._departed.setdefault(known.controller, []).append((now, entry))
+        if known is not None and known.uid == entry.uid:
+            self.remove(key)
+            if known.controller is not None and self._kinds[key.kind].remembered:
+                entry.pack()
+                self._departed.setdefault(known.controller, []).append((now, entry))
+        return self._concerned(key, entry, known)
+
+    def _concerned(self, key: Key, entry: Entry, before: Entry | None) -> tuple[Key, ...]:
+        """Itself, those that it is or was below, and those that refer to it."""
+        own = (key,) if self._kinds.is_primary(key.kind) else ()
+        owners = entry.owners
+        if before is not None:
+            if entry.says_the_same(before):
+                owners = ()
+            elif before.owners != owners:
+                owners = tuple(dict.fromkeys((*owners, *before.owners)))
+        referrers = self.references.referrers(key)
+        return (*own, *owners, *referrers) if own or referrers else owners
 
     def _unlink(self, key: Key, entry: Entry) -> None:
         for owner in entry.owners:
@@ -140,14 +174,6 @@ class Cache:
         """Whether an object of that kind and uid is known."""
         return uid in self._uids[kind]
 
-    def affected(self, obj: Manifest) -> tuple[Key, ...]:
-        """The custom resources to look at again after a change of this object.
-
-        Itself, and those it is below.
-        """
-        owners = self._kinds.owners(obj)
-        return (key_of(obj), *owners) if self._kinds.is_primary(obj["kind"]) else owners
-
     def below(self, key: Key, uid: str) -> list[tuple[Key, Entry]]:
         """What belongs to this very resource.
 
@@ -172,9 +198,16 @@ class Cache:
         found.sort(key=lambda pair: pair[0])
         return found
 
-    def children(self, key: Key, uid: str) -> tuple[Manifest, ...]:
-        """The objects of `below`, in the order of their keys."""
-        return tuple(entry.body for _, entry in self.below(key, uid))
+    def children(self, key: Key, uid: str) -> tuple[tuple[Manifest, ...], dict[str, Mapping[str, Any]]]:
+        """What an owner's plan sees of `below`, in the order of the keys: the objects, and the digests by their ids."""
+        bodies: list[Manifest] = []
+        digests: dict[str, Mapping[str, Any]] = {}
+        for child, entry in self.below(key, uid):
+            if entry.digest is None:
+                bodies.append(entry.body)
+            else:
+                digests[f"{child.kind}/{child.name}"] = entry.digest
+        return tuple(bodies), digests
 
     def departed(self, key: Key, uid: str) -> tuple[Manifest, ...]:
         """The last states of what belonged to this very resource, in the order of their going."""
@@ -211,7 +244,12 @@ class Cache:
         ]
 
 
-def summary(obj: Manifest) -> dict[str, Any]:
-    """What names an object in a log line."""
-    metadata = obj["metadata"]
-    return {"kind": obj.get("kind"), "namespace": metadata.get("namespace"), "name": metadata.get("name")}
+def _digest(kind: Kind, key: Key, obj: Manifest) -> Mapping[str, Any] | None:
+    """The digest; an empty one where the function fails, so that the object is there at least."""
+    if kind.digest is None:
+        return None
+    try:
+        return kind.digest(obj)
+    except Exception:
+        log.exception("digest failed", extra={"key": str(key)})
+        return {}

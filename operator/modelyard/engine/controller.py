@@ -61,8 +61,9 @@ class Controller:
 
     def observe(self, event: str | None, obj: Manifest) -> None:
         """Takes in one event of a watch. O(1); `event` is None for objects of a listing."""
-        if self._guard.observe(event, obj, at_rest=not self._started) and self._started:
-            for key in self._cache.affected(obj):
+        concerned = self._guard.observe(event, obj, at_rest=not self._started)
+        if self._started:
+            for key in concerned:
                 self._queue.add(key)
 
     def gone(self, key: Key) -> None:

@@ -41,32 +41,33 @@ class Guard:
         self._expected: dict[Key, _Expectation] = {}
         self._sweeping = False
 
-    def wrote(self, answer: Manifest) -> None:
-        """Takes in the answer of an own write."""
-        if self._cache.put(answer, self._clock.monotonic()):
-            self._expect(key_of(answer), answer["metadata"].get("uid", ""), version_of(answer))
+    def wrote(self, answer: Manifest) -> tuple[Key, ...]:
+        """Takes in the answer of an own write. Returns the custom resources to look at again.
+
+        The watch's echo will be no news, so this is the only time at which others than the writer hear of it.
+        """
+        concerned = self._cache.put(answer, self._clock.monotonic())
+        if concerned is None:
+            return ()
+        self._expect(key_of(answer), answer["metadata"].get("uid", ""), version_of(answer))
+        return concerned
 
     def deleted(self, key: Key, uid: str) -> None:
         """An own delete took effect."""
         self._cache.remove(key)
         self._expect(key, uid, None)
 
-    def observe(self, event: str | None, obj: Manifest, *, at_rest: bool = False) -> bool:
-        """Takes in what a watch says. Returns whether that is news."""
+    def observe(self, event: str | None, obj: Manifest, *, at_rest: bool = False) -> tuple[Key, ...]:
+        """Takes in what a watch says. Returns the custom resources to look at again; none where it is no news."""
         key = key_of(obj)
         expected = self._expected.get(key)
         if expected is not None:
             if not self._is_echo(expected, event, obj):
-                return False
+                return ()
             del self._expected[key]
         if event == "DELETED":
-            entry = self._cache.entry(key)
-            # The event may be of an earlier object of that name, already replaced in the cache by an own
-            # write.
-            if entry is not None and entry.uid == obj["metadata"].get("uid", ""):
-                self._cache.depart(obj, self._clock.monotonic())
-            return True
-        return self._cache.put(obj, self._clock.monotonic(), at_rest=at_rest)
+            return self._cache.depart(obj, self._clock.monotonic())
+        return self._cache.put(obj, self._clock.monotonic(), at_rest=at_rest) or ()
 
     def _is_echo(self, expected: _Expectation, event: str | None, obj: Manifest) -> bool:
         """Whether the watch has come as far as the own write."""

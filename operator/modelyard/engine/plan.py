@@ -119,7 +119,9 @@ class Seen:
 
     `children` are the objects below it (its own and their own: the pods of its Jobs) as the watch cache
     has them; owners are checked by uid, so nothing of an earlier object of the same name is among them,
-    but for detached children, which belong to the name. `departed` are the last states of such objects
+    but for detached children, which belong to the name. Children of a kind that has a digest are not among them:
+    `digests` has their facts, by their ids (Kind/name). `references` are the resources that the plan has named, as they
+    are now; None where there is none of that name. `departed` are the last states of children
     that are gone since a short while (of kinds that are remembered, and while their controller is still
     there). `facts` are the last answers of the plan's probes, by the probes' names. `rejections` are the
     planned children that the API server refused, by their ids (Kind/name). The plan must go on naming
@@ -131,6 +133,8 @@ class Seen:
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
     departed: tuple[Manifest, ...] = ()
+    digests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    references: Mapping[Key, Manifest | None] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> tuple[Manifest, ...]:
         """The children of one kind, ordered by name."""
@@ -142,18 +146,25 @@ class Seen:
 class Plan:
     """What should be true.
 
-    `children` are applied in this order: neighbours at once, but one with a pod template after all before it.
-    A refused one holds back the later groups. Children not named
-    here any more are deleted (`keep` names children, as Kind/name, that are left as they are, neither applied
-    nor deleted). After children were written the plan is made again with them in view, so that one status
-    write tells the whole. `status` is the whole status. `volatile` names the top-level status fields whose
-    change alone may wait for the next slow write (10 s). `requeue_after` is in seconds. `delete` removes the
-    custom resource itself (its time to live has passed).
+    `children` are applied in this order: neighbours at once, but one with a pod template after all before it. A refused
+    one holds back the later groups. Children not named here any more are deleted (`keep` names children, as Kind/name,
+    that are left as they are, neither applied nor deleted; it is also the cheapest word for the many children that
+    nothing is to be done about). After children were written the plan is made again with them in view, so that one
+    status write tells the whole.
+
+    `references` names other custom resources of the namespace that the plan hangs on. While there are some that
+    `Seen.references` does not answer, nothing of the plan is done: it is made again with the answers. Whenever one of
+    them comes, changes or goes, the resource is looked at again.
+
+    `status` is the whole status. `volatile` names the top-level status fields whose change alone may wait for the next
+    slow write (10 s). `requeue_after` is in seconds. `delete` removes the custom resource itself (its time to live has
+    passed).
     """
 
     status: Mapping[str, Any]
     children: tuple[Child, ...] = ()
     keep: frozenset[str] = frozenset()
+    references: frozenset[Key] = frozenset()
     events: tuple[Event, ...] = ()
     probes: tuple[Probe | EventProbe | ObjectProbe, ...] = ()
     volatile: frozenset[str] = frozenset()

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # A plan that wants more after it has seen its children goes on at once, but not for ever: what it still wants
 # then is done in later passes, between which others get their turn.
 ROUNDS = 4
+# References that hang on references; a plan that names new ones again and again is wrong.
+LONGEST_CHAIN = 10
 
 Outcome = Literal["gone", "settled", "waiting", "refused"]
 
@@ -55,10 +57,12 @@ class Reconciler:
         facts: Facts,
         clock: Clock,
         observer: Observer,
+        wake: Callable[[Key], object],
         crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`crowded` says whether other resources wait for their pass."""
+        """`wake` has another resource looked at; `crowded` says whether others wait for their pass."""
         self._kinds = kinds
+        self._wake = wake
         self._crowded = crowded
         self._planners = planners
         self._cache = cache
@@ -79,13 +83,14 @@ class Reconciler:
             return Result("gone")
         if "deletionTimestamp" in resource["metadata"]:
             self._facts.watch(key, ())
+            self._cache.references.forget(key)
             return Result("settled")  # what it owns goes with it
         plan = self._plan(key, resource)
         changed = waits = False
         refused: set[str] = set()
         for _ in range(ROUNDS):
             if plan.delete:
-                await self._delete(key, str(resource["metadata"]["uid"]))
+                await self._delete(key, key, str(resource["metadata"]["uid"]))
                 return Result("settled")
             changed, waits = await self._converge(key, resource, plan, refused)
             if not changed:
@@ -107,19 +112,35 @@ class Reconciler:
         )
 
     def _plan(self, key: Key, resource: Manifest) -> Plan:
-        uid = str(resource["metadata"]["uid"])
-        seen = Seen(
-            children=self._cache.children(key, uid),
-            departed=self._cache.departed(key, uid),
-            facts=self._facts.of(key),
-            rejections=dict(self._rejections.get(key, {})),
-        )
-        plan = self._planners[key.kind](resource, seen, self._clock.now())
+        for _ in range(LONGEST_CHAIN):
+            plan = self._planners[key.kind](resource, self._see(key, resource), self._clock.now())
+            if not self._cache.references.name(key, plan.references):
+                break
+        else:
+            raise RuntimeError(f"the plan names new references again and again: {sorted(plan.references)}")
         named = {child.id for child in plan.children}
         rejections = self._rejections.get(key, {})
         for child_id in [c for c in rejections if c not in named]:
             del rejections[child_id]
         return plan
+
+    def _see(self, key: Key, resource: Manifest) -> Seen:
+        uid = str(resource["metadata"]["uid"])
+        children, digests = self._cache.children(key, uid)
+        return Seen(
+            children=children,
+            digests=digests,
+            references={named: self._cache.get(named) for named in self._cache.references.named_by(key)},
+            departed=self._cache.departed(key, uid),
+            facts=self._facts.of(key),
+            rejections=dict(self._rejections.get(key, {})),
+        )
+
+    def _wrote(self, key: Key, answer: Manifest) -> None:
+        """Takes in the answer of a write for `key`, and has the others looked at that it concerns."""
+        for other in self._guard.wrote(answer):
+            if other != key:
+                self._wake(other)
 
     async def _converge(
         self, key: Key, resource: Manifest, plan: Plan, refused: set[str]
@@ -168,7 +189,7 @@ class Reconciler:
             message = f"{child.id} exists and belongs to something else: delete or rename it."
             return self._reject(key, child, Rejection("NameTaken", message))
         try:
-            await self._write(decision)
+            await self._write(key, decision)
         except Refused as error:
             return self._reject(key, child, Rejection(error.reason, str(error)))
         except Conflict as error:
@@ -183,7 +204,7 @@ class Reconciler:
         target = Key(child.manifest["kind"], key.namespace, child.manifest["metadata"]["name"])
         return self._applier.decide(child, self._cache.entry(target), resource, self._kinds[key.kind])
 
-    async def _write(self, decision: Decision) -> None:
+    async def _write(self, key: Key, decision: Decision) -> None:
         if decision.verdict == "mutate":
             answer = await self._cluster.apply(decision.manifest, manager=MUTABLE_MANAGER)
             self._observer.wrote(decision.key.kind, "mutate")
@@ -193,7 +214,7 @@ class Reconciler:
             answer = await self._cluster.apply(decision.manifest, manager=CHILD_MANAGER, force=force)
             self._observer.wrote(decision.key.kind, "apply")
             self._applier.applied(answer, decision.manifest)
-        self._guard.wrote(answer)
+        self._wrote(key, answer)
 
     def _reject(self, key: Key, child: Child, rejection: Rejection) -> str:
         known = self._rejections.setdefault(key, {})
@@ -219,18 +240,19 @@ class Reconciler:
                 continue
             if (entry.body["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
                 continue
-            await self._delete(child_key, entry.uid)
+            await self._delete(key, child_key, entry.uid)
             self._applier.forget(entry.uid)
             changed = True
         return changed
 
-    async def _delete(self, key: Key, uid: str) -> None:
-        remains = await self._cluster.delete(key, uid)
-        self._observer.wrote(key.kind, "delete")
+    async def _delete(self, key: Key, doomed: Key, uid: str) -> None:
+        """Deletes `doomed` for `key`. The watch tells the others of the end."""
+        remains = await self._cluster.delete(doomed, uid)
+        self._observer.wrote(doomed.kind, "delete")
         if remains is None:
-            self._guard.deleted(key, uid)
+            self._guard.deleted(doomed, uid)
         else:
-            self._guard.wrote(remains)
+            self._wrote(key, remains)
 
     async def _report(self, key: Key, resource: Manifest, plan: Plan) -> tuple[bool, float | None]:
         """Writes the status if it is time to.
@@ -259,7 +281,7 @@ class Reconciler:
             return False, await self._explain_refused_status(key, resource, error, now)
         self._observer.wrote(key.kind, "status")
         self._statuses.written(key, decision.status, answer.get("status") or {}, now)
-        self._guard.wrote(answer)
+        self._wrote(key, answer)
         return True, None
 
     async def _explain_refused_status(
@@ -294,6 +316,7 @@ class Reconciler:
         self._facts.watch(key, ())
         self._statuses.forget(key)
         self._rejections.pop(key, None)
+        self._cache.references.forget(key)
         self._observer.holds(key, None)
 
 

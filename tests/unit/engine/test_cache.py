@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from modelyard.engine.cache import REMEMBERED, Cache
 from modelyard.engine.plan import Key, Manifest
 
 from tests.fakes.harness import KINDS
 
 OWNER = Key("Toy", "ns", "a")
+TROOP = Key("Troop", "ns", "t")
 
 
 def obj(
@@ -29,7 +31,7 @@ def obj(
 
 
 def names(cache: Cache, uid: str) -> list[str]:
-    return [c["metadata"]["name"] for c in cache.children(OWNER, uid)]
+    return [c["metadata"]["name"] for c in cache.children(OWNER, uid)[0]]
 
 
 def fill() -> Cache:
@@ -59,10 +61,10 @@ def test_managed_fields_are_not_kept() -> None:
 
 def test_equal_and_older_versions_are_no_news() -> None:
     cache = Cache(KINDS)
-    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) is True
-    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) is False
-    assert cache.put(obj("Job", "run", "job", "toy", 4), 0.0) is False
-    assert cache.put(obj("Job", "run", "job", "toy", 10), 0.0) is True  # as numbers, not as text
+    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) == (OWNER,)
+    assert cache.put(obj("Job", "run", "job", "toy", 5), 0.0) is None
+    assert cache.put(obj("Job", "run", "job", "toy", 4), 0.0) is None
+    assert cache.put(obj("Job", "run", "job", "toy", 10), 0.0) == (OWNER,)  # as numbers, not as text
 
 
 def test_an_object_that_changes_its_label_changes_its_owner() -> None:
@@ -98,12 +100,76 @@ def test_objects_at_rest_are_packed_and_come_out_the_same() -> None:
     assert cache.children(OWNER, "toy") == before
 
 
+def toy(version: int, **status: Any) -> Manifest:
+    """A Toy below a Troop."""
+    below = obj("Toy", "a", "toy", "troop", version)
+    below["metadata"]["labels"] = {"modelyard.dev/troop": "t"}
+    return below | {"spec": {}, "status": status}
+
+
 def test_a_change_concerns_the_resource_itself_and_those_its_labels_name() -> None:
     cache = Cache(KINDS)
-    toy = {"kind": "Toy", "metadata": {"name": "a", "namespace": "ns"}}
-    assert cache.affected(toy) == (OWNER,)
-    assert cache.affected(obj("Pod", "p", "p", None)) == (OWNER,)
-    assert cache.affected({"kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}}) == ()
+    assert cache.put(toy(1), 0.0) == (OWNER, TROOP)
+    assert cache.put(obj("Pod", "p", "p", None), 0.0) == (OWNER,)
+    stray = obj("Pod", "q", "q", None)
+    del stray["metadata"]["labels"]
+    assert cache.put(stray, 0.0) == ()
+    moved = obj("Pod", "p", "p", None, 2)
+    moved["metadata"]["labels"] = {"modelyard.dev/toy": "b"}
+    assert cache.put(moved, 0.0) == (Key("Toy", "ns", "b"), OWNER)  # the former owner has lost one
+    assert cache.depart(moved, 0.0) == (Key("Toy", "ns", "b"),)
+
+
+def test_an_owner_is_concerned_when_the_digest_changes_and_at_the_beginning_and_the_end() -> None:
+    cache = Cache(KINDS)
+    assert cache.put(toy(1, step=1), 0.0) == (OWNER, TROOP)
+    assert cache.put(toy(2, step=2), 0.0) == (OWNER,)
+    assert cache.put(toy(3, children=["a-run"]), 0.0) == (OWNER, TROOP)
+    ending = toy(4, children=["a-run"])
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert cache.put(ending, 0.0) == (OWNER, TROOP)
+    another = toy(5, children=["a-run"])
+    another["metadata"]["uid"] = "another"
+    assert cache.put(another, 0.0) == (OWNER, TROOP)
+    assert cache.depart(another, 0.0) == (OWNER, TROOP)
+
+
+def test_an_owner_sees_the_digests_of_its_children_and_no_bodies() -> None:
+    cache = Cache(KINDS)
+    cache.put(toy(1, children=["a-run"]), 0.0, at_rest=True)
+    cache.put(obj("Job", "run", "job", "troop") | {"metadata": toy(1)["metadata"] | {"name": "run"}}, 0.0)
+    bodies, digests = cache.children(TROOP, "troop")
+    assert [b["kind"] for b in bodies] == ["Job"]
+    assert digests == {"Toy/a": {"ran": True, "suspend": False}}
+
+
+def test_an_object_that_the_digest_fails_on_is_there_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache(KINDS)
+    broken = toy(1) | {"spec": None}
+    assert cache.put(broken, 0.0) == (OWNER, TROOP)
+    assert cache.children(TROOP, "troop") == ((), {"Toy/a": {}})
+    assert "digest failed" in caplog.text
+
+
+def test_a_change_concerns_those_who_refer_to_the_resource() -> None:
+    cache = Cache(KINDS)
+    guest = Key("Guest", "ns", "g")
+    assert cache.references.name(guest, frozenset({OWNER})) is True
+    assert cache.references.name(guest, frozenset({OWNER})) is False
+    assert cache.put(toy(1, step=1), 0.0) == (OWNER, TROOP, guest)
+    assert cache.put(toy(2, step=2), 0.0) == (OWNER, guest)
+    assert cache.depart(toy(3), 0.0) == (OWNER, TROOP, guest)
+    assert cache.references.name(guest, frozenset()) is False
+    assert cache.put(toy(4), 0.0) == (OWNER, TROOP)
+    assert cache.references.name(guest, frozenset({OWNER, TROOP})) is True
+    cache.references.forget(guest)
+    assert cache.put(toy(5, step=1), 0.0) == (OWNER,)
+
+
+@pytest.mark.parametrize("reference", [Key("Toy", "other", "a"), Key("ConfigMap", "ns", "c")])
+def test_no_plan_reads_other_namespaces_or_what_is_not_watched_whole(reference: Key) -> None:
+    with pytest.raises(ValueError, match="can't refer to"):
+        Cache(KINDS).references.name(Key("Guest", "ns", "g"), frozenset({reference}))
 
 
 def test_a_listing_shows_what_a_watch_has_missed_but_nothing_newer_than_itself() -> None:

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from modelyard.engine.plan import Key
 
 from tests.fakes.cluster import Call, Crash, FakeCluster
-from tests.fakes.harness import KINDS, Engine, toy
-from tests.fakes.toys import plan_toy
+from tests.fakes.harness import KINDS, Engine, resource, toy
 
-TOY_A = Key("Toy", "ns", "a")
-STEPS = ("create", "change", "done", "end")
+Step = Callable[[FakeCluster], object]
 
 
-async def live(cluster: FakeCluster, restart: bool) -> None:
-    """A life: created, changed, finished, and the Job gone. Restarts wherever the operator dies."""
-    engine = Engine(cluster, plan_toy).start()
-    for step in STEPS:
-        if step == "create":
-            cluster.create(toy("a"))
-        elif step == "change":
-            cluster.change(TOY_A, lambda o: o["spec"].update(value="2", suspend=True))
-        elif step == "done":
-            cluster.change(TOY_A, lambda o: o["spec"].update(done=True))
+def edit(kind: str, name: str, **spec: Any) -> Step:
+    """Somebody changes a spec."""
+    return lambda cluster: cluster.change(Key(kind, "ns", name), lambda o: o["spec"].update(spec))
+
+
+# Created, changed, finished, and the Job gone; parents of parents, which shrink; one who refers to another that
+# changes, goes and comes back.
+LIVES: dict[str, tuple[Step, ...]] = {
+    "toy": (
+        lambda cluster: cluster.create(toy("a")),
+        edit("Toy", "a", value="2", suspend=True),
+        edit("Toy", "a", done=True),
+    ),
+    "troop": (
+        lambda cluster: cluster.create(resource("Troop", "t", size=2)),
+        edit("Troop", "t", suspend=True),
+        edit("Troop", "t", size=1),
+    ),
+    "guest": (
+        lambda cluster: cluster.create(resource("Guest", "g", host="a")),
+        lambda cluster: cluster.create(toy("a")),
+        edit("Toy", "a", value="2"),
+        lambda cluster: cluster.erase(Key("Toy", "ns", "a")),
+        lambda cluster: cluster.create(toy("a", value="3")),
+    ),
+}
+
+
+async def live(cluster: FakeCluster, life: str, restart: bool) -> None:
+    """A life from its first step to its last. Restarts wherever the operator dies."""
+    engine = Engine(cluster).start()
+    for step in LIVES[life]:
+        step(cluster)
         while True:
             try:
                 await engine.settle_for(12)
@@ -33,7 +55,7 @@ async def live(cluster: FakeCluster, restart: bool) -> None:
             except Crash:
                 assert restart
                 cluster.unwatch()
-                engine = Engine(cluster, plan_toy).start()
+                engine = Engine(cluster).start()
 
 
 def end_state(cluster: FakeCluster) -> dict[str, Any]:
@@ -48,19 +70,19 @@ def end_state(cluster: FakeCluster) -> dict[str, Any]:
     return state
 
 
-def undisturbed() -> FakeCluster:
+def undisturbed(life: str) -> FakeCluster:
     cluster = FakeCluster(KINDS)
-    asyncio.run(live(cluster, restart=False))
+    asyncio.run(live(cluster, life, restart=False))
     return cluster
 
 
-WRITES = len(undisturbed().calls)
+WRITES = {life: len(undisturbed(life).calls) for life in LIVES}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("number", range(1, WRITES + 1))
-def test_a_crash_at_any_write_changes_nothing_of_the_end(number: int, moment: str) -> None:
-    expected = undisturbed()
+@pytest.mark.parametrize(("life", "number"), [(life, n + 1) for life in LIVES for n in range(WRITES[life])])
+def test_a_crash_at_any_write_changes_nothing_of_the_end(life: str, number: int, moment: str) -> None:
+    expected = undisturbed(life)
     cluster = FakeCluster(KINDS)
     crashed: list[str] = []
 
@@ -70,13 +92,28 @@ def test_a_crash_at_any_write_changes_nothing_of_the_end(number: int, moment: st
             raise Crash
 
     setattr(cluster, moment, crash)
-    asyncio.run(live(cluster, restart=True))
+    asyncio.run(live(cluster, life, restart=True))
     assert crashed
     assert end_state(cluster) == end_state(expected)
-    assert [e["reason"] for e in cluster.events.values()] == [e["reason"] for e in expected.events.values()]
+    assert sorted(e["reason"] for e in cluster.events.values()) == sorted(
+        e["reason"] for e in expected.events.values()
+    )
     # Repeated is at most the write that was cut off, and what tells of it.
-    assert len(cluster.calls) <= WRITES + 2
+    assert len(cluster.calls) <= WRITES[life] + 2
 
 
-def test_the_undisturbed_life_is_worth_crashing() -> None:
-    assert {c.operation for c in undisturbed().calls} == {"apply", "status", "event", "delete"}
+@pytest.mark.parametrize("life", LIVES)
+def test_the_undisturbed_life_is_worth_crashing(life: str) -> None:
+    assert {c.operation for c in undisturbed(life).calls} == {"apply", "status", "event", "delete"}
+
+
+def test_parents_of_parents_reach_what_each_of_them_wants() -> None:
+    cluster = undisturbed("troop")
+    jobs = {key.name: obj["spec"]["suspend"] for key, obj in cluster.objects.items() if key.kind == "Job"}
+    assert jobs == {"t-0-run": True}
+    assert cluster.objects[Key("Troop", "ns", "t")]["status"]["toys"] == {"t-0": True}
+
+
+def test_one_who_refers_follows_the_other() -> None:
+    cluster = undisturbed("guest")
+    assert cluster.objects[Key("ConfigMap", "ns", "g-guest")]["data"] == {"value": "3"}

@@ -12,6 +12,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.harness import KINDS
 
 KEY = Key("ConfigMap", "ns", "c")
+OWNER = Key("Toy", "ns", "a")
 
 
 def obj(version: int, uid: str = "u", **data: str) -> Manifest:
@@ -35,18 +36,18 @@ class Case:
 
 def test_a_write_is_seen_at_once_and_its_echo_is_no_news() -> None:
     case = Case()
-    case.guard.wrote(obj(5, v="new"))
+    assert case.guard.wrote(obj(5, v="new")) == (OWNER,)
     assert case.data == {"v": "new"}
-    assert case.guard.observe("ADDED", obj(5, v="new")) is False
+    assert case.guard.observe("ADDED", obj(5, v="new")) == ()
 
 
 def test_what_the_watch_still_says_of_before_the_write_is_ignored() -> None:
     case = Case()
     case.guard.observe("ADDED", obj(3, v="old"))
     case.guard.wrote(obj(5, v="new"))
-    assert case.guard.observe("MODIFIED", obj(4, v="between")) is False
+    assert case.guard.observe("MODIFIED", obj(4, v="between")) == ()
     assert case.data == {"v": "new"}
-    assert case.guard.observe("MODIFIED", obj(6, v="later")) is True
+    assert case.guard.observe("MODIFIED", obj(6, v="later")) == (OWNER,)
     assert case.data == {"v": "later"}
 
 
@@ -54,11 +55,11 @@ def test_a_delete_is_seen_at_once_and_late_events_bring_nothing_back() -> None:
     case = Case()
     case.guard.observe("ADDED", obj(3))
     case.guard.deleted(KEY, "u")
-    assert case.guard.observe("MODIFIED", obj(4)) is False
+    assert case.guard.observe("MODIFIED", obj(4)) == ()
     assert case.data is None
     case.guard.observe("DELETED", obj(5))
     assert case.data is None
-    assert case.guard.observe("ADDED", obj(6, uid="next", v="next")) is True
+    assert case.guard.observe("ADDED", obj(6, uid="next", v="next")) == (OWNER,)
     assert case.data == {"v": "next"}
 
 
@@ -123,5 +124,5 @@ def test_a_deleted_objects_last_state_is_the_one_that_the_watch_told() -> None:
     pod = {"name": "p", "namespace": "ns", "uid": "p", "labels": labels, "ownerReferences": owner}
     case.guard.observe("ADDED", {"kind": "Pod", "metadata": pod | {"resourceVersion": "1"}, "status": {}})
     ended = {"kind": "Pod", "metadata": pod | {"resourceVersion": "2"}, "status": {"phase": "Failed"}}
-    assert case.guard.observe("DELETED", ended) is True
-    assert [o["status"] for o in case.cache.departed(Key("Toy", "ns", "a"), "toy")] == [{"phase": "Failed"}]
+    assert case.guard.observe("DELETED", ended) == (OWNER,)
+    assert [o["status"] for o in case.cache.departed(OWNER, "toy")] == [{"phase": "Failed"}]
