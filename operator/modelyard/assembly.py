@@ -21,16 +21,18 @@ from modelyard.cluster.kinds import OPERATOR_KINDS, TRAINING_JOB
 from modelyard.cluster.lease import Election
 from modelyard.cluster.login import Login, log_in
 from modelyard.cluster.objectreader import ObjectReader
-from modelyard.cluster.podproxy import PodProxy
 from modelyard.cluster.watch import Watches
 from modelyard.engine.cache import Cache
 from modelyard.engine.controller import Controller
 from modelyard.engine.guard import Guard
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
+from modelyard.observe.computer import Computer
 from modelyard.observe.direct import DirectReader
+from modelyard.observe.facts import AllFacts
+from modelyard.observe.poller import Poller, Reader
 from modelyard.observe.profiles import ProfilesFile
-from modelyard.observe.progress import ProgressPoller, Reader
+from modelyard.observe.proxied import ProxiedReader
 from modelyard.telemetry.health import HealthServer
 from modelyard.telemetry.metrics import Metrics
 from modelyard.training.plan import make_planner
@@ -84,13 +86,10 @@ class Operator:
 
     async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
         events = EventReader(client, self._clock.monotonic, self._clock.now)
-        poller = ProgressPoller(
-            reader,
-            events,
-            self._clock,
-            self._queue.add,
-            self._metrics,
-            objects=ObjectReader(client, OPERATOR_KINDS),
+        objects = ObjectReader(client, OPERATOR_KINDS)
+        facts = AllFacts(
+            Poller(reader, events, objects, self._clock, self._queue.add, self._metrics),
+            Computer(self._queue.add, self._metrics, self._clock.monotonic),
         )
         reconciler = Reconciler(
             kinds=OPERATOR_KINDS,
@@ -98,7 +97,7 @@ class Operator:
             cache=self._cache,
             guard=self._guard,
             cluster=client,
-            facts=poller,
+            facts=facts,
             clock=self._clock,
             observer=self._metrics,
             wake=self._queue.add,
@@ -130,7 +129,7 @@ class Operator:
         watching_ready, watching_stop = asyncio.Event(), asyncio.Event()
         watching = asyncio.create_task(watches.run(watching_ready, watching_stop), name="watches")
         steps = asyncio.create_task(
-            self._lead(watching_ready, watches, election, controller, poller, profiles), name="lead"
+            self._lead(watching_ready, watches, election, controller, facts, profiles), name="lead"
         )
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
@@ -155,7 +154,7 @@ class Operator:
         watches: Watches,
         election: Election | None,
         controller: Controller,
-        poller: ProgressPoller,
+        facts: AllFacts,
         profiles: ProfilesFile,
     ) -> None:
         """Fills the cache, waits for the Lease, starts the work; returns when the Lease is lost."""
@@ -171,7 +170,7 @@ class Operator:
         self._metrics.leads(True)
         controller.start(self._options.workers)
         self._background = [
-            asyncio.create_task(poller.run(), name="progress"),
+            asyncio.create_task(facts.run(), name="facts"),
             asyncio.create_task(profiles.follow(controller.enqueue_all), name="profiles"),
         ]
         if election is None:
@@ -242,4 +241,4 @@ async def _reader(login: Login, client: Client) -> AsyncIterator[Reader]:
         async with DirectReader() as direct:
             yield direct
     else:
-        yield PodProxy(client)
+        yield ProxiedReader(client.fetch)

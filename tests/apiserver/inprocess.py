@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from modelyard.cluster.client import Client
 from modelyard.cluster.clock import LoopClock
+from modelyard.cluster.eventreader import EventReader
 from modelyard.cluster.login import log_in
+from modelyard.cluster.objectreader import ObjectReader
 from modelyard.cluster.watch import Watches
 from modelyard.engine.cache import Cache
 from modelyard.engine.controller import Controller
@@ -20,9 +22,13 @@ from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kind
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
+from modelyard.observe.computer import Computer
+from modelyard.observe.facts import AllFacts
+from modelyard.observe.poller import Poller
+from modelyard.observe.proxied import ProxiedReader
 from modelyard.telemetry.metrics import Metrics
 
-from tests.fakes.harness import KINDS, PLANNERS, TOY, FakeFacts
+from tests.fakes.harness import KINDS, PLANNERS, TOY
 
 if TYPE_CHECKING:
     from tests.apiserver.conftest import Kubectl
@@ -177,9 +183,12 @@ async def running_engine(
     guard = Guard(cache, clock, lambda kind: watches.check(kind))
     login = await log_in(kubeconfig)
     async with client_type(login, KINDS, metrics) as client:
+        reader, events = ProxiedReader(client.fetch), EventReader(client, clock.monotonic)
+        poller = Poller(reader, events, ObjectReader(client, KINDS), clock, queue.add, metrics)
+        facts = AllFacts(poller, Computer(queue.add, metrics, clock.monotonic))
         reconciler = Reconciler(
             kinds=KINDS, planners=PLANNERS, cache=cache, guard=guard, cluster=client,
-            facts=FakeFacts(), clock=clock, observer=metrics, wake=queue.add,
+            facts=facts, clock=clock, observer=metrics, wake=queue.add,
         )  # fmt: skip
         controller = Controller(
             kinds=KINDS, cache=cache, guard=guard, queue=queue, reconciler=reconciler, clock=clock,
@@ -191,6 +200,7 @@ async def running_engine(
         )  # fmt: skip
         ready, stop = asyncio.Event(), asyncio.Event()
         watching = asyncio.create_task(watches.run(ready, stop))
+        asking = asyncio.create_task(facts.run())
         try:
             await ready.wait()
             await watches.wait_synced()
@@ -199,7 +209,8 @@ async def running_engine(
         finally:
             await controller.stop(0.0 if client_type is Mortal else 5.0)
             stop.set()
-            await watching
+            asking.cancel()
+            await asyncio.gather(watching, asking, return_exceptions=True)
     await asyncio.sleep(0.1)  # connections with TLS take a moment to close
 
 

@@ -10,41 +10,49 @@ from modelyard.engine.cache import Cache
 from modelyard.engine.controller import Controller
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kind, Kinds
-from modelyard.engine.plan import EventProbe, Key, Manifest, ObjectProbe, Planner, Probe
+from modelyard.engine.plan import Key, Manifest, Planner
+from modelyard.engine.probe import Question
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
 from modelyard.telemetry.metrics import Metrics
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
-from tests.fakes.toys import digest_toy, plan_guest, plan_toy, plan_troop
+from tests.fakes.toys import digest_toy, plan_guest, plan_listener, plan_toy, plan_troop
 
 GROUP = ("modelyard.dev", "v1alpha1")
 TOY = Kind("Toy", *GROUP, "toys", owner_label="modelyard.dev/toy", digest=digest_toy)
 TROOP = Kind("Troop", *GROUP, "troops", owner_label="modelyard.dev/troop")
 GUEST = Kind("Guest", *GROUP, "guests", owner_label="modelyard.dev/guest")
+LISTENER = Kind("Listener", *GROUP, "listeners", owner_label="modelyard.dev/listener")
 KINDS = Kinds(
     [
         TOY,
         TROOP,
         GUEST,
+        LISTENER,
         Kind("ConfigMap", "", "v1", "configmaps"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),
         Kind("Pod", "", "v1", "pods", remembered=True),
     ]
 )
-PLANNERS: dict[str, Planner] = {"Toy": plan_toy, "Troop": plan_troop, "Guest": plan_guest}
+PLANNERS: dict[str, Planner] = {
+    "Toy": plan_toy,
+    "Troop": plan_troop,
+    "Guest": plan_guest,
+    "Listener": plan_listener,
+}
 
 
 class FakeFacts:
     """Implements `engine.ports.Facts`: answers are what a test put there."""
 
     def __init__(self) -> None:
-        self.watched: dict[Key, tuple[Probe | EventProbe | ObjectProbe, ...]] = {}
+        self.watched: dict[Key, tuple[Question, ...]] = {}
         self.answers: dict[Key, dict[str, dict[str, Any]]] = {}
 
-    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
+    def watch(self, key: Key, probes: Sequence[Question]) -> None:
         """Remembers what should be asked."""
         self.watched[key] = tuple(probes)
 

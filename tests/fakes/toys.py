@@ -1,6 +1,6 @@
 """Plans of made-up kinds, for tests of the engine.
 
-A Toy has children of all sorts, a Troop has Toys for children, and a Guest refers to one.
+A Toy has children of all sorts, a Troop has Toys for children, a Guest refers to one, and a Listener asks.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from modelyard.engine.plan import Child, Event, Key, Manifest, Plan, Seen
+from modelyard.engine.probe import Computation, Probe
 
 
 def config_map(name: str, **data: str) -> Manifest:
@@ -111,3 +112,17 @@ def plan_guest(resource: Manifest, seen: Seen, now: datetime) -> Plan:
     status = {"observedGeneration": resource["metadata"]["generation"], "value": value or "nobody's"}
     children = (Child(config_map(f"{name}-guest", value=value)),) if value is not None else ()
     return Plan(status=status, children=children, references=frozenset(references))
+
+
+def plan_listener(resource: Manifest, seen: Seen, now: datetime) -> Plan:
+    """What a pod says, which may hold its answers back, and the sum of that and `spec.numbers`, computed elsewhere."""
+    spec: dict[str, Any] = resource["spec"]
+    namespace = resource["metadata"]["namespace"]
+    probe = Probe("load", namespace, spec["pod"], "", spec["port"], "/v1/load", interval=0.2, wait=10.0)
+    load = int(seen.facts.get("load", {}).get("load", 0))
+    sum_up = Computation("tests.fakes.questions:add", {"numbers": [*spec["numbers"], load]})
+    total = seen.facts.get(sum_up.name, {}).get("answer", {}).get("sum")
+    status: dict[str, Any] = {"observedGeneration": resource["metadata"]["generation"], "load": load}
+    if total is not None:
+        status["total"] = total
+    return Plan(status=status, probes=(probe, sum_up))

@@ -269,6 +269,29 @@ class Client:
         headers: Mapping[str, str] | None,
         timeout: float | None,
     ) -> Manifest:
+        content = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
+        code, said, got = await self._send(method, path, resource, params, content, headers, timeout)
+        if code >= 400:
+            raise error_of(code, got, f"{method} {path}", said.get("Retry-After"))
+        answer: Manifest = json.loads(got)
+        return answer
+
+    async def fetch(
+        self, path: str, resource: str, headers: Mapping[str, str], timeout: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of a GET, whatever they are. Implements `observe.proxied.Fetch`."""
+        return await self._send("GET", path, resource, None, None, headers, timeout)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        resource: str,
+        params: Mapping[str, str] | None,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
         session = self._open_session()
         started = time.monotonic()
         code = 0
@@ -278,21 +301,17 @@ class Client:
                 method,
                 path,
                 params=params,
-                data=json.dumps(body, separators=(",", ":")).encode() if body is not None else None,
+                data=content,
                 headers=sent,
                 timeout=aiohttp.ClientTimeout(total=timeout) if timeout else TIMEOUT,
             ) as response:
-                content = await response.read()
+                got = await response.read()
                 code = response.status
-                retry_after = response.headers.get("Retry-After")
+                return code, response.headers, got
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{method} {path}: {type(error).__name__}: {error}") from error
         finally:
             self._metrics.called(method, resource, code, time.monotonic() - started)
-        if code >= 400:
-            raise error_of(code, content, f"{method} {path}", retry_after)
-        answer: Manifest = json.loads(content)
-        return answer
 
 
 def _named(answer: Manifest, kind: Kind) -> Manifest:

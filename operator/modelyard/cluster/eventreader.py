@@ -13,7 +13,8 @@ from typing import Any
 
 from modelyard.cluster.client import Client
 from modelyard.engine.errors import ClusterError
-from modelyard.engine.plan import EventProbe, Manifest
+from modelyard.engine.plan import Manifest
+from modelyard.engine.probe import EventProbe
 
 FRESH = 5.0  # seconds for which a listing is good for others that ask
 # The Job controller repeats itself at least once in five minutes (more often it may not); what is older may
@@ -27,7 +28,7 @@ _Listing = dict[str, list[tuple[datetime, str, str]]]
 
 
 class EventReader:
-    """Implements `observe.progress.EventSource`. `monotonic` is in seconds, `now` is the wall clock in UTC."""
+    """Implements `observe.poller.EventSource`. `monotonic` is in seconds, `now` is the wall clock in UTC."""
 
     def __init__(
         self,

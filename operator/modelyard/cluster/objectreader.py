@@ -8,11 +8,11 @@ from typing import Any
 from modelyard.cluster.client import Client
 from modelyard.engine.errors import ClusterError, NotFound, Refused
 from modelyard.engine.kinds import Kinds
-from modelyard.engine.plan import ObjectProbe
+from modelyard.engine.probe import ObjectProbe
 
 
 class ObjectReader:
-    """Implements `observe.progress.ObjectSource`."""
+    """Implements `observe.poller.ObjectSource`."""
 
     def __init__(self, client: Client, kinds: Kinds) -> None:
         self._client = client

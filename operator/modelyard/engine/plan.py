@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from modelyard.engine.probe import Question
+
 Manifest = dict[str, Any]
 
 
@@ -55,48 +57,6 @@ class Event:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """An agent to ask for progress. Its answer (parsed JSON) comes back as `Seen.facts[name]`."""
-
-    name: str
-    namespace: str
-    pod: str
-    ip: str
-    port: int
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventProbe:
-    """Another controller's Warning Events about one object, to be read where its status can't say what is wrong.
-
-    A plan names it only while something is missing: at rest nothing is asked. The first question waits for
-    `after` seconds, in which most probes are no longer named. What the newest of them say comes back as
-    `Seen.facts[name]`: `{"events": [{"reason": ..., "message": ...}]}`, newest first, without those that are
-    older than ten minutes.
-    """
-
-    name: str
-    namespace: str
-    kind: str
-    uid: str
-    after: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectProbe:
-    """One object of others, which no watch tells of. The answer: `{"found": bool, "ending": bool}`.
-
-    `{"refused": True}` where the operator may not look. A plan names it only in the passes that hang on it.
-    """
-
-    name: str
-    namespace: str
-    kind: str
-    object: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +126,7 @@ class Plan:
     keep: frozenset[str] = frozenset()
     references: frozenset[Key] = frozenset()
     events: tuple[Event, ...] = ()
-    probes: tuple[Probe | EventProbe | ObjectProbe, ...] = ()
+    probes: tuple[Question, ...] = ()
     volatile: frozenset[str] = frozenset()
     requeue_after: float | None = None
     delete: bool = False

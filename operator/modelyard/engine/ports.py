@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from modelyard.engine.plan import EventProbe, Key, Manifest, ObjectProbe, Probe
+from modelyard.engine.plan import Key, Manifest
+from modelyard.engine.probe import Question
 
 # Fields belong to the manager that applied them last. Children and their mutable paths have two managers,
 # because an apply gives up every field that it leaves out: one of `spec.suspend` alone would give up the
@@ -62,13 +63,13 @@ class Clock(Protocol):
 
 
 class Facts(Protocol):
-    """Asks probes and keeps their last answers."""
+    """Asks questions and keeps their last answers."""
 
-    def watch(self, key: Key, probes: Sequence[Probe | EventProbe | ObjectProbe]) -> None:
-        """Asks exactly these probes for this resource from now on; what others said is forgotten."""
+    def watch(self, key: Key, questions: Sequence[Question]) -> None:
+        """Asks exactly these for this resource from now on; other answers are forgotten."""
 
     def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
-        """The last answers, by the probes' names."""
+        """The last answers, by the questions' names."""
 
 
 class Observer(Protocol):

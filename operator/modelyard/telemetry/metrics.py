@@ -66,10 +66,15 @@ class Metrics:
         )
         self._call_seconds = histogram("modelyard_api_request_seconds", "Time a call took.", "method")
         self._throttled = counter("modelyard_api_throttled_total", "Answers that asked to slow down.")
-        self._probes = counter("modelyard_probes_total", "Agents asked for progress, by result.", "result")
-        self._probed = gauge("modelyard_probes_active", "Agents that are asked for progress.")
+        self._probes = counter(
+            "modelyard_probes_total", "Questions to pods and to the API server, by result.", "result"
+        )
+        self._probed = gauge("modelyard_probes_active", "Pods that are asked for progress.")
         self._probe_interval = gauge(
-            "modelyard_probe_interval_seconds", "Time between two questions to one agent."
+            "modelyard_probe_interval_seconds", "Time between two questions to one pod."
+        )
+        self._computed = histogram(
+            "modelyard_computation_seconds", "Time that a computed answer took, by result.", "result"
         )
         self._leader = gauge("modelyard_leader", "1 while this process holds the Lease.")
         self._synced = gauge(
@@ -166,13 +171,17 @@ class Metrics:
             self._throttled.inc()
 
     def probed(self, result: str) -> None:
-        """An agent was asked: `changed`, `same`, `failed`."""
+        """Somebody was asked: `changed`, `same`, `failed`."""
         self._probes.labels(result).inc()
 
     def probing(self, probes: int, interval: float) -> None:
-        """So many agents are asked, each every `interval` seconds."""
+        """So many pods are asked, each every `interval` seconds unless it has an interval of its own."""
         self._probed.set(probes)
         self._probe_interval.set(interval)
+
+    def computed(self, result: str, seconds: float) -> None:
+        """A question was computed: `answer`, `error`."""
+        self._computed.labels(result).observe(seconds)
 
     def leads(self, held: bool) -> None:
         """Whether the Lease is held."""

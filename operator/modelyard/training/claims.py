@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from modelyard.engine.plan import EventProbe, Manifest, ObjectProbe
+from modelyard.engine.plan import Manifest
+from modelyard.engine.probe import EventProbe, ObjectProbe
 from modelyard.training import names, podstate
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from modelyard.api.conditions import format_time
 from modelyard.api.status import TrainingJobStatus
-from modelyard.engine.plan import Child, Event, EventProbe, Manifest, ObjectProbe, Probe
+from modelyard.engine.plan import Child, Event, Manifest
+from modelyard.engine.probe import Question
 from modelyard.training.problem import Problem
 from modelyard.training.view import View, parse_time
 
@@ -35,7 +36,7 @@ class Draft:
     children: list[Child] = field(default_factory=list)
     keep: set[str] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
-    probes: list[Probe | EventProbe | ObjectProbe] = field(default_factory=list)
+    probes: list[Question] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 
     def update(self, **fields: Any) -> None:

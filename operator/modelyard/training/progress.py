@@ -10,7 +10,8 @@ from modelyard.api.status import Checkpoints, CheckpointStatus, Evaluation, Gate
 from modelyard.api.trainingjob import Gate
 from modelyard.contract import codes, reading
 from modelyard.contract.report import Checkpoint, ProgressReport, TrainResult
-from modelyard.engine.plan import Manifest, Probe, Seen
+from modelyard.engine.plan import Manifest, Seen
+from modelyard.engine.probe import Probe
 from modelyard.training import names
 from modelyard.training.pods import STORAGE_VOLUME
 from modelyard.training.storage import Place

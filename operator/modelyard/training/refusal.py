@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from modelyard.engine.plan import Child, EventProbe, Manifest, Rejection
+from modelyard.engine.plan import Child, Manifest, Rejection
+from modelyard.engine.probe import EventProbe
 from modelyard.training import jobstate, names, podstate, waiting
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem

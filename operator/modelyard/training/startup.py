@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from modelyard.engine.plan import EventProbe, Manifest
+from modelyard.engine.plan import Manifest
+from modelyard.engine.probe import EventProbe
 from modelyard.training import podstate, waiting
 from modelyard.training.draft import Draft
 from modelyard.training.problem import Problem

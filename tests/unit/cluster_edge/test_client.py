@@ -14,9 +14,11 @@ from modelyard.cluster import client as module
 from modelyard.cluster.client import Client
 from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import Login
-from modelyard.cluster.podproxy import PodProxy
 from modelyard.engine.errors import Conflict, NotLeader, Refused, Throttled, Unavailable
-from modelyard.engine.plan import Key, Probe
+from modelyard.engine.plan import Key
+from modelyard.engine.probe import Probe
+from modelyard.observe.poller import Answer
+from modelyard.observe.proxied import ProxiedReader
 from modelyard.telemetry.metrics import Metrics
 
 JOB = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "ns"}}
@@ -170,7 +172,8 @@ def test_a_listing_is_read_page_by_page() -> None:
 def test_agents_are_read_through_the_pod_proxy_and_failures_are_no_answer() -> None:
     probe = Probe("agent", "ns", "pod-0", "10.0.0.1", 9400, "/v1/progress")
     server = Server((200, {"step": 1}))
-    assert use(server, lambda c: PodProxy(c).read(probe, 1.0)) == {"step": 1}
+    read = use(server, lambda c: ProxiedReader(c.fetch).read(probe, 1.0, 0.0, None))
+    assert read == Answer({"step": 1})
     assert server.requests[0][1] == "/api/v1/namespaces/ns/pods/pod-0:9400/proxy/v1/progress"
-    assert use(Server((503, {})), lambda c: PodProxy(c).read(probe, 1.0)) is None
-    assert use(Server((200, [1])), lambda c: PodProxy(c).read(probe, 1.0)) is None
+    for broken in (Server((503, {})), Server((200, [1]))):
+        assert use(broken, lambda c: ProxiedReader(c.fetch).read(probe, 1.0, 0.0, None)) is None

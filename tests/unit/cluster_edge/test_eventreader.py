@@ -8,7 +8,7 @@ from typing import Any
 
 from modelyard.cluster.client import Client
 from modelyard.cluster.eventreader import FRESH, EventReader
-from modelyard.engine.plan import EventProbe
+from modelyard.engine.probe import EventProbe
 
 from tests.unit.cluster_edge.test_client import Server, use
 

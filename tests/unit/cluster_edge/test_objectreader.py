@@ -10,7 +10,8 @@ from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.objectreader import ObjectReader
 from modelyard.engine.errors import NotFound, Refused, Unavailable
 from modelyard.engine.kinds import Kind
-from modelyard.engine.plan import Manifest, ObjectProbe
+from modelyard.engine.plan import Manifest
+from modelyard.engine.probe import ObjectProbe
 
 PROBE = ObjectProbe("claim-mine", "team", "PersistentVolumeClaim", "mine")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from modelyard.engine.apply import HASH_ANNOTATION
 from modelyard.engine.errors import ClusterError, Conflict, Refused, Throttled, Unavailable
-from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Probe, Seen
+from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Seen
+from modelyard.engine.probe import Probe
 
 from tests.fakes.cluster import Call, FakeCluster
 from tests.fakes.harness import KINDS, Engine, run, toy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard.engine.plan import EventProbe
+from modelyard.engine.probe import EventProbe
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation

@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from modelyard.engine.plan import Manifest, ObjectProbe, Rejection
+from modelyard.engine.plan import Manifest, Rejection
+from modelyard.engine.probe import ObjectProbe
 
 from tests.builders import TrainingJobBuilder, make_settings
 from tests.unit.training.simulation import Simulation

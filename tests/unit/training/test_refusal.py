@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from modelyard.engine.plan import EventProbe, Rejection
+from modelyard.engine.plan import Rejection
+from modelyard.engine.probe import EventProbe
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from modelyard.engine.plan import EventProbe, Key, ObjectProbe, Probe
-from modelyard.observe.progress import EVENT_LONGEST, LONGEST, ProgressPoller
+from modelyard.engine.plan import Key
+from modelyard.engine.probe import EventProbe, ObjectProbe, Probe
+from modelyard.observe.pace import EVENT_LONGEST, INTERVAL, LONGEST, Pace
+from modelyard.observe.poller import Answer, Poller
 from modelyard.telemetry.metrics import Metrics
 
 from tests.fakes.clock import FakeClock
@@ -16,8 +18,8 @@ def key(n: int = 0) -> Key:
     return Key("TrainingJob", "ns", f"j{n}")
 
 
-def probe(n: int = 0, pod: str = "p") -> Probe:
-    return Probe("agent", "ns", f"{pod}{n}", "10.0.0.1", 9400, "/v1/progress")
+def probe(n: int = 0, pod: str = "p", **options: float) -> Probe:
+    return Probe("agent", "ns", f"{pod}{n}", "10.0.0.1", 9400, "/v1/progress", **options)
 
 
 class FakeReader:
@@ -26,16 +28,18 @@ class FakeReader:
         self.asked: list[str] = []
         self.now = self.most = 0
         self.gate: asyncio.Event | None = None
+        self.waits: list[tuple[float, float, str | None]] = []
 
-    async def read(self, probe: Probe, timeout: float) -> dict[str, Any] | None:
+    async def read(self, probe: Probe, timeout: float, wait: float, tag: str | None) -> Answer | None:
         self.asked.append(probe.pod)
+        self.waits.append((timeout, wait, tag))
         self.now += 1
         self.most = max(self.most, self.now)
         if self.gate is not None:
             await self.gate.wait()
         await asyncio.sleep(0)
         self.now -= 1
-        return self.answer
+        return Answer(self.answer) if self.answer is not None else None
 
 
 class FakeEvents:
@@ -48,15 +52,30 @@ class FakeEvents:
         return self.answer
 
 
+class FakeObjects:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
+        self.asked.append(probe.object)
+        return {"found": False}
+
+
 class World:
     def __init__(self, **options: Any) -> None:
         self.clock = FakeClock()
         self.reader = FakeReader()
         self.changed: list[Key] = []
         self.events = FakeEvents()
-        self.poller = ProgressPoller(
-            self.reader, self.events, self.clock, self.changed.append, Metrics(), **options
+        self.objects = FakeObjects()
+        self.metrics = Metrics()
+        self.poller = Poller(
+            self.reader, self.events, self.objects, self.clock, self.changed.append, self.metrics, **options
         )
+
+    @property
+    def interval(self) -> float | None:
+        return self.metrics.registry.get_sample_value("modelyard_probe_interval_seconds")
 
     async def pass_time(self, seconds: float, step: float = 0.5) -> None:
         for _ in range(max(1, round(seconds / step))):
@@ -187,7 +206,7 @@ def test_many_agents_share_one_budget_and_a_bounded_number_of_questions_at_once(
     async def scenario() -> None:
         for n in range(100):
             world.poller.watch(key(n), [probe(n)])
-        assert world.poller.interval == 10.0
+        assert world.interval == 10.0
         await world.pass_time(5)
         asked = len(world.reader.asked)
         assert len(set(world.reader.asked)) == 100  # each once, at once
@@ -242,28 +261,18 @@ def test_events_are_told_when_there_are_some_and_asked_for_less_often_while_they
     run(world, scenario)
 
 
-class FakeObjects:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def read_object(self, probe: ObjectProbe, timeout: float) -> dict[str, Any] | None:
-        self.asked.append(probe.object)
-        return {"found": False}
-
-
 def test_an_object_of_others_is_read_at_once_and_told() -> None:
-    objects = FakeObjects()
-    world = World(objects=objects)
+    world = World()
 
     async def scenario() -> None:
         world.poller.watch(key(), [ObjectProbe("claim-mine", "ns", "PersistentVolumeClaim", "mine")])
         await world.pass_time(0.5)
-        assert objects.asked == ["mine"]
+        assert world.objects.asked == ["mine"]
         assert world.changed == [key()]
         assert world.poller.of(key()) == {"claim-mine": {"found": False}}
         world.poller.watch(key(), [])
         await world.pass_time(60)
-        assert objects.asked == ["mine"]
+        assert world.objects.asked == ["mine"]
         assert world.reader.asked == []
 
     run(world, scenario)
@@ -275,6 +284,121 @@ def test_questions_for_events_do_not_make_agents_wait() -> None:
     async def scenario() -> None:
         for n in range(50):
             world.poller.watch(key(n), [EVENTS])
-        assert world.poller.interval == 2.0
+        assert world.interval == 2.0
+
+    run(world, scenario)
+
+
+def test_each_pod_is_asked_at_its_own_interval() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(0), [probe(0, interval=1.0)])
+        world.poller.watch(key(1), [probe(1, interval=5.0)])
+        await world.pass_time(30)
+        assert 29 <= world.reader.asked.count("p0") <= 31
+        assert 6 <= world.reader.asked.count("p1") <= 7
+
+    run(world, scenario)
+
+
+def test_intervals_of_ones_own_share_the_budget_too() -> None:
+    pace = Pace(budget=10.0)
+    fast, slow = probe(0, interval=0.5), probe(1, interval=5.0)
+    for _ in range(10):
+        pace.begin(fast)
+    assert (pace.interval(fast), pace.interval(slow), pace.interval()) == (1.0, 10.0, 2 * INTERVAL)
+    for _ in range(10):
+        pace.end(fast)
+    assert (pace.interval(fast), pace.interval()) == (0.5, INTERVAL)
+
+
+class HoldingReader:
+    """Pods that hold their answers back while there is no other."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.version = 1
+        self.open = self.most = 0
+        self.asked: list[tuple[float, float, str | None]] = []
+
+    async def read(self, probe: Probe, timeout: float, wait: float, tag: str | None) -> Answer | None:
+        self.asked.append((self.world.clock.seconds, wait, tag))
+        self.open += 1
+        self.most = max(self.most, self.open)
+        until = self.world.clock.seconds + wait
+        while tag == str(self.version) and self.world.clock.seconds < until:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0)
+        self.open -= 1
+        return (
+            Answer(None, tag) if tag == str(self.version) else Answer({"v": self.version}, str(self.version))
+        )
+
+
+def hold(**options: Any) -> tuple[World, HoldingReader]:
+    world = World(**options)
+    reader = HoldingReader(world)
+    world.poller._reader = reader
+    return world, reader
+
+
+def test_a_pod_that_may_hold_its_answer_back_is_heard_at_once_and_asked_seldom() -> None:
+    world, reader = hold()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe(interval=1.0, wait=20.0)])
+        await world.pass_time(0.5, step=0.1)
+        assert world.changed == [key()]
+        await world.pass_time(60)
+        # The first is answered at once; whoever has waited long enough asks again without a pause.
+        assert [(round(at), wait, tag) for at, wait, tag in reader.asked] == [
+            (0, 0.0, None), (1, 20.0, "1"), (21, 20.0, "1"), (41, 20.0, "1"),
+        ]  # fmt: skip
+        assert world.poller.of(key()) == {"agent": {"v": 1}}
+        reader.version = 2
+        await world.pass_time(0.1, step=0.1)
+        assert world.changed == [key(), key()]
+        assert world.poller.of(key()) == {"agent": {"v": 2}}
+
+    run(world, scenario)
+
+
+def test_news_without_end_is_asked_for_no_more_often_than_the_interval() -> None:
+    world, reader = hold()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe(interval=1.0, wait=20.0)])
+        for _ in range(100):
+            reader.version += 1
+            await world.pass_time(0.1, step=0.1)
+        assert 9 <= len(reader.asked) <= 11
+
+    run(world, scenario)
+
+
+def test_answers_that_are_held_back_keep_no_others_waiting_and_have_a_bound() -> None:
+    world, reader = hold(parallel=2, held=3)
+
+    async def scenario() -> None:
+        for n in range(10):
+            world.poller.watch(key(n), [probe(n, interval=1.0, wait=20.0)])
+        await world.pass_time(10, step=0.1)
+        assert reader.most == 3 + 1  # all that may be held, and one of the others at a time, answered at once
+        late = [wait for at, wait, _ in reader.asked if at > 5]
+        assert late.count(0.0) > 7 * 4
+
+    run(world, scenario)
+
+
+def test_a_pod_that_holds_back_and_falls_silent_is_asked_for_a_sign_of_life() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe(wait=20.0)])
+        await world.pass_time(3)
+        assert world.reader.waits[-1][:2] == (23.0, 20.0)
+        world.reader.answer = None
+        await world.pass_time(20)
+        assert world.reader.waits[-1][:2] == (3.0, 0.0)
 
     run(world, scenario)
