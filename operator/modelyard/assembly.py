@@ -120,6 +120,7 @@ class Operator:
             cache=self._cache,
             observe=controller.observe,
             gone=controller.gone,
+            serves=controller.serves,
             metrics=self._metrics,
         )
         election = self._election(client)

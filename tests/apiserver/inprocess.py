@@ -112,11 +112,17 @@ class Bench:
     async def says(self, kind: Kind, name: str, timeout: float = 30.0, **status: Any) -> None:
         """Waits for these values in a status."""
 
+        seen: dict[str, Any] = {}
+
         async def said() -> bool:
             found = await self.get(kind.name, name)
-            return found is not None and status.items() <= found["status"].items()
+            seen.update(found["status"] if found else {})
+            return all(seen.get(field) == value for field, value in status.items())
 
-        await self.until(f"{status} of {kind.name} {name}", said, timeout)
+        try:
+            await self.until(f"{status} of {kind.name} {name}", said, timeout)
+        except TimeoutError as error:
+            raise AssertionError(f"{kind.name} {name} says {seen}, not {status}") from error
 
     def writes(self, kind: str) -> float:
         """The engine's writes of a kind."""
@@ -196,7 +202,7 @@ async def running_engine(
         )  # fmt: skip
         watches = Watches(
             login=login, client=client, kinds=KINDS, namespaces=[namespace], cache=cache,
-            observe=controller.observe, gone=controller.gone, metrics=metrics,
+            observe=controller.observe, gone=controller.gone, serves=controller.serves, metrics=metrics,
         )  # fmt: skip
         ready, stop = asyncio.Event(), asyncio.Event()
         watching = asyncio.create_task(watches.run(ready, stop))

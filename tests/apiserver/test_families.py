@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from tests.apiserver.conftest import Kubectl
-from tests.apiserver.inprocess import Bench, Scenario, run_mortal_engines
-from tests.fakes.harness import GUEST, TOY, TROOP, resource
+from tests.apiserver.inprocess import Bench, Scenario, build_crd, run_mortal_engines
+from tests.fakes.harness import GADGET, GUEST, LISTENER, TOY, TROOP, resource
 
 
 def test_a_parent_of_parents_goes_from_one_child_to_the_next_and_takes_all_of_them_along(
@@ -121,3 +121,24 @@ async def suspended(bench: Bench, job: str) -> bool:
 async def gone(bench: Bench, *objects: tuple[str, str]) -> bool:
     found: list[Any] = [await bench.get(kind, name) for kind, name in objects]
     return not any(found)
+
+
+def test_an_optional_kind_may_come_and_go_under_a_running_engine(
+    engine: Callable[[Scenario], None],
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.create("l", LISTENER, pod="nobody", port=1, numbers=[])
+        await bench.create("m", LISTENER, pod="nobody", port=1, numbers=[], insists=True)
+        await bench.says(LISTENER, "l", gadgets=0, refused="nothing")
+        await bench.says(LISTENER, "m", gadgets=0, refused="Gadget/m: NotServed")
+        definition = json.dumps(build_crd(GADGET))
+        await bench.kubectl("create", "-f", "-", input=definition)
+        try:
+            for name in ("l", "m"):
+                await bench.says(LISTENER, name, gadgets=1, refused="nothing")
+        finally:
+            await bench.kubectl("delete", "crd", "gadgets.modelyard.dev", "--wait=true")
+        await bench.says(LISTENER, "l", gadgets=0, refused="nothing")
+        await bench.says(LISTENER, "m", gadgets=0, refused="Gadget/m: NotServed")
+
+    engine(scenario)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from modelyard.cluster import client as client_module
 from modelyard.cluster.client import Client
+from modelyard.cluster.definitions import Definitions
 from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import log_in
 from modelyard.cluster.reflector import Reflector
@@ -29,8 +30,9 @@ class LateClient(Client):
     late: Callable[[], Awaitable[None]] | None = None
 
     async def watch(
-        self, kind: Kind, namespace: str | None, selector: str, *, version: int, seconds: int
-    ) -> AsyncGenerator[dict[str, Any]]:
+        self, kind: Kind, namespace: str | None, selector: str | None, *, version: int | None, seconds: int,
+        metadata_only: bool = False,
+    ) -> AsyncGenerator[dict[str, Any]]:  # fmt: skip
         """As the client's."""
         late, self.late = self.late, None
         if late is not None:
@@ -108,7 +110,8 @@ def reflect(kubeconfig: str, kubectl: Kubectl, namespace: str) -> Callable[[Scen
         async with client:
             reflector = Reflector(
                 client=client, kind=CONFIG_MAP, namespace=namespace, cache=bench.cache,
-                observe=bench.observe, gone=bench.gone, metrics=Metrics(), listing=asyncio.Lock(),
+                observe=bench.observe, gone=bench.gone, definitions=Definitions(client, (), lambda kind, present: None),
+                metrics=Metrics(), listing=asyncio.Lock(),
             )  # fmt: skip
             await scenario(bench, reflector, client)
         await asyncio.sleep(0.1)  # connections with TLS take a moment to close

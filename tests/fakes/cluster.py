@@ -44,7 +44,7 @@ class FakeCluster:
 
     `before` and `after` are called with the number of each write (from 1) and the call; what they raise
     happens to the caller, before or after the write has taken effect. `refuse` returns an error for objects
-    that are not admitted.
+    that are not admitted. `served` are the optional kinds that there are.
     """
 
     kinds: Kinds
@@ -55,6 +55,7 @@ class FakeCluster:
     after: Callable[[int, Call], None] = lambda n, call: None
     refuse: Callable[[Manifest], ClusterError | None] = lambda manifest: None
     finalizers: set[str] = field(default_factory=set)
+    served: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._versions = itertools.count(1)
@@ -182,6 +183,8 @@ class FakeCluster:
     def _apply(self, manifest: Manifest, manager: str, force: bool) -> Manifest:
         key = key_of(manifest)
         old = self.objects.get(key)
+        if self.kinds[key.kind].optional and key.kind not in self.served:
+            raise NotFound("the server could not find the requested resource")
         error = self.refuse(manifest)
         if error is not None:
             raise error

@@ -25,12 +25,14 @@ TOY = Kind("Toy", *GROUP, "toys", owner_label="modelyard.dev/toy", digest=digest
 TROOP = Kind("Troop", *GROUP, "troops", owner_label="modelyard.dev/troop")
 GUEST = Kind("Guest", *GROUP, "guests", owner_label="modelyard.dev/guest")
 LISTENER = Kind("Listener", *GROUP, "listeners", owner_label="modelyard.dev/listener")
+GADGET = Kind("Gadget", *GROUP, "gadgets", optional=True)
 KINDS = Kinds(
     [
         TOY,
         TROOP,
         GUEST,
         LISTENER,
+        GADGET,
         Kind("ConfigMap", "", "v1", "configmaps"),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),

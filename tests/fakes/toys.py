@@ -1,6 +1,7 @@
 """Plans of made-up kinds, for tests of the engine.
 
-A Toy has children of all sorts, a Troop has Toys for children, a Guest refers to one, and a Listener asks.
+A Toy has children of all sorts, a Troop has Toys for children, a Guest refers to one, a Listener asks, and has a
+Gadget where the cluster has such things.
 """
 
 from __future__ import annotations
@@ -122,7 +123,15 @@ def plan_listener(resource: Manifest, seen: Seen, now: datetime) -> Plan:
     load = int(seen.facts.get("load", {}).get("load", 0))
     sum_up = Computation("tests.fakes.questions:add", {"numbers": [*spec["numbers"], load]})
     total = seen.facts.get(sum_up.name, {}).get("answer", {}).get("sum")
-    status: dict[str, Any] = {"observedGeneration": resource["metadata"]["generation"], "load": load}
+    gadget: Manifest = {"apiVersion": "modelyard.dev/v1alpha1", "kind": "Gadget", "spec": {"load": "any"}}
+    gadget["metadata"] = {"name": resource["metadata"]["name"]}
+    wanted = "Gadget" in seen.served or spec.get("insists")
+    status: dict[str, Any] = {
+        "observedGeneration": resource["metadata"]["generation"],
+        "load": load,
+        "gadgets": len(seen.of_kind("Gadget")),
+        "refused": " ".join(f"{child}: {r.reason}" for child, r in seen.rejections.items()) or "nothing",
+    }
     if total is not None:
         status["total"] = total
-    return Plan(status=status, probes=(probe, sum_up))
+    return Plan(status=status, children=(Child(gadget),) if wanted else (), probes=(probe, sum_up))

@@ -34,6 +34,7 @@ from modelyard.engine.ports import CHILD_MANAGER, STATUS_MANAGER
 from modelyard.telemetry.metrics import Metrics
 
 APPLY = "application/apply-patch+yaml"
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # Within one call; what still fails then goes back to the queue, which is more patient.
@@ -173,21 +174,30 @@ class Client:
             params = params | {"continue": more}
 
     async def watch(
-        self, kind: Kind, namespace: str | None, selector: str, *, version: int, seconds: int
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selector: str | None,
+        *,
+        version: int | None,
+        seconds: int,
+        metadata_only: bool = False,
     ) -> AsyncGenerator[dict[str, Any]]:
-        """What happens after `version`, bookmarks included, until the server ends it after `seconds`."""
-        params = {
-            "watch": "1",
-            "allowWatchBookmarks": "true",
-            "labelSelector": selector,
-            "resourceVersion": str(version),
-            "timeoutSeconds": str(seconds),
-        }
+        """What happens after `version`, bookmarks included, until the server ends it after `seconds`.
+
+        Without a version it begins with what there is.
+        """
+        params = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        if selector is not None:
+            params["labelSelector"] = selector
+        if version is not None:
+            params["resourceVersion"] = str(version)
+        headers = {"Accept": _METADATA} if metadata_only else {}
         path = kind.path(namespace)
         started = time.monotonic()
         try:
             async with self._open_session().get(
-                path, params=params, headers=await self._authorized(), timeout=WATCHING
+                path, params=params, headers=headers | await self._authorized(), timeout=WATCHING
             ) as response:
                 self._metrics.called("WATCH", kind.plural, response.status, time.monotonic() - started)
                 if response.status >= 400:

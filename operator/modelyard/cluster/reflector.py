@@ -2,7 +2,8 @@
 
 The children of custom resources are most of what an operator is told of. This is the least that must be done
 with each event: one parse, one call. What it hands on is complete: after a listing whatever it did not name
-is gone, and `synced` is true from the end of the first listing on.
+is gone, and `synced` is true from the end of the first listing on. A kind that is optional may be served or not, and
+that may change: what is not served has no objects.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from modelyard.cluster.client import Client
+from modelyard.cluster.definitions import Definitions
 from modelyard.cluster.prune import prune
 from modelyard.engine.cache import Cache
 from modelyard.engine.errors import ClusterError, Expired, NotFound, Refused, Unavailable
@@ -43,9 +45,9 @@ class WatchError(Exception):
 class Reflector:
     """One kind in one namespace (None: in all).
 
-    `observe(event, object)` takes in everything, with the event None for objects of a listing; `gone(key)`
-    takes in what a listing shows to be gone. Reflectors that share `listing` list one after the other, so
-    that there is one page in memory at a time.
+    `observe(event, object)` takes in everything, with the event None for objects of a listing; `gone(key)` takes in
+    what a listing shows to be gone; `definitions` whether an optional kind is there. Reflectors that share `listing`
+    list one after the other, so that there is one page in memory at a time.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Reflector:
         cache: Cache,
         observe: Callable[[str | None, Manifest], None],
         gone: Callable[[Key], None],
+        definitions: Definitions,
         metrics: Metrics,
         listing: asyncio.Lock,
     ) -> None:
@@ -66,6 +69,7 @@ class Reflector:
         self._cache = cache
         self._observe = observe
         self._gone = gone
+        self._definitions = definitions
         self._metrics = metrics
         self._listing = listing
         self._version: int | None = None
@@ -95,6 +99,10 @@ class Reflector:
                 self._version = None
                 self._failures += 1
             except ClusterError as error:
+                if isinstance(error, NotFound) and self._kind.optional:
+                    self._miss()
+                    await self._definitions.wait(self._kind)
+                    continue
                 if isinstance(error, (Refused, NotFound)) and not self.synced:
                     self._error = refusal(self._kind, error)
                     self._told.set()
@@ -104,6 +112,20 @@ class Reflector:
                 self._version = None
                 self._doubt(error)
             await self._pause()
+
+    def _miss(self) -> None:
+        """The kind is not served."""
+        self._lose((), None)
+        self._version = None
+        self._failures = 0
+        self._definitions.serves(self._kind.name, False)
+        self._told.set()
+
+    def _lose(self, uids: Iterable[str], version: int | None) -> None:
+        """All but these are gone, if they are not newer than `version`."""
+        for key in self._cache.missing_from(self._kind.name, uids, version, self._namespace):
+            self._metrics.missed(self._kind.name)
+            self._gone(key)
 
     def _doubt(self, error: Exception) -> None:
         self._failures += 1
@@ -134,10 +156,10 @@ class Reflector:
                     uids.add(str(obj["metadata"]["uid"]))
                     self._take(None, obj)
                 page.clear()
-        for key in self._cache.missing_from(self._kind.name, uids, version, self._namespace):
-            self._metrics.missed(self._kind.name)
-            self._gone(key)
+        self._lose(uids, version)
         self._version = version
+        if self._kind.optional:
+            self._definitions.serves(self._kind.name, True)
         self._told.set()
 
     async def _follow(self) -> None:

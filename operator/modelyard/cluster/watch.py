@@ -17,6 +17,7 @@ from typing import Any, cast
 import kopf
 
 from modelyard.cluster.client import Client
+from modelyard.cluster.definitions import Definitions
 from modelyard.cluster.login import Login
 from modelyard.cluster.prune import prune
 from modelyard.cluster.reflector import Reflector, WatchError, refusal
@@ -40,7 +41,8 @@ _BULK = ("spec", "status", "data")
 class Watches:
     """The watches of one operator.
 
-    `observe(event, object)` takes in every event, `gone(key)` what a listing shows to be gone.
+    `observe(event, object)` takes in every event, `gone(key)` what a listing shows to be gone, `serves(kind, present)`
+    which optional kinds there are.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Watches:
         cache: Cache,
         observe: Callable[[str | None, Manifest], None],
         gone: Callable[[Key], None],
+        serves: Callable[[str, bool], None],
         metrics: Metrics,
     ) -> None:
         self._login = login
@@ -67,11 +70,12 @@ class Watches:
         self._resyncs: dict[str, asyncio.Task[None]] = {}
         self._primary = [kind for kind in kinds if kind.owner_label]
         listing = asyncio.Lock()
+        definitions = self._definitions = Definitions(client, kinds, serves)
         self._reflectors = {
             kind.name: [
                 Reflector(
                     client=client, kind=kind, namespace=namespace, cache=cache, observe=observe, gone=gone,
-                    metrics=metrics, listing=listing,
+                    definitions=definitions, metrics=metrics, listing=listing,
                 )
                 for namespace in self._namespaces
             ]
@@ -94,6 +98,7 @@ class Watches:
             for kind, reflectors in self._reflectors.items()
             for reflector in reflectors
         ]
+        reflecting.append(asyncio.create_task(self._definitions.run(), name="watch-definitions"))
         try:
             await kopf.operator(
                 registry=self._registry(),

@@ -69,6 +69,7 @@ class Cache:
 
     def __init__(self, kinds: Kinds) -> None:
         self.references = References(kinds)
+        self.served: frozenset[str] = frozenset()  # the optional kinds that the cluster has at present
         self._kinds = kinds
         self._entries: dict[Key, Entry] = {}
         self._below: dict[Key, set[Key]] = {}
@@ -231,15 +232,20 @@ class Cache:
             else:
                 del self._departed[controller]
 
-    def missing_from(self, kind: str, uids: Iterable[str], version: int, namespace: str | None) -> list[Key]:
-        """Objects that a listing of `kind` made at `version` should have named and did not: they are gone."""
+    def missing_from(
+        self, kind: str, uids: Iterable[str], version: int | None, namespace: str | None
+    ) -> list[Key]:
+        """Objects that a listing of `kind`, made at `version`, should have named and did not: they are gone.
+
+        Without a version it is of just now.
+        """
         known = set(uids)
         return [
             key
             for key, entry in self._entries.items()
             if key.kind == kind
             and entry.uid not in known
-            and entry.version <= version
+            and (version is None or entry.version <= version)
             and (namespace is None or key.namespace == namespace)
         ]
 

@@ -72,8 +72,17 @@ class Controller:
         if obj is not None:
             self.observe("DELETED", obj)
 
+    def serves(self, kind: str, present: bool) -> None:
+        """An optional kind has come or gone. Its objects, if any were left, are told of as gone."""
+        served = self._cache.served | {kind} if present else self._cache.served - {kind}
+        if served != self._cache.served:
+            log.info("optional kind has come" if present else "optional kind has gone", extra={"kind": kind})
+            self._cache.served = served
+            if self._started:
+                self.enqueue_all()
+
     def enqueue_all(self) -> None:
-        """Looks at every resource again: at the start, and when settings have changed."""
+        """Looks at every resource again: at the start, and when settings or the cluster's kinds have changed."""
         for kind in self._kinds:
             if kind.owner_label:
                 for key in self._cache.keys(kind.name):

@@ -17,10 +17,11 @@ MANAGED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
 class Kind:
     """One namespaced kind.
 
-    A kind with an `owner_label` is a custom resource that is reconciled; the label, set to the resource's
-    name, marks everything below it. Names of such kinds must fit a label's value (63 characters), as their
-    schemas demand. Of a kind that is `remembered` the last state of deleted objects stays known for a while. Objects of
-    a `detachable` kind belong to the resource that their label names also without a controller.
+    A kind with an `owner_label` is a custom resource that is reconciled; the label, set to the resource's name, marks
+    everything below it. Names of such kinds must fit a label's value (63 characters), as their schemas demand. Of a
+    kind that is `remembered` the last state of deleted objects stays known for a while. Objects of a `detachable`
+    kind belong to the resource that their label names also without a controller. An `optional` kind comes and goes
+    with its CustomResourceDefinition; it has no `owner_label`.
 
     `digest` makes of an object the few facts that the plan of its owner reads (plain values that compare equal while
     they are the same). It is called once for each version; the owner is looked at again when the facts change, and its
@@ -34,6 +35,7 @@ class Kind:
     owner_label: str | None = None
     remembered: bool = False
     detachable: bool = False
+    optional: bool = False
     digest: Callable[[Manifest], Mapping[str, Any]] | None = None
 
     @property

@@ -64,7 +64,7 @@ class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
     `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`; `Terminating` where an earlier
-    object of that name is still being deleted), fit for a condition;
+    object of that name is still being deleted; `NotServed` where the cluster lacks the kind), fit for a condition;
     `message` is the server's sentence. It stands until the child is taken or no longer planned; the engine
     goes on trying, less and less often, at least once a minute.
     """
@@ -81,7 +81,8 @@ class Seen:
     has them; owners are checked by uid, so nothing of an earlier object of the same name is among them,
     but for detached children, which belong to the name. Children of a kind that has a digest are not among them:
     `digests` has their facts, by their ids (Kind/name). `references` are the resources that the plan has named, as they
-    are now; None where there is none of that name. `departed` are the last states of children
+    are now; None where there is none of that name. `served` are the optional kinds that the cluster has at present: a
+    child of another one is refused (`NotServed`) without a call. `departed` are the last states of children
     that are gone since a short while (of kinds that are remembered, and while their controller is still
     there). `facts` are the last answers of the plan's probes, by the probes' names. `rejections` are the
     planned children that the API server refused, by their ids (Kind/name). The plan must go on naming
@@ -95,6 +96,7 @@ class Seen:
     departed: tuple[Manifest, ...] = ()
     digests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     references: Mapping[Key, Manifest | None] = field(default_factory=dict)
+    served: frozenset[str] = frozenset()
 
     def of_kind(self, kind: str) -> tuple[Manifest, ...]:
         """The children of one kind, ordered by name."""

@@ -134,6 +134,7 @@ class Reconciler:
             departed=self._cache.departed(key, uid),
             facts=self._facts.of(key),
             rejections=dict(self._rejections.get(key, {})),
+            served=self._cache.served,
         )
 
     def _wrote(self, key: Key, answer: Manifest) -> None:
@@ -188,6 +189,11 @@ class Reconciler:
         if decision.verdict == "taken":
             message = f"{child.id} exists and belongs to something else: delete or rename it."
             return self._reject(key, child, Rejection("NameTaken", message))
+        kind = self._kinds[decision.key.kind]
+        if kind.optional and kind.name not in self._cache.served:
+            return self._reject(
+                key, child, Rejection("NotServed", f"The cluster has no {kind.plural}.{kind.group}.")
+            )
         try:
             await self._write(key, decision)
         except Refused as error:

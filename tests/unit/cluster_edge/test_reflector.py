@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -12,16 +13,20 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 from modelyard.cluster import client as client_module
+from modelyard.cluster import definitions as definitions_module
 from modelyard.cluster import reflector as module
 from modelyard.cluster.client import Client
+from modelyard.cluster.definitions import LOOKS, Definitions
 from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import Login
 from modelyard.cluster.reflector import Reflector, WatchError
 from modelyard.engine.cache import Cache
+from modelyard.engine.kinds import Kind
 from modelyard.engine.plan import Key, Manifest
 from modelyard.telemetry.metrics import Metrics
 
 JOB = OPERATOR_KINDS["Job"]
+OPTIONAL = replace(JOB, optional=True)
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
 
 
@@ -54,9 +59,13 @@ class Server:
         self.watched: list[dict[str, str]] = []
         self.refuse: list[int] = []
         self.split = False
+        self.definitions: asyncio.Queue[str] | int = asyncio.Queue()
+        self.definitions_followed = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
+        if request.path.endswith("customresourcedefinitions"):
+            return await self.define(request, query)
         assert request.path == "/apis/batch/v1/jobs"
         assert query["labelSelector"] == "app.kubernetes.io/managed-by=modelyard"
         if query.get("watch"):
@@ -69,6 +78,20 @@ class Server:
         if start + 2 < len(self.objects):
             metadata["continue"] = str(start + 2)
         return web.json_response({"metadata": metadata, "items": self.objects[start : start + 2]})
+
+    async def define(self, request: web.Request, query: dict[str, str]) -> web.StreamResponse:
+        """Names of definitions that come, as metadata, in a watch that begins with what there is."""
+        self.definitions_followed += 1
+        assert query["watch"] and "resourceVersion" not in query
+        assert "as=PartialObjectMetadata;" in request.headers["Accept"]
+        if isinstance(self.definitions, int):
+            return web.json_response({"message": "no"}, status=self.definitions)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while (name := await self.definitions.get()) != "end":
+            metadata = {"name": name, "resourceVersion": "3"}
+            await response.write(json.dumps(event("ADDED", {"metadata": metadata})).encode() + b"\n")
+        return response
 
     async def watch(self, request: web.Request, query: dict[str, str]) -> web.StreamResponse:
         self.watched.append(query)
@@ -94,13 +117,15 @@ class Server:
 class Followed:
     """What a reflector told, and its cache."""
 
-    def __init__(self, server: Server, client: Client) -> None:
+    def __init__(self, server: Server, client: Client, kind: Kind = JOB) -> None:
         self.cache = Cache(OPERATOR_KINDS)
         self.told: list[tuple[str | None, str]] = []
         self.lost: list[str] = []
+        self.presence: list[bool] = []
+        self.definitions = Definitions(client, [kind], lambda name, present: self.presence.append(present))
         self.reflector = Reflector(
-            client=client, kind=JOB, namespace=None, cache=self.cache, observe=self._observe,
-            gone=self._gone, metrics=Metrics(), listing=asyncio.Lock(),
+            client=client, kind=kind, namespace=None, cache=self.cache, observe=self._observe,
+            gone=self._gone, definitions=self.definitions, metrics=Metrics(), listing=asyncio.Lock(),
         )  # fmt: skip
 
     def _observe(self, event: str | None, obj: Manifest) -> None:
@@ -131,7 +156,7 @@ class Followed:
                 await asyncio.sleep(0.005)
 
 
-def follow(server: Server, scenario: Callable[[Followed], Awaitable[None]]) -> None:
+def follow(server: Server, scenario: Callable[[Followed], Awaitable[None]], kind: Kind = JOB) -> None:
     async def main() -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", server.handle)
@@ -142,11 +167,14 @@ def follow(server: Server, scenario: Callable[[Followed], Awaitable[None]]) -> N
         configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             async with Client(Login(configuration, in_cluster=False), OPERATOR_KINDS, Metrics()) as client:
-                followed = Followed(server, client)
-                task = asyncio.create_task(followed.reflector.run())
+                followed = Followed(server, client, kind)
+                tasks = [
+                    asyncio.create_task(each.run()) for each in (followed.reflector, followed.definitions)
+                ]
                 await scenario(followed)
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await runner.cleanup()
 
@@ -156,6 +184,8 @@ def follow(server: Server, scenario: Callable[[Followed], Awaitable[None]]) -> N
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(definitions_module, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(definitions_module, "FIRST_LOOK", 0.001)
     monkeypatch.setattr(client_module, "RETRY_DELAY", 0.001)
 
 
@@ -317,3 +347,77 @@ def test_an_event_that_cannot_be_taken_in_causes_a_listing(caplog: pytest.LogCap
     follow(server, scenario)
     assert len(server.listed) == 2
     assert "watch failed" in caplog.text
+
+
+def test_an_optional_kind_that_is_not_served_has_no_objects_until_its_definition_comes() -> None:
+    server = Server(job("a", 1))
+    server.refuse = [404] * (1 + LOOKS + 3)
+
+    async def scenario(followed: Followed) -> None:
+        await followed.reflector.wait_synced()
+        assert (followed.presence[0], followed.names) == (False, [])
+        await followed.until(lambda: len(server.listed) == 1 + LOOKS)
+        assert isinstance(server.definitions, asyncio.Queue)
+        server.definitions.put_nowait("others.example.com")
+        await asyncio.sleep(0.5)
+        assert len(server.listed) == 1 + LOOKS, "as long as others come, nobody looks"
+        server.definitions.put_nowait("jobs.batch")  # served a little later
+        await followed.until(lambda: followed.names == ["a"])
+        assert followed.presence == [False] * (1 + LOOKS + 3) + [True]
+
+    follow(server, scenario, OPTIONAL)
+
+
+def test_an_optional_kind_that_goes_takes_its_objects_along_and_may_come_back() -> None:
+    server = Server(job("a", 1), job("b", 2))
+    server.watches = [["end"], 404]
+
+    async def scenario(followed: Followed) -> None:
+        await followed.until(lambda: followed.presence == [True, False, True])
+        assert sorted(followed.lost) == ["a", "b"]
+        assert followed.names == ["a", "b"]
+        assert [name for _, name in followed.told] == ["a", "b", "a", "b"]
+
+    follow(server, scenario, OPTIONAL)
+
+
+def test_a_watch_of_definitions_that_ends_is_begun_again_and_what_came_meanwhile_is_heard_of() -> None:
+    server = Server(job("a", 1))
+    server.refuse = [404]
+
+    async def scenario(followed: Followed) -> None:
+        await followed.reflector.wait_synced()
+        assert isinstance(server.definitions, asyncio.Queue)
+        server.definitions.put_nowait("end")
+        server.definitions.put_nowait("jobs.batch")
+        await followed.until(lambda: followed.names == ["a"])
+        assert server.definitions_followed == 2
+
+    follow(server, scenario, OPTIONAL)
+
+
+def test_whoever_may_not_follow_definitions_looks_for_the_kind_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(definitions_module, "LOOK_AGAIN", 0.02)
+    server = Server(job("a", 1))
+    server.refuse = [404] * (LOOKS + 5)
+    server.definitions = 403
+
+    async def scenario(followed: Followed) -> None:
+        await followed.until(lambda: followed.names == ["a"])
+        assert followed.presence == [False] * (LOOKS + 5) + [True]
+        assert server.definitions_followed == 1
+
+    follow(server, scenario, OPTIONAL)
+
+
+def test_without_optional_kinds_nobody_follows_definitions() -> None:
+    server = Server(job("a", 1))
+
+    async def scenario(followed: Followed) -> None:
+        await followed.reflector.wait_synced()
+        await asyncio.sleep(0.05)
+        assert (server.definitions_followed, followed.presence) == (0, [])
+
+    follow(server, scenario)
