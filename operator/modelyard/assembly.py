@@ -17,7 +17,6 @@ from pathlib import Path
 from modelyard.cluster.client import Client
 from modelyard.cluster.clock import LoopClock
 from modelyard.cluster.eventreader import EventReader
-from modelyard.cluster.kinds import OPERATOR_KINDS, TRAINING_JOB
 from modelyard.cluster.lease import Election
 from modelyard.cluster.login import Login, log_in
 from modelyard.cluster.objectreader import ObjectReader
@@ -27,6 +26,7 @@ from modelyard.engine.controller import Controller
 from modelyard.engine.guard import Guard
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
+from modelyard.features import FEATURES, KINDS
 from modelyard.observe.computer import Computer
 from modelyard.observe.direct import DirectReader
 from modelyard.observe.facts import AllFacts
@@ -35,7 +35,6 @@ from modelyard.observe.profiles import ProfilesFile
 from modelyard.observe.proxied import ProxiedReader
 from modelyard.telemetry.health import HealthServer
 from modelyard.telemetry.metrics import Metrics
-from modelyard.training.plan import make_planner
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Operator:
         self._options = options
         self._metrics = Metrics()
         self._clock = LoopClock()
-        self._cache = Cache(OPERATOR_KINDS)
+        self._cache = Cache(KINDS)
         self._queue = WorkQueue(self._clock, self._metrics, spacing=SPACING)
         self._guard = Guard(self._cache, self._clock, self._check)
         self._stop = asyncio.Event()
@@ -77,7 +76,7 @@ class Operator:
         log.info("starting", extra={"server": login.server, "port": port, "pid": os.getpid()})
         try:
             async with (
-                Client(login, OPERATOR_KINDS, self._metrics) as client,
+                Client(login, KINDS, self._metrics) as client,
                 _reader(login, client) as reader,
             ):
                 return await self._work(login, client, reader, profiles)
@@ -86,14 +85,14 @@ class Operator:
 
     async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
         events = EventReader(client, self._clock.monotonic, self._clock.now)
-        objects = ObjectReader(client, OPERATOR_KINDS)
+        objects = ObjectReader(client, KINDS)
         facts = AllFacts(
             Poller(reader, events, objects, self._clock, self._queue.add, self._metrics),
             Computer(self._queue.add, self._metrics, self._clock.monotonic),
         )
         reconciler = Reconciler(
-            kinds=OPERATOR_KINDS,
-            planners={TRAINING_JOB.name: make_planner(lambda: profiles.settings)},
+            kinds=KINDS,
+            planners={f.kind.name: f.make_planner(lambda: profiles.settings) for f in FEATURES},
             cache=self._cache,
             guard=self._guard,
             cluster=client,
@@ -104,7 +103,7 @@ class Operator:
             crowded=lambda: self._queue.crowded,
         )
         controller = Controller(
-            kinds=OPERATOR_KINDS,
+            kinds=KINDS,
             cache=self._cache,
             guard=self._guard,
             queue=self._queue,
@@ -115,7 +114,7 @@ class Operator:
         watches = self._watches = Watches(
             login=login,
             client=client,
-            kinds=OPERATOR_KINDS,
+            kinds=KINDS,
             namespaces=self._options.namespaces,
             cache=self._cache,
             observe=controller.observe,
@@ -165,7 +164,7 @@ class Operator:
         # What is there now stays: no collection need look at it again.
         gc.collect()
         gc.freeze()
-        log.info("cache filled", extra={k.plural: self._cache.count(k.name) for k in OPERATOR_KINDS})
+        log.info("cache filled", extra={k.plural: self._cache.count(k.name) for k in KINDS})
         if election is not None:
             await election.acquire()
         self._metrics.leads(True)
@@ -229,7 +228,7 @@ class Operator:
         return None if self._watches is not None and self._watches.synced else "the cache is being filled"
 
     def _refresh(self) -> None:
-        for kind in OPERATOR_KINDS:
+        for kind in KINDS:
             self._metrics.cached(kind.name, self._cache.count(kind.name))
         self._metrics.unfinished.set(self._queue.unfinished())
         self._metrics.longest.set(self._queue.longest_running())

@@ -11,17 +11,17 @@ import pytest
 from modelyard.cluster import client as client_module
 from modelyard.cluster.client import Client
 from modelyard.cluster.definitions import Definitions
-from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import log_in
 from modelyard.cluster.reflector import Reflector
 from modelyard.engine.cache import Cache
 from modelyard.engine.kinds import Kind
 from modelyard.engine.plan import Key, Manifest
+from modelyard.features import KINDS
 from modelyard.telemetry.metrics import Metrics
 
 from tests.apiserver.conftest import Kubectl
 
-CONFIG_MAP = OPERATOR_KINDS["ConfigMap"]
+CONFIG_MAP = KINDS["ConfigMap"]
 
 
 class LateClient(Client):
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self, kubectl: Kubectl, namespace: str) -> None:
         self._kubectl = kubectl
         self._namespace = namespace
-        self.cache = Cache(OPERATOR_KINDS)
+        self.cache = Cache(KINDS)
         self.lost: list[str] = []
 
     async def create(self, *names: str, ours: bool = True) -> None:
@@ -106,7 +106,7 @@ def reflect(kubeconfig: str, kubectl: Kubectl, namespace: str) -> Callable[[Scen
 
     async def main(scenario: Scenario) -> None:
         login, bench = await log_in(kubeconfig), Bench(kubectl, namespace)
-        client = LateClient(login, OPERATOR_KINDS, Metrics())
+        client = LateClient(login, KINDS, Metrics())
         async with client:
             reflector = Reflector(
                 client=client, kind=CONFIG_MAP, namespace=namespace, cache=bench.cache,

@@ -5,22 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from modelyard.engine.feature import find_permissions
+from modelyard.features import FEATURES
 
 from tests.unit.chart.rendering import Manifests, of_kind, only, render
 
-WRITES = {"list", "watch", "create", "patch", "delete"}
-# Everything the operator calls. A verb here that it does not use is one too many.
-OPERATOR = {
-    ("modelyard.dev", "trainingjobs"): {"list", "watch", "delete"},
-    ("modelyard.dev", "trainingjobs/status"): {"patch"},
-    ("modelyard.dev", "trainingjobs/finalizers"): {"update"},
-    ("batch", "jobs"): WRITES,
-    ("", "configmaps"): WRITES,
-    ("", "services"): WRITES,
-    ("", "persistentvolumeclaims"): WRITES | {"get"},
-    ("", "pods"): {"list", "watch"},
-    ("", "events"): {"list", "create"},
-}
+# What the features say that they need. A verb that is not among it is one too many.
+OPERATOR = find_permissions(FEATURES)
 
 
 def _verbs(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:

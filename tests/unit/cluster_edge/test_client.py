@@ -12,11 +12,11 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 from modelyard.cluster import client as module
 from modelyard.cluster.client import Client
-from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import Login
 from modelyard.engine.errors import Conflict, NotLeader, Refused, Throttled, Unavailable
 from modelyard.engine.plan import Key
 from modelyard.engine.probe import Probe
+from modelyard.features import KINDS
 from modelyard.observe.poller import Answer
 from modelyard.observe.proxied import ProxiedReader
 from modelyard.telemetry.metrics import Metrics
@@ -57,7 +57,7 @@ def use(server: Server, scenario: Callable[[Client], Awaitable[Any]]) -> Any:
         configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
         configuration.api_key["BearerToken"] = "bearer t0ken"
         try:
-            async with Client(Login(configuration, in_cluster=False), OPERATOR_KINDS, Metrics()) as client:
+            async with Client(Login(configuration, in_cluster=False), KINDS, Metrics()) as client:
                 return await scenario(client)
         finally:
             await runner.cleanup()
@@ -161,7 +161,7 @@ def test_a_listing_is_read_page_by_page() -> None:
     )
 
     async def scenario(client: Client) -> list[Any]:
-        kind = OPERATOR_KINDS["Job"]
+        kind = KINDS["Job"]
         return [page async for page in client.list_pages(kind, None, "a=b")]
 
     assert use(server, scenario) == [([item("1")], 7), ([item("2")], 7)]

@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.objectreader import ObjectReader
 from modelyard.engine.errors import NotFound, Refused, Unavailable
 from modelyard.engine.kinds import Kind
 from modelyard.engine.plan import Manifest
 from modelyard.engine.probe import ObjectProbe
+from modelyard.features import KINDS
 
 PROBE = ObjectProbe("claim-mine", "team", "PersistentVolumeClaim", "mine")
 
@@ -44,6 +44,6 @@ CASES: dict[str, tuple[Manifest | Exception | None, dict[str, Any] | None]] = {
 def test_an_object_is_read_and_what_is_not_known_is_none(name: str) -> None:
     answer, expected = CASES[name]
     client = FakeClient(answer)
-    reader = ObjectReader(client, OPERATOR_KINDS)  # type: ignore[arg-type]
+    reader = ObjectReader(client, KINDS)  # type: ignore[arg-type]
     assert asyncio.run(reader.read_object(PROBE, 0.05)) == expected
     assert client.asked == [("persistentvolumeclaims", "team", "mine")]

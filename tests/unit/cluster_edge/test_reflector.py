@@ -17,15 +17,15 @@ from modelyard.cluster import definitions as definitions_module
 from modelyard.cluster import reflector as module
 from modelyard.cluster.client import Client
 from modelyard.cluster.definitions import LOOKS, Definitions
-from modelyard.cluster.kinds import OPERATOR_KINDS
 from modelyard.cluster.login import Login
 from modelyard.cluster.reflector import Reflector, WatchError
 from modelyard.engine.cache import Cache
 from modelyard.engine.kinds import Kind
 from modelyard.engine.plan import Key, Manifest
+from modelyard.features import KINDS
 from modelyard.telemetry.metrics import Metrics
 
-JOB = OPERATOR_KINDS["Job"]
+JOB = KINDS["Job"]
 OPTIONAL = replace(JOB, optional=True)
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
 
@@ -118,7 +118,7 @@ class Followed:
     """What a reflector told, and its cache."""
 
     def __init__(self, server: Server, client: Client, kind: Kind = JOB) -> None:
-        self.cache = Cache(OPERATOR_KINDS)
+        self.cache = Cache(KINDS)
         self.told: list[tuple[str | None, str]] = []
         self.lost: list[str] = []
         self.presence: list[bool] = []
@@ -166,7 +166,7 @@ def follow(server: Server, scenario: Callable[[Followed], Awaitable[None]], kind
         configuration = Configuration()
         configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
-            async with Client(Login(configuration, in_cluster=False), OPERATOR_KINDS, Metrics()) as client:
+            async with Client(Login(configuration, in_cluster=False), KINDS, Metrics()) as client:
                 followed = Followed(server, client, kind)
                 tasks = [
                     asyncio.create_task(each.run()) for each in (followed.reflector, followed.definitions)

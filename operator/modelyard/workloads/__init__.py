@@ -1,0 +1,1 @@
+"""What features share: between them and the engine. It knows no feature."""

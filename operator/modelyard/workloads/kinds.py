@@ -1,0 +1,14 @@
+"""Kubernetes' own kinds that features make or look at."""
+
+from __future__ import annotations
+
+from modelyard.engine.kinds import Kind
+
+# One that others delete is made again from what it held.
+CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", remembered=True)
+SERVICE = Kind("Service", "", "v1", "services")
+# One that shall outlive its owner has none.
+CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True)
+JOB = Kind("Job", "batch", "v1", "jobs")
+# A deleted pod is gone within milliseconds of its last word: why it ended.
+POD = Kind("Pod", "", "v1", "pods", remembered=True)
