@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from modelyard.training.waiting import STUCK_AFTER
+from modelyard.workloads.pods.delays import STUCK_AFTER
 
 from tests.bench.process import Operator, cpu_seconds, rss_mib
 from tests.bench.removal import BENCH, CHILDREN, JOBS, LABEL

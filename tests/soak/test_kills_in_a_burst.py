@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from modelyard.training.waiting import STUCK_AFTER
+from modelyard.workloads.pods.delays import STUCK_AFTER
 
 from tests.bench import burst
 from tests.bench.controlplane import ROOT, control_plane, make_operator, prepare

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from modelyard.api.hyperparameters import SCHEDULERS
-from modelyard.training.optimizers import WITHOUT_ZERO, WORKING
-from modelyard.training.schedulers import WITHOUT_WARMUP
+from modelyard.training.spec.optimizers import WITHOUT_ZERO, WORKING
+from modelyard.training.spec.schedulers import WITHOUT_WARMUP
 
 from tests.trainer.warm import FIXED, ROOT
 

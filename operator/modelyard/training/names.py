@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Mapping
 
 from modelyard.engine.plan import Manifest
+from modelyard.workloads import labels
 
 JOB_LABEL = "modelyard.dev/trainingjob"
-STAGE_LABEL = "modelyard.dev/stage"
 ATTEMPT_LABEL = "modelyard.dev/attempt"
+POD_TEMPLATE = "spec.trainer.podTemplate"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-INHERITED_LABELS = ("modelyard.dev/project", "modelyard.dev/team")
 
 # A Service's name, `<job>-train`, begins with a letter and has no dots.
 NAME_RULE = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
@@ -32,25 +32,6 @@ def run_config(job: str, digest: str) -> str:
 def stage_job(job: str, stage: str, index: int) -> str:
     """Job of one attempt at a stage: prepare, train or collect."""
     return f"{job}-{stage}-{index}"
-
-
-# The init container that carries the agent into users' own images.
-AGENT_CONTAINER = "agent"
-
-
-def resources_field(stage: str) -> str:
-    """The field that says what a stage's pods ask for."""
-    return "spec.trainer.resourcesPerNode" if stage == "train" else "spec.data.resources"
-
-
-def pods_field(stage: str) -> str:
-    """The field for all else of a stage's pods."""
-    return "spec.trainer.podTemplate.spec or the profile" if stage == "train" else "the profile"
-
-
-def main_container(stage: str) -> str:
-    """The container of a stage's pods that does its work. Others may stand beside it, in any order."""
-    return "trainer" if stage == "train" else stage
 
 
 def train_service(job: str) -> str:
@@ -76,12 +57,6 @@ def find_jobs(children: Iterable[Manifest], job: str, stage: str) -> dict[int, M
     return found
 
 
-def object_labels(job: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels of every child: ours, and what cost and lineage are counted by."""
-    inherited = {key: labels[key] for key in INHERITED_LABELS if key in labels}
-    return {
-        "app.kubernetes.io/managed-by": "modelyard",
-        "app.kubernetes.io/part-of": "modelyard",
-        JOB_LABEL: job,
-        **inherited,
-    }
+def object_labels(job: str, own: Mapping[str, str]) -> dict[str, str]:
+    """Labels of every child of a job, whose own labels are `own`."""
+    return labels.build(JOB_LABEL, job, own)

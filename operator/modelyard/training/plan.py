@@ -13,10 +13,18 @@ from modelyard.api.profile import Settings
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.training import creation, frozen, jobstate, prepare, report, sidecars, size, train
+from modelyard.training.attempts import train
+from modelyard.training.children import factory
 from modelyard.training.draft import Draft
-from modelyard.training.problem import Problem, Refused
-from modelyard.training.view import View, parse_time, read_status
+from modelyard.training.preparation import prepare
+from modelyard.training.spec import frozen
+from modelyard.training.status import conditions, size
+from modelyard.training.status.records import is_recorded
+from modelyard.training.view import View, read_status
+from modelyard.workloads import jobstate
+from modelyard.workloads.pods import sidecars
+from modelyard.workloads.problem import Problem, Refused
+from modelyard.workloads.times import parse_time
 
 # While a job runs, these change all the time; alone they are written every ten seconds at most.
 VOLATILE = frozenset({"progress", "nodes", "checkpoints"})
@@ -40,7 +48,7 @@ def plan_job(job: Manifest, seen: Seen, now: datetime, settings: Settings) -> Pl
         spec = TrainingJobSpec.model_validate(job.get("spec") or {})
     except ValidationError as error:
         return _plan_invalid(job, seen, now, status, Problem("InvalidSpec", describe(error)))
-    draft = Draft(View(job, spec, status, seen, now), status)
+    draft = Draft(View(job, seen, now, spec, status), status)
     try:
         if spec.data is None or prepare.advance(draft, settings):
             train.advance(draft, settings)
@@ -60,16 +68,16 @@ def _finish(draft: Draft) -> Plan:
         if view.spec.ttl_seconds_after_finished is not None:
             draft.wake_in(view.spec.ttl_seconds_after_finished)
     else:
-        sidecars.release(draft)
+        sidecars.release(draft, lambda child: is_recorded(view.status, child))
     if draft.status.spec_digest is None and (draft.status.prepare_attempt or draft.status.attempt):
-        draft.update(spec_digest=frozen.digest_spec(view.job.get("spec") or {}))
-    conditions = report.build_conditions(draft)
+        draft.update(spec_digest=frozen.digest_spec(view.resource.get("spec") or {}))
+    held = conditions.build_conditions(draft)
     draft.update(
-        observed_generation=int(view.job["metadata"].get("generation", 0)),
-        phase=report.derive_phase(conditions),
+        observed_generation=view.generation,
+        phase=conditions.derive_phase(held),
     )
     return Plan(
-        status=size.limit({**draft.status.dump(), "conditions": conditions}),
+        status=size.limit({**draft.status.dump(), "conditions": held}),
         children=tuple(draft.children),
         keep=frozenset(draft.keep - {child.id for child in draft.children}),
         events=(*draft.events, *_problem_events(draft)),
@@ -104,7 +112,7 @@ def _plan_finished(job: Manifest, seen: Seen, now: datetime, status: TrainingJob
     if isinstance(ttl, int) and status.completion_time:
         left = (parse_time(status.completion_time) + timedelta(seconds=ttl) - now).total_seconds()
     keep = {f"{c['kind']}/{c['metadata']['name']}" for c in seen.children if c.get("kind") != "Pod"}
-    leftovers, later = sidecars.find_leftovers(seen, status, now)
+    leftovers, later = sidecars.find_leftovers(seen, status.completion_time, now)
     waits = [wait for wait in (left, later) if wait is not None and wait > 0]
     return Plan(
         status=raw,
@@ -117,11 +125,11 @@ def _plan_finished(job: Manifest, seen: Seen, now: datetime, status: TrainingJob
 def _plan_invalid(
     job: Manifest, seen: Seen, now: datetime, status: TrainingJobStatus, problem: Problem
 ) -> Plan:
-    draft = Draft(View(job, TrainingJobSpec(), status, seen, now), status)
+    draft = Draft(View(job, seen, now, TrainingJobSpec(), status), status)
     if any(not jobstate.is_complete(j) and not jobstate.is_failed(j) for j in seen.of_kind("Job")):
         problem = Problem(problem.reason, f"{problem.message[:900]} What runs goes on as it was started.")
     draft.stand("Pending", problem.message)
     draft.stalled = problem
-    creation.existing(draft)
+    factory.existing(draft)
     draft.keep_kinds("Job")
     return _finish(draft)

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
-from modelyard.engine.plan import Manifest, Seen
+from modelyard.workloads import view
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class View(view.View):
     """A parsed TrainingJob. `status` is the one of the last pass."""
 
-    job: Manifest
     spec: TrainingJobSpec
     status: TrainingJobStatus
-    seen: Seen
-    now: datetime
-
-    @property
-    def name(self) -> str:
-        """Name of the job."""
-        return str(self.job["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return str(self.job["metadata"]["namespace"])
-
-    @property
-    def uid(self) -> str:
-        """Its uid."""
-        return str(self.job["metadata"]["uid"])
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Its labels."""
-        return dict(self.job["metadata"].get("labels") or {})
 
 
 def read_status(raw: dict[str, Any]) -> TrainingJobStatus:
@@ -55,13 +31,3 @@ def read_status(raw: dict[str, Any]) -> TrainingJobStatus:
         except ValidationError as error:
             for field in {str(e["loc"][0]) for e in error.errors()}:
                 known.pop(field, None)
-
-
-def parse_time(text: str) -> datetime:
-    """A Kubernetes time."""
-    return datetime.fromisoformat(text)
-
-
-def seconds_since(text: str | None, now: datetime) -> float:
-    """Seconds from a Kubernetes time to now; 0 where it is unset."""
-    return (now - parse_time(text)).total_seconds() if text else 0.0

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from modelyard.api.trainingjob import Training
-from modelyard.training import arguments, deepspeed_agreement, optimizers
-from modelyard.training.argument_bounds import BOUNDS, CHOICES
-from modelyard.training.deepspeed_schema import read_schema
-from modelyard.training.deepspeed_support import _COMPILED, _NEVER, _PACKAGES
+from modelyard.training.spec import arguments, optimizers
+from modelyard.training.spec.bounds import BOUNDS, CHOICES
+from modelyard.training.spec.deepspeed import agreement
+from modelyard.training.spec.deepspeed.schema import read_schema
+from modelyard.training.spec.deepspeed.support import _COMPILED, _NEVER, _PACKAGES
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.arguments import _fixed, collect_arguments
 from modelyard_trainer.train.devices import Devices
@@ -45,10 +46,10 @@ def test_paths_in_the_operators_rules_are_deepspeeds() -> None:
     known |= {f"optimizer.params.{name}" for name in schema["optimizers"]["AdamW"]}
     known |= {f"scheduler.params.{name}" for name in schema["schedulers"]["WarmupDecayLR"]}
     rules = {*_NEVER, *_COMPILED, *(f"{name}.enabled" for name in _PACKAGES)}
-    rules |= {*deepspeed_agreement.FIELDS, *deepspeed_agreement.ARGUMENTS}
+    rules |= {*agreement.FIELDS, *agreement.ARGUMENTS}
     assert rules <= known
-    assert set(deepspeed_agreement.SCHEDULERS) <= set(schema["schedulers"])
-    names = {name.lower() for name in deepspeed_agreement.OPTIMIZERS}
+    assert set(agreement.SCHEDULERS) <= set(schema["schedulers"])
+    names = {name.lower() for name in agreement.OPTIMIZERS}
     assert names == {name.lower() for name in schema["optimizers"]}
 
 

@@ -1,4 +1,4 @@
-"""Writes operator/modelyard/training/arguments.json from a transformers wheel.
+"""Writes operator/modelyard/training/spec/arguments.json from a transformers wheel.
 
     pip download --no-deps transformers==5.23.0
     python tests/unit/training/generate_arguments.py transformers-5.23.0-py3-none-any.whl
@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parents[3] / "operator/modelyard/training/arguments.json"
+TARGET = Path(__file__).parents[3] / "operator/modelyard/training/spec/arguments.json"
 ENUMS = {"OptimizerNames", "IntervalStrategy", "SaveStrategy", "HubStrategy", "SchedulerType"}
 PLAIN = {
     "bool": "bool",

@@ -1,4 +1,4 @@
-"""Writes operator/modelyard/training/deepspeed.json from the installed DeepSpeed and torch.
+"""Writes operator/modelyard/training/spec/deepspeed/deepspeed.json from the installed DeepSpeed and torch.
 
     python -m tests.unit.training.generate_deepspeed
 
@@ -19,7 +19,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-TARGET = Path(__file__).parents[3] / "operator/modelyard/training/deepspeed.json"
+TARGET = Path(__file__).parents[3] / "operator/modelyard/training/spec/deepspeed/deepspeed.json"
 _KINDS: dict[type, str] = {
     bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict", Path: "str",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Writes operator/modelyard/training/schedulers.json from transformers, torch and our own schedules.
+"""Writes operator/modelyard/training/spec/schedulers.json from transformers, torch and our own schedules.
 
     python -m tests.unit.training.generate_schedulers
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from modelyard.api.hyperparameters import SCHEDULERS
 
-TARGET = Path(__file__).parents[3] / "operator/modelyard/training/schedulers.json"
+TARGET = Path(__file__).parents[3] / "operator/modelyard/training/spec/schedulers.json"
 _GIVEN = (
     "optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "steps", "learning_rate", "verbose",
 )  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.contract.run import RunConfig
-from modelyard.training.problem import Problem, Refused
-from modelyard.training.runconfig import build_run_config
+from modelyard.training.children.runconfig import build_run_config
+from modelyard.workloads.problem import Problem, Refused
 
 from tests.builders import TrainingJobBuilder, make_settings
 

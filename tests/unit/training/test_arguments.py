@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard.training.arguments import known_arguments, list_optimizers
-from modelyard.training.optimizers import PACKAGES, WORKING, find_package
-from modelyard.training.schedulers import read_options
+from modelyard.training.spec.arguments import known_arguments, list_optimizers
+from modelyard.training.spec.optimizers import PACKAGES, WORKING, find_package
+from modelyard.training.spec.schedulers import read_options
 
 from tests.unit.training.resolving import GPU, job, refusal, resolve
 
@@ -200,7 +200,7 @@ def test_ones_own_program_is_not_held_to_what_our_trainer_reads() -> None:
 
 
 def test_bounds_are_of_arguments_that_exist() -> None:
-    from modelyard.training.argument_bounds import BOUNDS, CHOICES, NEEDS
+    from modelyard.training.spec.bounds import BOUNDS, CHOICES, NEEDS
 
     names = {*BOUNDS, *CHOICES, *NEEDS, *(needed for needed, _ in NEEDS.values())}
     assert names <= set(known_arguments())

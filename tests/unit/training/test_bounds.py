@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelyard.api.bounded import KEY_LIMIT, LARGEST, clean
 from modelyard.contract import reading
 from modelyard.contract.report import PrepareResult, ProgressReport, TrainResult
-from modelyard.training.size import LIMIT
+from modelyard.training.status.size import LIMIT
 
 from tests.builders import TrainingJobBuilder
 from tests.crds.admission import refusals

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from modelyard.api.trainingjob import TrainingJobSpec
-from modelyard.training.deepspeed import build_config
+from modelyard.training.spec.deepspeed.config import build_config
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.resolving import GPU, configured, job, refusal, resolve

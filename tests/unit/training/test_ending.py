@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from modelyard.training.ending import classify
+from modelyard.training.attempts.ending import classify
 
 from tests.builders import PodBuilder, TrainingJobBuilder
 from tests.unit.training.simulation import Simulation

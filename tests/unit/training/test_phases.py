@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from modelyard.training.starting import LONG_AFTER, QUIET_AFTER, UNREACHABLE_AFTER
+from modelyard.training.attempts.silence import LONG_AFTER, QUIET_AFTER, UNREACHABLE_AFTER
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation

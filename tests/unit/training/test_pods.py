@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from modelyard.api.profile import Settings
 from modelyard.contract.run import RunConfig
 from modelyard.engine.plan import Manifest, Seen
-from modelyard.training import overlay, plan_job
-from modelyard.training.problem import Refused
+from modelyard.training import plan_job
+from modelyard.workloads.pods import overlay
+from modelyard.workloads.problem import Refused
 
 from tests.builders import TrainingJobBuilder, make_settings
 from tests.podsecurity import assert_restricted
@@ -318,7 +319,7 @@ def test_no_overlay_weakens_a_pod(template: dict[str, Any]) -> None:
     job = children(TrainingJobBuilder())["Job"]
     before = json.loads(json.dumps(job["spec"]["template"]))
     try:
-        overlay.apply(template, job["spec"]["template"])
+        overlay.apply(template, job["spec"]["template"], "spec.trainer.podTemplate", "trainer")
     except Refused as refusal:
         assert refusal.problem.message.startswith("spec.trainer.podTemplate")
         assert job["spec"]["template"] == before, "a refused overlay changes nothing"

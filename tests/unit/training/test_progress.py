@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.contract.report import GateReport, ProgressReport, TrainResult
-from modelyard.training.progress import build_gate, build_progress
+from modelyard.training.status.progress import build_gate, build_progress
 
 
 def test_metrics_are_shown_in_six_digits_and_speeds_in_four() -> None:

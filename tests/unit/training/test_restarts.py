@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from modelyard.api.status import Attempt, Cause, Counters, Failure
 from modelyard.api.trainingjob import Backoff, FailurePolicy
-from modelyard.training import restarts
-from modelyard.training.ending import Ending
+from modelyard.training.attempts import restarts
+from modelyard.training.attempts.ending import Ending
 
 
 def attempt(cause: Cause, start: int = 0, end: int = 0, lost: int = 0) -> Attempt:

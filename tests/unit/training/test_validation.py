@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard.training import arguments
+from modelyard.training.spec import arguments
 
 from tests.builders import TrainingJobBuilder
 from tests.unit.training.simulation import Simulation
@@ -211,7 +211,7 @@ CASES: dict[str, tuple[TrainingJobBuilder, str, str]] = {
     "another container": (
         overlay({"spec": {"containers": [{"name": "trainer"}, {"name": "x"}]}}),
         "UnsafePodTemplate",
-        "only the training",
+        "only container trainer",
     ),
     "a container's command": (
         overlay({"spec": {"containers": [{"name": "trainer", "command": ["sh"]}]}}),

@@ -1,0 +1,1 @@
+"""The train stage: attempts, how they end, and whether another follows."""

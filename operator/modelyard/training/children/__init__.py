@@ -1,0 +1,1 @@
+"""The objects below a TrainingJob: made, made again, and held by others."""

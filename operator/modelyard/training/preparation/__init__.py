@@ -1,0 +1,1 @@
+"""The prepare stage: the model fetched, the data prepared."""
