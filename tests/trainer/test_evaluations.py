@@ -7,10 +7,11 @@ from itertools import product
 from typing import Any
 
 import pytest
-from modelyard.api.hyperparameters import GATE_METRICS
+from modelyard.api.tasks import TASKS
 
 from tests.trainer.attempts import Attempt, prepare_attempts, run_attempts
 
+GATE_METRICS = {name: facts.gate_metrics for name, facts in TASKS.items()}
 STEPS = 4
 CASES = [
     (task, metric, stops_early, eval_steps)

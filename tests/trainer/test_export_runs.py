@@ -12,6 +12,7 @@ import pytest
 from modelyard.contract.model import Proof, Reference
 from modelyard_trainer.context import Context
 from modelyard_trainer.prepare.tokenizer import train_tokenizer
+from modelyard_trainer.tasks import find_task
 
 from tests.trainer.launching import fail, launch, prepare_run, succeed
 from tests.unit.trainer.builders import WORDS
@@ -31,7 +32,7 @@ def write_base(root: Path, config: dict[str, Any], kind: str, task: str) -> None
     import transformers
 
     folder = root / "sources" / "pvc" / "models" / "base"
-    train_tokenizer([" ".join(WORDS)] * 20, config, task, folder)
+    train_tokenizer([" ".join(WORDS)] * 20, config, folder, frames=find_task(task).frames)
     model = getattr(transformers, kind).from_config(transformers.AutoConfig.from_pretrained(folder))
     model.save_pretrained(folder)
 

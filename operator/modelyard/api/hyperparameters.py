@@ -9,7 +9,6 @@ from pydantic import Field
 from modelyard.api.base import ApiModel, Rule
 from modelyard.api.values import ModelUri, ObjectName
 
-Task = Literal["text-classification", "text-generation"]
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
     "inverse_sqrt", "reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
@@ -18,11 +17,6 @@ Scheduler = Literal[
 SCHEDULERS: tuple[str, ...] = get_args(Scheduler)
 SCHEDULERS_WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 GLOBAL_BATCH_SIZE = 32
-# What the built-in evaluation of each task reports.
-GATE_METRICS: dict[str, tuple[str, ...]] = {
-    "text-classification": ("eval_loss", "eval_accuracy", "eval_f1", "eval_precision", "eval_recall"),
-    "text-generation": ("eval_loss", "eval_perplexity"),
-}
 
 
 class ModelSource(ApiModel):

@@ -24,23 +24,23 @@ from modelyard.api.data import (
 from modelyard.api.durability import Backoff, Checkpoint, CheckpointEvery, Claim, FailurePolicy, Storage
 from modelyard.api.expressions import has
 from modelyard.api.hyperparameters import (
-    GATE_METRICS,
     SCHEDULERS,
     DeepSpeed,
     EarlyStopping,
     Gate,
     ModelSource,
     Output,
-    Task,
     Training,
 )
+from modelyard.api.tasks import LABELLED, TASKS, Task
 from modelyard.api.trainer import EnvVar, Resources, SecretKeyRef, Trainer
 from modelyard.api.values import ObjectName
 
+_LABELLED = " or ".join(LABELLED)
+_HAS_LABELS = " || ".join(f"self.task == '{task}'" for task in LABELLED)
 _OWN_COMMAND = f"({has('trainer.command')} && self.trainer.command.size() > 0)"
 
 __all__ = [
-    "GATE_METRICS",
     "SCHEDULERS",
     "Backoff",
     "Checkpoint",
@@ -92,17 +92,15 @@ class TrainingJobSpec(ApiModel):
         ),
         Rule(
             rule="!has(self.data) || !has(self.data.split) || !has(self.data.split.stratifyBy) || "
-            "(has(self.task) && self.task == 'text-classification')",
-            message="data.split.stratifyBy is for task text-classification only, as other data has no "
+            f"(has(self.task) && {_HAS_LABELS})",
+            message=f"data.split.stratifyBy is for task {_LABELLED} only, as other data has no "
             "classes: remove it",
             field_path=".data.split.stratifyBy",
         ),
         *(
             Rule(
-                rule=f"!({has(f'data.require.{field}')}) || "
-                "(has(self.task) && self.task == 'text-classification')",
-                message=f"data.require.{field} is for task text-classification only, as other data {why}: "
-                "remove it",
+                rule=f"!({has(f'data.require.{field}')}) || (has(self.task) && {_HAS_LABELS})",
+                message=f"data.require.{field} is for task {_LABELLED} only, as other data {why}: remove it",
                 field_path=f".data.require.{field}",
             )
             for field, why in (
@@ -118,7 +116,7 @@ class TrainingJobSpec(ApiModel):
                 message=f"gate.metric must be one of {', '.join(metrics)} for task {task}",
                 field_path=".gate.metric",
             )
-            for task, metrics in GATE_METRICS.items()
+            for task, metrics in ((name, facts.gate_metrics) for name, facts in TASKS.items())
         ),
         *(
             Rule(

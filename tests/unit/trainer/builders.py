@@ -15,7 +15,7 @@ from modelyard_trainer.files import write_atomic
 from modelyard_trainer.preflight.base import check_length, examine_base
 from modelyard_trainer.preflight.main import described_folder
 from modelyard_trainer.prepare.tokenizer import train_tokenizer
-from modelyard_trainer.train.tasks import find_task
+from modelyard_trainer.tasks import find_task
 
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
 RUN_PATH = "runs/team/job-0a1b2c3d"
@@ -132,7 +132,7 @@ def make_environment(ctx: Context, **more: str) -> dict[str, str]:
 def make_model_folder(folder: Path, **config: Any) -> Path:
     """A small model of random weights with a trained tokenizer."""
     base = {"model_type": "bert", "vocab_size": 320, "max_position_embeddings": 64, **SIZES} | config
-    train_tokenizer([" ".join(WORDS)] * 20, base, "text-classification", folder)
+    train_tokenizer([" ".join(WORDS)] * 20, base, folder, frames=True)
     save_weights(folder, "AutoModel")
     return folder
 

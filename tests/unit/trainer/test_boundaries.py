@@ -62,7 +62,7 @@ def test_what_is_not_the_tokenizers_passes(error: BaseException) -> None:
 
 def test_a_tokenizer_that_cannot_be_trained_says_so(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="ModelInvalid: no tokenizer could be trained on the training split"):
-        train_tokenizer([5], {"vocab_size": 300}, "text-generation", tmp_path)  # type: ignore[list-item]
+        train_tokenizer([5], {"vocab_size": 300}, tmp_path, frames=False)  # type: ignore[list-item]
 
 
 def test_a_download_that_our_disk_refuses_is_our_storages(

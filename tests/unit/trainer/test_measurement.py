@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from modelyard_trainer.tasks import TASKS
 from modelyard_trainer.train import losses
 from modelyard_trainer.train.dataset import IGNORED
 from modelyard_trainer.train.losses import (
@@ -19,9 +20,8 @@ from modelyard_trainer.train.losses import (
     sum_losses,
 )
 from modelyard_trainer.train.measurement import Rounds
-from modelyard_trainer.train.metrics import ClassSums, TokenSums, make_sums
+from modelyard_trainer.train.metrics import ClassSums, TokenSums
 from modelyard_trainer.train.ranks import Ranks
-from modelyard_trainer.train.tasks import TASKS
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from transformers.trainer_pt_utils import LabelSmoother
 
@@ -187,7 +187,7 @@ def test_perplexity_has_no_upper_end_and_nothing_predicted_is_no_number() -> Non
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_all_metrics_that_a_task_names_are_measured(task: Any) -> None:
-    sums = make_sums(task)
+    sums = task.make_sums()
     sums.add(*(draw(4, 2) if task.labelled else draw_tokens()))
     assert set(sums.reduce(ALONE)) == set(task.metrics)
 

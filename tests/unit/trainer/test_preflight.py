@@ -16,7 +16,7 @@ from modelyard_trainer.preflight.main import starting_preflight
 from modelyard_trainer.preflight.vocabulary import check_vocabulary
 from modelyard_trainer.preflight.warnings import warn_of_model
 from modelyard_trainer.prepare.models import select_files
-from modelyard_trainer.train.tasks import TASKS
+from modelyard_trainer.tasks import TASKS
 from safetensors.numpy import load_file, save_file
 
 from tests.unit.trainer.builders import SIZES, make_model_folder, make_run, save_weights

@@ -289,7 +289,7 @@ def test_a_model_that_classifies_at_the_end_token_needs_as_many_in_each_row(root
 def test_a_tokenizer_that_ends_no_text_is_none_for_a_model_that_classifies_there(root: Path) -> None:
     folder = root / "sources/pvc/models/base"
     shutil.rmtree(folder)
-    train_tokenizer([" ".join(WORDS)] * 20, BART, "text-generation", folder)
+    train_tokenizer([" ".join(WORDS)] * 20, BART, folder, frames=False)
     save_weights(folder, "AutoModelForSequenceClassification")
     with pytest.raises(Failure, match="its tokenizer puts none at the end of a text") as caught:
         prepare(make_context(root, make_run()))

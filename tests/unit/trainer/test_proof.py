@@ -14,6 +14,7 @@ import torch
 from modelyard.contract.model import REFERENCE_TOKENS, Reference
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.tokenizer import train_tokenizer
+from modelyard_trainer.tasks import TASKS, Task
 from modelyard_trainer.train.export import model_digest
 from modelyard_trainer.train.memory import read_available
 from modelyard_trainer.train.portable import bound_length, clean_folder, hide_credentials, restore_settings
@@ -27,9 +28,8 @@ from modelyard_trainer.train.reload import (
     reload_folder,
     why_too_large,
 )
-from modelyard_trainer.train.tasks import TASKS, Task
 from modelyard_trainer.train.weights import compare_weights, count_bytes, find_no_number
-from modelyard_trainer.verify.check import AUTO_CLASSES, Unproven, check_folder
+from modelyard_trainer.verify.check import Unproven, check_folder
 
 from tests.unit.trainer.builders import BERT, LLAMA, SIZES, WORDS
 from tests.unit.trainer.damage import break_folder
@@ -50,7 +50,7 @@ class Engine:
 def make_tokenizer(folder: Path, config: dict[str, Any], task: str = "text-classification") -> Any:
     from transformers import AutoTokenizer
 
-    train_tokenizer([" ".join(WORDS)] * 20, config, task, folder)
+    train_tokenizer([" ".join(WORDS)] * 20, config, folder, frames=TASKS[task].frames)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -200,10 +200,6 @@ def test_tied_weights_and_their_one_tensor_in_the_file_are_the_same(tmp_path: Pa
     model, folder = write_model(tmp_path, LANGUAGE, tie_word_embeddings=True)
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert compare_weights(model, folder, ALONE)[0] is None and check_folder(folder) < 1e-5
-
-
-def test_the_kinds_of_model_are_those_of_the_tasks() -> None:
-    assert {task.name: task.auto_class for task in TASKS.values()} == AUTO_CLASSES
 
 
 # The rows

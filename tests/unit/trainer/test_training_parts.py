@@ -18,6 +18,7 @@ from modelyard_agent import checkpoints
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import write_json
 from modelyard_trainer.prepare.main import prepare
+from modelyard_trainer.tasks import TASKS, find_task
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.arguments import (
     collect_arguments,
@@ -41,7 +42,6 @@ from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.results import find_finished, write_fatal, write_result
 from modelyard_trainer.train.saving import Saver
 from modelyard_trainer.train.schedules import cyclic, make_schedule, one_cycle
-from modelyard_trainer.train.tasks import TASKS, check_metric, find_task
 from modelyard_trainer.train.universal import plan_conversion
 from modelyard_trainer.train.zero import fill_config, stage_of
 from transformers import BertConfig
@@ -116,8 +116,8 @@ def test_improvement_has_the_gates_direction_and_min_delta() -> None:
 
 def test_a_gate_on_something_else_names_what_is_measured() -> None:
     with pytest.raises(Failure, match="did you mean eval_accuracy"):
-        check_metric(CLASSES, "eval_acuracy")
-    check_metric(find_task("text-generation"), "eval_perplexity")
+        CLASSES.check_metric("eval_acuracy")
+    find_task("text-generation").check_metric("eval_perplexity")
     with pytest.raises(Failure, match="InvalidRunConfig"):
         find_task("fill-mask")
 

@@ -9,12 +9,11 @@ from typing import Any
 from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.preflight.causality import make_causal
 from modelyard_trainer.preflight.generation import check_generation
 from modelyard_trainer.preflight.head import Head, read_labels, reads_end
 from modelyard_trainer.preflight.padding import sees_padding
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
-from modelyard_trainer.train.tasks import Task, load_class
+from modelyard_trainer.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +61,10 @@ def examine_model(model: ModelInput, folder: Path, task: Task) -> tuple[Base, An
     from modelyard_trainer.preflight.positions import longest_input
 
     config = read_config(folder)
-    causal = not task.labelled and make_causal(config)
-    if not task.labelled:
+    causal = task.adapt(config)
+    if task.predicts_tokens:
         check_generation(folder)
-    empty = build_empty(load_class(task), config)
+    empty = build_empty(task.load_class(), config)
     findings = inspect_weights(folder, str(model.uri), empty) if model.config is None else Findings()
     has_head = task.labelled and model.config is None and not _lacks_head(findings)
     base = Base(

@@ -108,8 +108,8 @@ def examine(run: RunConfig, folder: Path) -> Base:
     _stand_alone()
     from modelyard_trainer.preflight.base import check_length, examine_model
     from modelyard_trainer.preflight.settings import check_settings
+    from modelyard_trainer.tasks import find_task
     from modelyard_trainer.train.devices import Devices, set_up_process
-    from modelyard_trainer.train.tasks import find_task
 
     set_up_process(rank=1)  # as quiet as any rank but the first
     assert run.model is not None  # noqa: S101 - the prepare stage has looked

@@ -12,10 +12,10 @@ from typing import Any
 from modelyard.contract.run import RunConfig
 
 from modelyard_trainer.failure import Failure, boundary
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.schedules import own_schedule
 from modelyard_trainer.train.settings import Settings, resolve_settings
-from modelyard_trainer.train.tasks import Task
 
 _ROWS = 1000  # stands for the splits' sizes, which aren't known yet
 _ADVICE = "correct the field of spec.training or spec.deepspeed that it names"

@@ -16,6 +16,7 @@ from typing import Any
 from modelyard_trainer.failure import Failure, shorten
 from modelyard_trainer.preflight.headers import TensorHeader, read_headers
 from modelyard_trainer.preflight.leftovers import is_leftover
+from modelyard_trainer.tasks import TASKS
 
 _SHOWN = 3  # names of each side in a message
 _KEPT = 32  # names of each kind in modelyard.json
@@ -25,10 +26,6 @@ _WRAPPERS = {
     "module.": "DistributedDataParallel",
     "_forward_module.": "a training framework",
     "_fsdp_wrapped_module.": "FSDP",
-}
-_TASKS = {
-    "AutoModelForSequenceClassification": ("classifier", "bert, roberta, modernbert or qwen3"),
-    "AutoModelForCausalLM": ("causal language model", "llama, qwen3 or gpt2"),
 }
 _TRAINABLE = ("F64", "F32", "F16", "BF16")  # integers of two dimensions are packed weights, no counters
 _POOLER = re.compile(r"(^|\.)pooler\.")  # an encoder's layer over its first token: a part of the head
@@ -189,10 +186,10 @@ def _sort(names: Any, body: tuple[str, ...]) -> _Sorted:
 
 
 def _explain_family(auto_class: Any, family: str) -> str:
-    task, instead = _TASKS[auto_class.__name__]
+    task = next(task for task in TASKS.values() if task.auto_class == auto_class.__name__)
     return (
-        f"transformers has no {task} of type {family}; choose a base model of a family that has one, as {instead},"
-        " or another task"
+        f"transformers has no {task.noun} of type {family}; choose a base model of a family that has one, as"
+        f" {task.families}, or another task"
     )
 
 

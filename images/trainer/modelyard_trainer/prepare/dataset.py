@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from modelyard.contract.layout import REPORT, dataset_dir
 from modelyard_trainer.context import Context
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import new_folder, write_json
-from modelyard_trainer.prepare.classes import check_classes, sort_labels, tell_coverage
+from modelyard_trainer.prepare.classes import check_classes, sort_labels
+from modelyard_trainer.prepare.cleaned import Cleaned
 from modelyard_trainer.prepare.columns import tell_columns
 from modelyard_trainer.prepare.overlaps import Overlaps, find_overlaps, sample_pairs
 from modelyard_trainer.prepare.report import (
@@ -30,13 +30,13 @@ from modelyard_trainer.prepare.report import (
     describe_sources,
 )
 from modelyard_trainer.prepare.rows import Reading, Removals
-from modelyard_trainer.prepare.shards import write_classification, write_generation
 from modelyard_trainer.prepare.sources import Source, open_source
-from modelyard_trainer.prepare.split import SPLITS, split_rows
+from modelyard_trainer.prepare.split import split_rows
 from modelyard_trainer.prepare.spool import Spool, write_spool
 from modelyard_trainer.prepare.steps import CONTRADICTION, NormalizeStep, make_steps, run_steps
 from modelyard_trainer.prepare.tokenizer import Tokenizer
 from modelyard_trainer.prepare.warnings import SAMPLES, Suspicions
+from modelyard_trainer.tasks import Task, find_task
 
 _BATCH = 4096  # rows
 _SPOOL = "rows.arrow"
@@ -55,9 +55,9 @@ def build_dataset(
 
     Raises Failure; then nothing is left of it.
     """
-    started = time.time()
+    started, task = time.time(), find_task(ctx.run.task)
     with new_folder(ctx.storage / dataset_dir(digest), ctx.owner) as folder:
-        rows = _read(ctx, data, sources, folder, tokenizer)
+        rows = _read(ctx, task, data, sources, folder, tokenizer)
         texts = rows.spool
         overlaps = find_overlaps(texts)
         contradictions = _check_contradictions(rows, overlaps, data)
@@ -65,7 +65,7 @@ def build_dataset(
         leaks = _check_leaks(rows, overlaps, parts, data)
         if tokenizer is None:
             tokenizer = make_tokenizer(t for batch in _texts(texts, parts["train"]) for t in batch)
-        splits = _write_splits(ctx, folder, rows, parts, tokenizer)
+        splits = task.write_splits(folder, rows, parts, tokenizer, ctx.run.training.max_length)
         (folder / _SPOOL).unlink()
         reading = rows.reading
         report = {
@@ -91,38 +91,16 @@ def build_dataset(
     return report
 
 
-@dataclass
-class _Rows:
-    """What is left after the steps. `labels` are ids by row (int32), indices into `names`; None without."""
-
-    spool: Spool
-    reading: Reading
-    removals: Removals
-    suspicions: Suspicions
-    changed: list[dict[str, Any]]
-    names: list[str] = field(default_factory=list)
-    labels: Any = None
-
-    @property
-    def rows_in(self) -> int:
-        return sum(self.reading.rows.values())
-
-    @property
-    def labelled(self) -> bool:
-        return self.labels is not None
-
-
 def _read(
-    ctx: Context, data: Data, sources: list[Source], folder: Path, tokenizer: Tokenizer | None
-) -> _Rows:
+    ctx: Context, task: Task, data: Data, sources: list[Source], folder: Path, tokenizer: Tokenizer | None
+) -> Cleaned:
     removals, suspicions = Removals(), Suspicions()
-    labelled = ctx.run.task == "text-classification"
-    reading = Reading([open_source(ctx, s) for s in sources], labelled, removals)
+    reading = Reading([open_source(ctx, s) for s in sources], task.labelled, removals)
     steps = make_steps(data.prepare, removals, tokenizer.count if tokenizer else None)
     write_spool(folder / _SPOOL, run_steps(reading.batches(), steps))
     removals.write(folder / "removed")
     changed = [{"step": s.name, "rows": s.changed} for s in steps if isinstance(s, NormalizeStep)]
-    rows = _Rows(Spool.open(folder / _SPOOL), reading, removals, suspicions, changed)
+    rows = Cleaned(Spool.open(folder / _SPOOL), reading, removals, suspicions, changed)
     if not len(rows.spool):
         most = max(removals.listed(), key=lambda r: r.rows, default=None)
         why = f"; {most.step} removed {most.rows} ({most.reason})" if most else ""
@@ -131,7 +109,7 @@ def _read(
         )
     check_rows(data.require, rows.rows_in, len(rows.spool), removals.listed())
     _tell_reading(reading, suspicions)
-    if labelled:
+    if task.labelled:
         found, ids = rows.spool.labels()
         rows.names = sort_labels(found)
         place = {name: i for i, name in enumerate(rows.names)}
@@ -170,7 +148,7 @@ def _tell_reading(reading: Reading, suspicions: Suspicions) -> None:
         )
 
 
-def _check_contradictions(rows: _Rows, overlaps: Overlaps, data: Data) -> int:
+def _check_contradictions(rows: Cleaned, overlaps: Overlaps, data: Data) -> int:
     """How many rows stand under another label than the first row with their text: removed ones, and others."""
     removed = [key for key in rows.removals.counts if key[1] == CONTRADICTION]
     count = sum(rows.removals.counts[key] for key in removed)
@@ -192,7 +170,7 @@ def _check_contradictions(rows: _Rows, overlaps: Overlaps, data: Data) -> int:
     return count
 
 
-def _check_leaks(rows: _Rows, overlaps: Overlaps, parts: dict[str, Any], data: Data) -> dict[str, int]:
+def _check_leaks(rows: Cleaned, overlaps: Overlaps, parts: dict[str, Any], data: Data) -> dict[str, int]:
     found = overlaps.leaks(parts)
     counts = {split: len(leaked) for split, leaked in found.items()}
     samples = [
@@ -210,38 +188,6 @@ def _check_leaks(rows: _Rows, overlaps: Overlaps, parts: dict[str, Any], data: D
         )
     check_leaks(data.require, counts, samples)
     return counts
-
-
-def _write_splits(
-    ctx: Context, folder: Path, rows: _Rows, parts: dict[str, Any], tokenizer: Tokenizer
-) -> dict[str, dict[str, Any]]:
-    longest, spool = ctx.run.training.max_length, rows.spool
-    if not rows.labelled:
-        splits = {s: write_generation(folder / s, spool, parts[s], tokenizer, longest) for s in SPLITS}
-        for name, about in splits.items():
-            if about["rows"] and not about["examples"]:
-                raise Failure(
-                    "DataInvalid", f"the {name} split has too little text for a single block; add data"
-                )
-        return splits
-    cut: list[int] = []
-    splits = {
-        s: write_classification(folder / s, spool, parts[s], tokenizer, longest, rows.labels, rows.names, cut)
-        for s in SPLITS
-    }
-    tell_coverage(
-        rows.names, {s: np.asarray(list(splits[s]["labels"].values())) for s in SPLITS}, rows.suspicions
-    )
-    if total := sum(about["truncated"] for about in splits.values()):
-        verb = "was" if total == 1 else "were"
-        rows.suspicions.add(
-            "TruncatedRows",
-            f"{total} of {len(spool)} rows ({total / len(spool):.1%}) {verb} longer than training.maxLength "
-            f"({longest} tokens) and cut; raise it, or remove long rows with filter.maxTokens",
-            total,
-            [spool.describe(row, labelled=True) for row in cut],
-        )
-    return splits
 
 
 def _texts(spool: Spool, rows: Any) -> Iterator[list[str]]:

@@ -30,6 +30,7 @@ from modelyard_trainer.prepare.report import check_require, dataset_digest, read
 from modelyard_trainer.prepare.sources import find_source
 from modelyard_trainer.prepare.tokenizer import Tokenizer, new_tokenizer_key, train_tokenizer
 from modelyard_trainer.prepare.warnings import LIMIT, read_warnings
+from modelyard_trainer.tasks import find_task
 
 _log = logging.getLogger("modelyard.prepare")
 EXIT_BUG = 1
@@ -155,7 +156,7 @@ def _make_model(ctx: Context, hub: Path, texts: Iterator[str]) -> Tokenizer:
     assert ctx.run.model is not None and ctx.run.task is not None  # noqa: S101 - checked by _prepare
     config = ctx.run.model.config or {}
     with new_folder(hub, ctx.owner) as folder:
-        train_tokenizer(texts, config, ctx.run.task, folder)
+        train_tokenizer(texts, config, folder, frames=find_task(ctx.run.task).frames)
         files = describe_files(walk_files(folder), folder)
         write_json(folder / FILES, {"origin": "config", "revision": None, "files": files})
     return Tokenizer.load(hub)

@@ -1,10 +1,4 @@
-"""Tokenised splits as Arrow IPC files, which training maps into memory.
-
-text-classification: one row per text, `input_ids` cut at maxLength and `labels`.
-text-generation: the documents of a split in its order, each followed by the EOS token, laid end to end and
-cut into blocks of maxLength tokens. Blocks run over the documents' borders. The last block of a split is
-shorter; it is kept if it has at least two tokens, since one predicts nothing.
-"""
+"""Tokenised splits as Arrow IPC files, which training maps into memory."""
 
 from __future__ import annotations
 
@@ -16,10 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.spool import Spool
-from modelyard_trainer.prepare.tokenizer import Tokenizer
-from modelyard_trainer.prepare.warnings import SAMPLES
 
 _BATCH = 2048  # rows tokenised and written at once
 _SHARD_ROWS = 65_536
@@ -117,61 +108,7 @@ class EndTokens:
         }
 
 
-def write_classification(
-    folder: Path,
-    spool: Spool,
-    rows: Any,
-    tokenizer: Tokenizer,
-    max_length: int,
-    labels: Any,
-    names: list[str],
-    samples: list[int],
-) -> dict[str, Any]:
-    """Writes a split of labelled texts; returns its part of the report.
-
-    `labels` are ids by row of the spool; `samples` gets the first rows that were cut.
-    """
-    writer, cut = ShardWriter(folder, labelled=True), 0
-    ends = EndTokens(tokenizer.eos_id)
-    for part in _parts(rows):
-        examples, longer = tokenizer.encode(spool.texts(part), max_length)
-        writer.write(examples, labels[part].tolist())
-        ends.see(examples, part)
-        cut += len(longer)
-        samples += [int(part[i]) for i in longer[: max(0, SAMPLES - len(samples))]]
-    writer.close()
-    counts = np.bincount(labels[rows], minlength=len(names)).tolist()
-    by_name = dict(zip(names, counts, strict=True))
-    about = {"rows": len(rows), "truncated": cut, "labels": by_name, **writer.describe()}
-    return about | ({"endTokens": ends.describe(spool)} if ends.most is not None else {})
-
-
-def write_generation(
-    folder: Path, spool: Spool, rows: Any, tokenizer: Tokenizer, max_length: int
-) -> dict[str, Any]:
-    """Writes a split of documents as blocks; returns its part of the report."""
-    eos = tokenizer.eos_id
-    if eos is None:
-        raise Failure(
-            "ModelInvalid",
-            "the model's tokenizer has no EOS token, which text-generation needs; choose another",
-        )
-    writer = ShardWriter(folder, labelled=False)
-    left: Any = np.zeros(0, np.int32)
-    for part in _parts(rows):
-        encoded, _ = tokenizer.encode(spool.texts(part), None)
-        pieces = [left]
-        pieces += [np.asarray(ids if ids[-1:] == [eos] else [*ids, eos], np.int32) for ids in encoded]
-        stream = np.concatenate(pieces)
-        whole = len(stream) // max_length * max_length
-        writer.write(list(stream[:whole].reshape(-1, max_length)), None)
-        left = stream[whole:]
-    if len(left) > 1:
-        writer.write([left], None)
-    writer.close()
-    return {"rows": len(rows), **writer.describe()}
-
-
-def _parts(rows: Any) -> Iterator[Any]:
+def cut_parts(rows: Any) -> Iterator[Any]:
+    """The rows in parts that are tokenised and written at once."""
     for start in range(0, len(rows), _BATCH):
         yield rows[start : start + _BATCH]

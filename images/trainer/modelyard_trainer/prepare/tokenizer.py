@@ -96,10 +96,10 @@ def new_tokenizer_key(config: dict[str, Any]) -> str:
     return digest_of({"bpe": BPE_VERSION, "vocabulary": vocabulary_of(config)})
 
 
-def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, folder: Path) -> None:
+def train_tokenizer(texts: Iterable[str], config: dict[str, Any], folder: Path, *, frames: bool) -> None:
     """Trains a byte-level BPE and writes it with the completed config.json into `folder`.
 
-    text-classification frames each text by <s> and </s>; text-generation adds nothing (packing adds </s>).
+    With `frames` each text is put between <s> and </s>; else nothing is added.
     """
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -125,7 +125,7 @@ def train_tokenizer(texts: Iterable[str], config: dict[str, Any], task: str, fol
             "ModelInvalid",
             f"no tokenizer could be trained on the training split: {error}; check model.config.vocab_size and the data",
         ) from error
-    if task == "text-classification":
+    if frames:
         fast.post_processor = processors.TemplateProcessing(
             single=f"{_BOS} $A {_EOS}",
             special_tokens=[(_BOS, fast.token_to_id(_BOS)), (_EOS, fast.token_to_id(_EOS))],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard_trainer.tasks import find_task
+
 
 def write_card(manifest: dict[str, Any], report: dict[str, Any]) -> str:
     """The text of README.md, with the metadata block that model hubs read."""
@@ -82,15 +84,10 @@ def _data(report: dict[str, Any]) -> str:
     return f"## Data\n\n{sources}\n{removed} rows were removed. Splits: {splits}. Digest `{digest}`."
 
 
-# Texts longer than the model takes are cut: at their end for a class, at their beginning to go on from their end.
-_CALLS = {
-    "text-classification": 'model("a text", truncation=True)',
-    "text-generation": 'model("a text", max_new_tokens=20, handle_long_generation="hole")',
-}
-
-
 def _use(manifest: dict[str, Any]) -> str:
-    code = f'model = pipeline("{manifest["task"]}", "path/to/this/folder")\n{_CALLS[manifest["task"]]}'
+    code = (
+        f'model = pipeline("{manifest["task"]}", "path/to/this/folder")\n{find_task(manifest["task"]).call}'
+    )
     return f"## Use\n\n```python\nfrom transformers import pipeline\n\n{code}\n```"
 
 

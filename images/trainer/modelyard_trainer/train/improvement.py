@@ -9,9 +9,9 @@ from modelyard.contract.run import GateInput
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.gate import improves
 from modelyard_trainer.train.metrics import select_metrics
-from modelyard_trainer.train.tasks import Task
 
 
 class Improvement(TrainerCallback, ExportableState):  # type: ignore[misc]

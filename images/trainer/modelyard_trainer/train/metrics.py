@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.losses import flatten_tokens, sum_losses
 from modelyard_trainer.train.ranks import Ranks
-from modelyard_trainer.train.tasks import Task
 
 
 class Sums(Protocol):
@@ -21,11 +21,6 @@ class Sums(Protocol):
 
     def reduce(self, ranks: Ranks) -> dict[str, float]:
         """The metrics over all ranks' rows, the same on each, without prefix. All ranks take part."""
-
-
-def make_sums(task: Task) -> Sums:
-    """The task's empty sums."""
-    return ClassSums() if task.labelled else TokenSums()
 
 
 class ClassSums:

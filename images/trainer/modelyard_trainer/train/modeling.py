@@ -8,11 +8,10 @@ from typing import Any
 from modelyard.contract.run import ModelInput
 
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.preflight.causality import make_causal
 from modelyard_trainer.preflight.generation import settle_generation
 from modelyard_trainer.preflight.head import Head
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.precision import Precision
-from modelyard_trainer.train.tasks import Task, load_class
 
 # What models call their dropout; only the names that a model's configuration has are set.
 _DROPOUTS = (
@@ -56,10 +55,7 @@ def load_config(model: ModelInput, folder: Path, task: Task, tokenizer: Any, hea
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **more)
     except Exception as error:  # whatever a foreign file makes it raise
         raise Failure("ModelInvalid", f"transformers can't read the model's config.json: {error}") from error
-    if not task.labelled:
-        make_causal(config)
-    if task.labelled and hasattr(config, "problem_type"):
-        config.problem_type = "single_label_classification"
+    task.adapt(config)
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     config.use_cache = False  # of no use in training, and it would be gathered in evaluation
@@ -91,7 +87,7 @@ def load_model(
     """
     import torch
 
-    kind = load_class(task)
+    kind = task.load_class()
     dtype = getattr(torch, precision)
     try:
         if model.config is not None:

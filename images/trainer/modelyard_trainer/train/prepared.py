@@ -14,11 +14,11 @@ from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import read_json
 from modelyard_trainer.preflight.base import Base, describe_base, examine_base
 from modelyard_trainer.preflight.head import Head, choose_head
+from modelyard_trainer.tasks import Task, find_task
 from modelyard_trainer.train.dataset import open_split
 from modelyard_trainer.train.evaluation import Splits
 from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
 from modelyard_trainer.train.precision import Precision
-from modelyard_trainer.train.tasks import Task, find_task
 
 
 @dataclass(frozen=True, slots=True)

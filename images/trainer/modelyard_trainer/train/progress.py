@@ -10,8 +10,8 @@ from typing import Any
 from modelyard_agent.client import Client
 from transformers import TrainerCallback
 
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.metrics import select_metrics
-from modelyard_trainer.train.tasks import Task
 
 _EVERY_SECONDS = 0.5
 _WINDOW = 20  # steps over which speed is measured

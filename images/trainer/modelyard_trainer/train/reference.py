@@ -14,9 +14,9 @@ from modelyard.contract.model import (
 )
 
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.ranks import Ranks
-from modelyard_trainer.train.tasks import Task
-from modelyard_trainer.verify.answers import answer
+from modelyard_trainer.verify.answers import ask
 
 _LOOKED_AT = 256  # rows, from which the short ones are taken
 _SPECIAL = 8  # tokens that a tokenizer may put around a text
@@ -72,7 +72,7 @@ def ask_model(trainer: Any, task: Task, rows: list[Row], split: str) -> Referenc
     engine.eval()
     answered, largest = [], _LEAST
     for text, ids in rows:
-        logits = answer(engine, ids, trainer.args.device, task.labelled)
+        logits = task.pick_answer(ask(engine, ids, trainer.args.device))
         if not bool(torch.isfinite(logits).all()):
             raise no_numbers("its answers to rows of the data are no numbers")
         largest = max(largest, float(logits.abs().max()))

@@ -16,11 +16,11 @@ from torch.utils.data import Subset
 
 from modelyard_trainer.failure import boundary
 from modelyard_trainer.preflight.causality import check_causality
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.evaluation import Splits
 from modelyard_trainer.train.losses import read_logits
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.settings import Settings
-from modelyard_trainer.train.tasks import Task
 
 _ROWS = 4  # of each process
 _LARGEST = (
@@ -45,7 +45,7 @@ class Rehearsal:
 
         ModelInvalid for a language model that isn't causal, else EvaluationFailed or CheckpointFailed.
         """
-        if not self.task.labelled:
+        if self.task.predicts_tokens:
             self._check_causality(trainer)
         if len(self.splits.validation):
             few = min(len(self.splits.validation), _ROWS * self.ranks.world_size)

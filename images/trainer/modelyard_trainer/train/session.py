@@ -103,17 +103,7 @@ def build(ctx: Context, devices: Devices) -> Session:
     run = ctx.run
     # Before the arguments, which make ZeRO-3 shard whatever model is built from then on.
     prepared = open_prepared(ctx)
-    task, splits = prepared.task, prepared.splits
-    output = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
-    settings = resolve_settings(
-        run,
-        task,
-        devices,
-        output,
-        train_rows=len(splits.train),
-        validation_rows=len(splits.validation),
-        world_size=ctx.world_size,
-    )
+    settings = _resolve(ctx, devices, prepared)
     args = settings.make_arguments()
     ranks = Ranks.join(ctx.rank, ctx.world_size, devices.gpu)
     beginning = find_beginning(ctx, ranks, stage_of(settings.deepspeed))
@@ -121,40 +111,30 @@ def build(ctx: Context, devices: Devices) -> Session:
     tokenizer, model = prepared.load(settings.precision)
     client = Client(ctx.agent_port) if ctx.local_rank == 0 else None
     saver = Saver(ctx, ranks, client, run.gate.metric if run.gate else "eval_loss")
-    agreement = Agreement(
-        ranks,
-        ctx.runtime / codes.STOP_FILE,
-        saver.due,
-        run.checkpoint.on_signal,
-        bool(len(splits.validation)),
-    )
+    has_validation = bool(len(prepared.splits.validation))
+    stop_file = ctx.runtime / codes.STOP_FILE
+    agreement = Agreement(ranks, stop_file, saver.due, run.checkpoint.on_signal, has_validation)
     baseline = Baseline.recall(ctx.run_dir, ranks)
     first = FirstThings(
         baseline if settings.training.args.get("eval_on_start") else None,
-        splits,
+        prepared.splits,
         agreement,
         saver,
         lambda: _forget_conversion(trainer, ranks, beginning),
-        Rehearsal(task, settings, splits, ranks, prepared.base.vocabulary, output) if not beginning else None,
+        None if beginning else _make_rehearsal(ctx, settings, prepared, ranks),
     )
     reporter = _make_reporter(ctx, settings, prepared, client) if client is not None else None
-    improvement = Improvement(run.gate, task, run.checkpoint.keep_best > 0) if run.gate else None
+    improvement = Improvement(run.gate, prepared.task, run.checkpoint.keep_best > 0) if run.gate else None
     callbacks = [agreement, reporter, DivergenceGuard(), improvement, first]
     trainer = RunTrainer(
         model=model,
         args=args,
-        train_dataset=splits.train,
-        eval_dataset=splits.validation if len(splits.validation) else None,
-        data_collator=Collator(
-            tokenizer.pad_token_id,
-            task.labelled,
-            8 if devices.gpu else 1,
-            pads_left(model.config.model_type),
-            prepared.base.positions,
-        ),
+        train_dataset=prepared.splits.train,
+        eval_dataset=prepared.splits.validation if has_validation else None,
+        data_collator=_make_collator(tokenizer, model, devices, prepared),
         processing_class=tokenizer,
         callbacks=[c for c in callbacks if c is not None],
-        task=task,
+        task=prepared.task,
         ranks=ranks,
         saver=saver,
         reporter=reporter,
@@ -165,6 +145,34 @@ def build(ctx: Context, devices: Devices) -> Session:
     if beginning is not None and beginning.universal is not None:
         expect_universal(trainer, True)
     return Session(ctx, ranks, prepared, trainer, agreement, saver, baseline, beginning, client)
+
+
+def _resolve(ctx: Context, devices: Devices, prepared: Prepared) -> Settings:
+    splits = prepared.splits
+    return resolve_settings(
+        ctx.run,
+        prepared.task,
+        devices,
+        ctx.storage / attempt_dir(ctx.run_path, ctx.attempt),
+        train_rows=len(splits.train),
+        validation_rows=len(splits.validation),
+        world_size=ctx.world_size,
+    )
+
+
+def _make_rehearsal(ctx: Context, settings: Settings, prepared: Prepared, ranks: Ranks) -> Rehearsal:
+    folder = ctx.storage / attempt_dir(ctx.run_path, ctx.attempt)
+    return Rehearsal(prepared.task, settings, prepared.splits, ranks, prepared.base.vocabulary, folder)
+
+
+def _make_collator(tokenizer: Any, model: Any, devices: Devices, prepared: Prepared) -> Collator:
+    return Collator(
+        tokenizer.pad_token_id,
+        prepared.task.labelled,
+        8 if devices.gpu else 1,
+        pads_left(model.config.model_type),
+        prepared.base.positions,
+    )
 
 
 def _make_reporter(ctx: Context, settings: Settings, prepared: Prepared, client: Client) -> ProgressReporter:

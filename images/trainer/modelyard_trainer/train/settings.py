@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.contract.run import RunConfig, TrainingInput
 
 from modelyard_trainer.failure import Failure
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.arguments import (
     collect_arguments,
     count_steps,
@@ -17,7 +18,6 @@ from modelyard_trainer.train.arguments import (
 )
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.precision import Precision, choose_precision
-from modelyard_trainer.train.tasks import Task, check_metric
 from modelyard_trainer.train.zero import fill_config
 
 
@@ -50,7 +50,7 @@ def resolve_settings(
     assert run.model is not None  # noqa: S101 - callers have checked that there is one
     gate = run.gate
     if gate is not None:
-        check_metric(task, gate.metric)
+        task.check_metric(gate.metric)
         if not validation_rows:
             raise Failure("InvalidArgument", "a gate needs data.split.validation above 0")
     steps = count_steps(run.training, train_rows, world_size)

@@ -16,14 +16,14 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.losses import LossWindow, TrainingLoss, has_exact_loss, ignore_repeats
 from modelyard_trainer.train.measurement import make_loader, measure
-from modelyard_trainer.train.metrics import make_sums, select_metrics
+from modelyard_trainer.train.metrics import select_metrics
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.saving import Saver, Unsaved
 from modelyard_trainer.train.schedules import Schedule
-from modelyard_trainer.train.tasks import Task
 
 
 class RunTrainer(Trainer):  # type: ignore[misc]
@@ -47,11 +47,11 @@ class RunTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(*args, **kwargs)
         smoothing = self.args.label_smoothing_factor
-        if task.labelled or smoothing or not has_exact_loss(self.model):
+        if not task.predicts_tokens or smoothing or not has_exact_loss(self.model):
             # Other language models' own loss is as exact, and some models add to it.
-            self.compute_loss_func = TrainingLoss(shifts=not task.labelled, smoothing=smoothing)
+            self.compute_loss_func = TrainingLoss(shifts=task.predicts_tokens, smoothing=smoothing)
         # What it counts. The Trainer goes by names of classes, and takes GPT2LMHeadModel's labels for unshifted.
-        self._loss_shifts_labels = not task.labelled
+        self._loss_shifts_labels = task.predicts_tokens
         self._window = LossWindow()
         self.add_callback(self._window)
         self._task = task
@@ -128,7 +128,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         def tell() -> None:
             self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
-        sums = make_sums(self._task)
+        sums = self._task.make_sums()
         self.callback_handler.eval_dataloader = dataloader
         self.model.eval()
         if callable(getattr(self.optimizer, "eval", None)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def answer(model: Any, ids: list[int], device: Any, labelled: bool) -> Any:
-    """Logits in float32: of the classes if `labelled`, else of the token that follows. One row, unpadded."""
+def ask(model: Any, ids: list[int], device: Any) -> Any:
+    """The model's logits for one row, unpadded, in float32 on the CPU. A task picks the answer out of them."""
     import torch
 
     batch = torch.tensor([ids], dtype=torch.long, device=device)
     with torch.no_grad():
         logits = model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits
-    return (logits[0] if labelled else logits[0, -1]).detach().float().cpu()
+    return logits.detach().float().cpu()

@@ -8,12 +8,9 @@ from typing import Any
 from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.model import Reference
 
-from modelyard_trainer.verify.answers import answer
+from modelyard_trainer.tasks import find_task
+from modelyard_trainer.verify.answers import ask
 
-AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "text-generation": "AutoModelForCausalLM",
-}
 _NAMES = 3  # of tensors, in a message
 
 
@@ -51,9 +48,8 @@ def _check_tokenizer(folder: Path, reference: Reference) -> None:
 
 def _load(folder: Path, reference: Reference) -> Any:
     import torch
-    import transformers
 
-    kind = getattr(transformers, AUTO_CLASSES[reference.task])
+    kind = find_task(reference.task).load_class()
     model, info = kind.from_pretrained(folder, output_loading_info=True)
     for what, says in (
         ("missing_keys", "lacks weights, which would be made anew at random"),
@@ -70,6 +66,6 @@ def _load(folder: Path, reference: Reference) -> Any:
 
 def _difference(model: Any, reference: Reference, index: int) -> float:
     row = reference.rows[index]
-    logits = answer(model, row.input_ids, "cpu", reference.task == "text-classification")
+    logits = find_task(reference.task).pick_answer(ask(model, row.input_ids, "cpu"))
     found = logits.log_softmax(-1)[row.candidates]
     return float((found - found.new_tensor(row.log_probs)).abs().max())
