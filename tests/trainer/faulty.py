@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any
 
-from modelyard_trainer.preflight import base
 from modelyard_trainer.train.main import main
 
 
@@ -19,7 +18,8 @@ def _raise(error: Exception) -> Any:
 
 def inject(fault: str) -> None:
     """Breaks one thing in this process."""
-    from modelyard_trainer.train import modeling, rehearsal
+    from modelyard_trainer.tasks.generation import TextGeneration
+    from modelyard_trainer.train import rehearsal
     from modelyard_trainer.train.trainer import RunTrainer
 
     faults: dict[str, list[tuple[Any, str, Any]]] = {
@@ -27,10 +27,11 @@ def inject(fault: str) -> None:
         "saving": [(RunTrainer, "_save_optimizer_and_scheduler", _raise(TypeError("cannot pickle a file")))],
         "first step": [(RunTrainer, "training_step", _raise(IndexError("index out of range in self")))],
         "lost peer": [(RunTrainer, "training_step", _raise(RuntimeError("Connection reset by peer")))],
-        "not causal": [(module, "make_causal", lambda config: False) for module in (modeling, base)],
+        "not causal": [(TextGeneration, "adapt", lambda self, config: False)],
         "no rehearsal": [(rehearsal.Rehearsal, "run", lambda self, trainer: None)],
     }
     for owner, name, broken in faults[fault]:
+        assert hasattr(owner, name), f"{fault} breaks nothing: there is no {name}"
         setattr(owner, name, broken)
 
 
