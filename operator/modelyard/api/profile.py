@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -18,6 +18,15 @@ class ProfileStorage(ApiModel):
     size: Quantity = Field("20Gi", description="Size of a job's own claim.")
     storage_class_name: str | None = Field(None, description="Unset: the cluster's default class.")
     access_modes: list[str] = Field(default_factory=lambda: ["ReadWriteMany"], min_length=1)
+
+
+class Prices(ApiModel):
+    """What resources cost, per hour for which they are set aside: a core, a GiB, a device."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="ISO 4217, as EUR.")
+    per_hour: dict[str, Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]] = Field(
+        description="By resource: cpu (a core), memory (a GiB), nvidia.com/gpu (a device) …", min_length=1
+    )
 
 
 class Profile(ApiModel):
@@ -47,6 +56,7 @@ class Profile(ApiModel):
     env: list[EnvVar] = Field(default_factory=list, description="For every pod: HF_ENDPOINT, HTTPS_PROXY …")
     storage: ProfileStorage = Field(default_factory=ProfileStorage)
     termination_grace_period_seconds: int = Field(120, ge=1, le=3600)
+    prices: Prices | None = Field(None, description="Unset: hours are counted, but not what they cost.")
     max_process_restarts: int = Field(
         3, ge=0, le=100, description="In-place restarts of processes per attempt."
     )

@@ -190,6 +190,25 @@ class ModelStatus(Bounded):
     )
 
 
+Amount = Annotated[float, Field(ge=0)]
+
+
+class Cost(Bounded):
+    """What the job's pods have set aside for it, and what that costs by the profile's present prices."""
+
+    hours: dict[str, Amount] = Field(
+        default_factory=dict, max_length=16, description="By resource: core hours, GiB hours, device hours."
+    )
+    ended_hours: dict[str, Amount] = Field(
+        default_factory=dict, max_length=16, description="Those of them that belong to pods that have ended."
+    )
+    currency: str | None = Field(None, max_length=3, description="Of the amounts.")
+    amount: Amount | None = Field(None, description="What the hours cost.")
+    forecast: Amount | None = Field(
+        None, description="What they will have cost if training ends at its estimated completion time."
+    )
+
+
 class TrainingJobStatus(ApiModel):
     """Everything the operator knows about the job."""
 
@@ -221,5 +240,6 @@ class TrainingJobStatus(ApiModel):
     )
     active_seconds: Count = Field(0, description="Seconds that pods of ended attempts were active.")
     counters: Counters | None = Field(None, description="How often what went wrong.")
+    cost: Cost | None = Field(None, description="What the job has used, and what it costs.")
     gate: GateStatus | None = Field(None, description="What the gate saw.")
     model: ModelStatus | None = Field(None, description="The trained model.")

@@ -160,6 +160,13 @@ def _format_facts(job: Object) -> list[str]:
     last = (status.get("checkpoints") or {}).get("last")
     if last:
         pieces.append(f"checkpoint: step {last['step']}")
+    cost = status.get("cost") or {}
+    if cost.get("amount") is not None:
+        forecast = cost.get("forecast")
+        pieces.append(
+            f"cost: {cost['amount']:.2f} {cost['currency']}"
+            + (f" (at its end {forecast:.2f})" if forecast is not None else "")
+        )
     counters = status.get("counters") or {}
     names = (
         ("userFailures", "failures"),

@@ -10,6 +10,7 @@ from modelyard.api.conditions import format_time
 from modelyard.api.status import TrainingJobStatus
 from modelyard.training.view import View
 from modelyard.workloads import draft
+from modelyard.workloads.cost import Usage
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import parse_time
 
@@ -28,6 +29,7 @@ class Draft(draft.Draft):
     stage: Stage = "Pending"
     data_failure: Problem | None = None  # why the last try to prepare the data failed
     pods_ready: bool = False
+    usage: Usage | None = None  # of the pods that run
 
     def update(self, **fields: Any) -> None:
         """Replaces fields of the status."""

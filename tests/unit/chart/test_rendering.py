@@ -56,6 +56,7 @@ MATRIX: dict[str, dict[str, Any]] = {
                 ],
                 "storage": {"size": "1Ti", "storageClassName": "nfs", "accessModes": ["ReadWriteMany"]},
                 "terminationGracePeriodSeconds": 600, "maxProcessRestarts": 0,
+                "prices": {"currency": "EUR", "perHour": {"cpu": 0.03, "nvidia.com/gpu": 2}},
             },
         },
     },

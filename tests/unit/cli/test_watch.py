@@ -104,6 +104,16 @@ def test_a_waiting_job_says_why_once() -> None:
     assert view.format_job(waiting, NOW)[1:] == [f"  Ready: ClaimNotFound: {why}"]
 
 
+def test_a_job_with_prices_says_what_it_costs_and_will_have_cost() -> None:
+    running = training(40)
+    running["status"]["cost"] = {"hours": {"cpu": 8}, "currency": "EUR", "amount": 1.5, "forecast": 3.25}
+    assert view.format_job(running, NOW)[-1] == "  cost: 1.50 EUR (at its end 3.25)"
+    running["status"]["cost"] = {"hours": {"cpu": 8}, "currency": "EUR", "amount": 3.4}
+    assert view.format_job(running, NOW)[-1] == "  cost: 3.40 EUR"
+    running["status"]["cost"] = {"hours": {"cpu": 8}}
+    assert len(view.format_job(running, NOW)) == 3, "hours alone are for kubectl"
+
+
 def test_a_job_without_a_status_is_pending() -> None:
     assert view.format_job({"metadata": {"name": "new"}}, NOW) == ["new  Pending"]
 

@@ -99,3 +99,56 @@ def test_a_claim_of_the_users_that_is_being_deleted_is_named_by_the_scheduler() 
     simulation.put(simulation.pod("sentiment-prepare-1").unscheduled(message)).settle()
     assert simulation.condition("Ready") == ("False", "StorageTerminating")
     assert "kubectl describe pvc mine" in simulation.message()
+
+
+MULTI_ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) sentiment-train-1-0'
+APART = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."
+
+
+def second_pod(*, placed: bool = True) -> Simulation:
+    """Two training pods; the first one runs if it is `placed`. The second is yet to come."""
+    simulation = Simulation(TrainingJobBuilder().nodes(2)).prepare()
+    pod = simulation.pod("sentiment-train-1", 0)
+    if placed:
+        return simulation.put(pod.running(simulation.time))
+    pod._pod["spec"].pop("nodeName")
+    return simulation.put(pod.unscheduled(APART))
+
+
+def test_a_volume_that_is_attached_to_another_pods_node_is_named_with_its_claim() -> None:
+    simulation = second_pod()
+    waiting = simulation.pod("sentiment-train-1", 1)
+    simulation.put(waiting).settle()
+    body = waiting.build()
+    fact = {"reason": "FailedAttachVolume", "message": MULTI_ATTACH}
+    simulation.facts[f"events-{body['metadata']['uid']}"] = {"events": [fact]}
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", "VolumeNotShared")
+    for words in ("PersistentVolumeClaim sentiment-storage", "ReadWriteMany", "numNodes: 1", "Multi-Attach"):
+        assert words in simulation.message()
+    assert simulation.condition("Stalled")[0] == "absent"
+
+
+def test_a_volume_that_binds_its_pods_to_one_node_is_named_with_its_claim() -> None:
+    simulation = second_pod()
+    simulation.put(simulation.pod("sentiment-train-1", 1).unscheduled(APART)).settle()
+    assert simulation.condition("Ready") == ("False", "VolumeNotShared")
+    assert "PersistentVolumeClaim sentiment-storage" in simulation.message()
+
+
+def test_pods_of_which_none_has_a_node_do_not_fight_over_a_volume() -> None:
+    simulation = second_pod(placed=False)
+    pod = simulation.pod("sentiment-train-1", 1).unscheduled(APART)
+    pod._pod["spec"].pop("nodeName")
+    simulation.put(pod).settle()
+    assert simulation.condition("Ready") == ("False", "Unschedulable")
+
+
+def test_a_single_pod_whose_volume_is_still_elsewhere_waits_for_it() -> None:
+    simulation = Simulation(TrainingJobBuilder()).prepare()
+    waiting = simulation.pod("sentiment-train-1", 0)
+    simulation.put(waiting).settle()
+    fact = {"reason": "FailedAttachVolume", "message": MULTI_ATTACH}
+    simulation.facts[f"events-{waiting.build()['metadata']['uid']}"] = {"events": [fact]}
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", "VolumeMountFailed")

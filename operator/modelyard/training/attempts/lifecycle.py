@@ -13,7 +13,7 @@ from modelyard.training.attempts.ending import Ending, classify, has_broken, has
 from modelyard.training.children import claims, holders, jobs
 from modelyard.training.draft import Draft, Stage
 from modelyard.training.preparation.prepare import CACHE_LAG
-from modelyard.training.status import progress
+from modelyard.training.status import costs, progress
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import delays, podstate, sidecars, startup
 from modelyard.workloads.problem import Problem
@@ -36,6 +36,10 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     if ended or lost or sidecars.have_ended(draft, job, pods):
         _end(draft, settings, job, pods, results)
         return
+    start, end = deadline.active_span(job, pods, view.now)
+    costs.note(
+        draft, job, max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
+    )
     overdue = deadline.check(draft, job, pods)
     held = jobstate.is_suspended(job)
     stops = view.spec.suspend or overdue
@@ -80,6 +84,7 @@ def record(
         **reports.estimate_steps(draft, attempt),
     )
     attempts = [*draft.status.attempts[:-1], ended]
+    costs.settle(draft, job, active)
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
     in_place = sum(result.process_restarts for result in results)
     counters = counters.changed(process_restarts=counters.process_restarts + in_place)

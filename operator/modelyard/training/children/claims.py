@@ -22,6 +22,9 @@ LOST = "StorageLost"
 ASK_AFTER = 5.0
 SENTENCE_LIMIT = 600
 
+# The attach/detach controller's words (Multi-Attach error for volume "pvc-…"), and the scheduler's of a volume that is
+# bound to a node.
+_UNSHARED = re.compile(r"Multi-Attach error|volume node affinity conflict")
 _NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
 
 
@@ -71,8 +74,12 @@ def find_used(draft: Draft) -> str | None:
 def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Problem | None) -> Problem | None:
     """Why pods wait for the job's own claim, in the words of whoever should bind it; else `problem` as it is.
 
-    A claim's status only says Pending. Its Events are read while a pod waits for nothing else.
+    A claim's status only says Pending. Its Events are read while a pod waits for nothing else. Whosever the claim is,
+    pods that can't all have it because they are on several nodes are told so.
     """
+    others = [pod for pod in pods if problem is not None and pod["metadata"]["name"] != problem.pod]
+    if problem is not None and _UNSHARED.search(problem.message) and any(map(podstate.is_placed, others)):
+        return _explain_unshared(name, problem)
     claim = find_own(draft.view) if name == names.storage_claim(draft.view.name) else None
     reason = problem.reason if problem else None
     waits = reason == "VolumePending" or (
@@ -102,6 +109,16 @@ def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Proble
         "VolumePending",
         f"PersistentVolumeClaim {name} is not bound yet: StorageClass {storage_class} has made no volume for it"
         f" (kubectl describe pvc {name}).",
+        problem.pod,
+    )
+
+
+def _explain_unshared(name: str, problem: Problem) -> Problem:
+    return Problem(
+        "VolumeNotShared",
+        f"PersistentVolumeClaim {name} can be used on one node at a time, and the training pods are on several. Use a"
+        " claim with ReadWriteMany (storage.claim.accessModes, of a StorageClass that has it, or another storage.uri)"
+        f" in a new job, or train on one node (trainer.numNodes: 1). {problem.message}",
         problem.pod,
     )
 

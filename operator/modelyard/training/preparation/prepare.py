@@ -9,12 +9,12 @@ from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
 from modelyard.training import names
-from modelyard.training.attempts import restarts
+from modelyard.training.attempts import deadline, restarts
 from modelyard.training.attempts.ending import Ending, classify_single, has_failed, read_result
 from modelyard.training.children import claims, factory, holders, jobs, upkeep
 from modelyard.training.draft import Draft
 from modelyard.training.preparation import warnings
-from modelyard.training.status import progress
+from modelyard.training.status import costs, progress
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import delays, podstate, sidecars, startup
 from modelyard.workloads.problem import Problem
@@ -54,9 +54,12 @@ def advance(draft: Draft, settings: Settings) -> bool:
     if recorded or ended or sidecars.have_ended(draft, job, pods):
         if ended and not recorded and _is_behind(draft, job, pods):
             return False
+        if not recorded:
+            costs.settle(draft, job, _count_seconds(draft, job, pods))
         return _finish(draft, settings, job, pods, index, recorded)
     factory.existing(draft)
     claims.warn(draft, progress.place_of(job).claim)
+    costs.note(draft, job, _count_seconds(draft, job, pods))
     missing = upkeep.keep_run_config(draft, settings, job)
     _watch(draft, job, pods)
     if missing is not None and not draft.pods_ready and draft.stage == "Preparing":
@@ -75,6 +78,7 @@ def _replace(draft: Draft, settings: Settings) -> None:
     factory.existing(draft)
     if deleted:
         failure = Failure(reason="JobDeleted", message="The Job that prepared the data was deleted.")
+        costs.settle(draft, None, 0)
         _record(draft, Ending("Infrastructure", failure), view.status.prepare_attempt)
     if not draft.over:
         draft.stand("Preparing", _INTERRUPTED, Problem("ProgressingWithRetry", _INTERRUPTED))
@@ -101,6 +105,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     if view.spec.suspend or held:
         if not busy and held:
             # Preparing begins again under a new name; what was fetched is found in storage.
+            costs.settle(draft, job, _count_seconds(draft, job, pods))
             draft.keep.discard(f"Job/{job['metadata']['name']}")
             # At once when the user resumes; ever later where another controller does this again and again.
             wait = restarts.doubled(view.spec.failure_policy.backoff, draft.status.prepare_attempt - 1)
@@ -117,6 +122,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
     if problem is not None and problem.fatal:
         failure = Failure(reason=problem.reason, message=problem.message, pod=problem.pod)
+        costs.settle(draft, job, _count_seconds(draft, job, pods))
         _record(draft, Ending("UserError", failure, fatal=True), view.status.prepare_attempt)
         return
     problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
@@ -226,6 +232,12 @@ def _build_data(job: Manifest, result: PrepareResult) -> DataStatus:
         model_digest=result.model_digest,
         model_revision=result.model_revision,
     )
+
+
+def _count_seconds(draft: Draft, job: Manifest, pods: list[Manifest]) -> int:
+    """For which its pods have been active by now."""
+    start, end = deadline.active_span(job, pods, draft.view.now)
+    return int((end - start).total_seconds()) if start else 0
 
 
 def _created(job: Manifest) -> str | None:
