@@ -56,9 +56,10 @@ class Operator:
 
     def __init__(self, options: Namespace) -> None:
         self._options = options
-        self._metrics = Metrics()
-        self._clock = LoopClock()
         self._cache = Cache(KINDS)
+        measures = {f.kind.name: f.measure for f in FEATURES if f.measure is not None}
+        self._metrics = Metrics(measures, self._cache.get)
+        self._clock = LoopClock()
         self._queue = WorkQueue(self._clock, self._metrics, spacing=SPACING)
         self._guard = Guard(self._cache, self._clock, self._check)
         self._stop = asyncio.Event()

@@ -304,3 +304,17 @@ def test_without_the_crds_or_with_a_bad_file_it_says_what_to_do(
     assert process.process.wait(15) == 1
     assert "profiles.default.trainerImage" in process.log.read_text()
     assert "Traceback" not in process.log.read_text()
+
+
+def test_a_job_has_series_of_its_own_from_its_first_pod_to_its_end(
+    operator: StartOperator, yard: Yard
+) -> None:
+    running = operator()
+    yard.create("one")
+    wait("the job's Job", lambda: has_job(yard, "one"))
+    series = r'modelyard_trainingjob_(phase|info)\{.*name="one".*'
+    wait("its series", lambda: running.metric(series) == 2)
+    assert running.metric(r'modelyard_trainingjob_phase\{name="one",namespace=".*",phase="Preparing"\}') == 1
+    yard("delete", "tj", "one", "--wait=true")
+    wait("their end", lambda: running.metric(series) == 0)
+    assert running.complaints() == []

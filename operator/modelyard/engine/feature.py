@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.engine.kinds import Kind, Kinds
+from modelyard.engine.measure import Measure
 from modelyard.engine.plan import Planner
 
 CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
@@ -24,7 +25,8 @@ class Feature:
 
     `make_planner` gets a function that gives the operator's present settings. Of the kinds `makes` its plans make
     children, and prune them; of the kinds `sees` others make objects below those (the Job controller makes pods); of
-    the kinds `looks_at` it asks for single objects that no watch tells of.
+    the kinds `looks_at` it asks for single objects that no watch tells of. `measure` is what is measured of each
+    resource.
     """
 
     kind: Kind
@@ -32,6 +34,7 @@ class Feature:
     makes: tuple[Kind, ...]
     sees: tuple[Kind, ...] = ()
     looks_at: tuple[Kind, ...] = ()
+    measure: Measure | None = None
 
 
 def find_kinds(features: Iterable[Feature]) -> Kinds:

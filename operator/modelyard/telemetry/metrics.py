@@ -5,12 +5,16 @@ Names, labels and meaning, in one place. Counters of work are named as client-go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from modelyard.engine.measure import Measure
+from modelyard.engine.plan import Key, Manifest
+from modelyard.telemetry.resources import ResourceCollector
 
 QUEUE = "reconcile"
 PROJECT_LABEL = "modelyard.dev/project"
@@ -23,7 +27,12 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 3
 class Metrics:
     """The metrics of one operator, in a registry of its own, so that one process can hold several."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        measures: Mapping[str, Measure] | None = None,
+        find: Callable[[Key], Manifest | None] = lambda key: None,
+    ) -> None:
+        """`measures` are those of single resources, by kind; `find` gives a resource as it is now."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -85,6 +94,8 @@ class Metrics:
         self._resources = gauge(
             "modelyard_resources", "Custom resources, by phase and owner.", "kind", "phase", "project", "team"
         )
+        self._single = ResourceCollector(measures or {}, find)
+        self.registry.register(self._single)
         self._children: dict[tuple[Any, ...], Any] = {}
         self._census: dict[Any, tuple[str, str, str, str]] = {}
         self._owners: set[tuple[str, str]] = set()
@@ -138,8 +149,9 @@ class Metrics:
         """The API server said no to a write of the engine's own."""
         self._child(self._refusals, kind, operation).inc()
 
-    def holds(self, key: Any, resource: Mapping[str, Any] | None) -> None:
+    def holds(self, key: Any, resource: Manifest | None) -> None:
         """The present state of a custom resource; None once it is gone."""
+        self._single.hold(key, resource)
         old = self._census.pop(key, None)
         new = self._classify(key.kind, resource) if resource is not None else None
         if new is not None:

@@ -6,6 +6,7 @@ from modelyard.engine.feature import Feature
 from modelyard.engine.kinds import Kind
 from modelyard.training import names
 from modelyard.training.plan import make_planner
+from modelyard.training.status.measures import MEASURE
 from modelyard.workloads.kinds import CLAIM, CONFIG_MAP, JOB, POD, SERVICE
 
 TRAINING_JOB = Kind("TrainingJob", "modelyard.dev", "v1alpha1", "trainingjobs", owner_label=names.JOB_LABEL)
@@ -17,4 +18,5 @@ FEATURE = Feature(
     sees=(POD,),
     # A claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
     looks_at=(CLAIM,),
+    measure=MEASURE,
 )

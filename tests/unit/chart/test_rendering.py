@@ -110,8 +110,11 @@ def test_selectors_find_the_operators_pod() -> None:
         only(manifests, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
     ]
     assert all(selector.items() <= labels.items() for selector in selectors)
-    monitor = only(manifests, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
-    assert monitor.items() <= only(manifests, "Service")["metadata"]["labels"].items()
+    monitor = only(manifests, "ServiceMonitor")["spec"]
+    found = monitor["selector"]["matchLabels"].items()
+    assert found <= only(manifests, "Service")["metadata"]["labels"].items()
+    # Else Prometheus takes the operator's namespace for the jobs'.
+    assert monitor["endpoints"][0]["honorLabels"] is True
 
 
 def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:

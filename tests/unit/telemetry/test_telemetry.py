@@ -8,10 +8,12 @@ import logging
 from typing import Any
 
 import aiohttp
+from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Key
 from modelyard.telemetry.health import HealthServer
 from modelyard.telemetry.logs import JsonFormatter
 from modelyard.telemetry.metrics import MAX_OWNERS, Metrics
+from modelyard.telemetry.resources import ResourceCollector
 
 
 def record(message: str, **extra: Any) -> dict[str, Any]:
@@ -96,3 +98,37 @@ def test_health_tells_what_is_wrong_and_metrics_are_fresh() -> None:
     assert alive == (200, "ok\n")
     assert ready == (503, "the cache is being filled\n")
     assert 'modelyard_cache_objects{kind="Job"} 3.0' in scraped[1]
+
+
+def test_so_many_resources_have_series_of_their_own_and_the_rest_is_counted() -> None:
+    family = Family("modelyard_toy_step", "Steps.", ("side",))
+    measure = Measure(
+        (family,), lambda r: r["step"] > 0, lambda r: [Sample(family.name, r["step"], ("left",))]
+    )
+    keys = [Key("Toy", "ns", f"t{n}") for n in range(4)]
+    steps: dict[Key, Any] = {}
+    collector = ResourceCollector({"Toy": measure}, steps.get, limit=2)
+
+    def hold(key: Key, step: int | None) -> None:
+        steps[key] = {"step": step} if step is not None else None
+        collector.hold(key, steps[key])
+
+    def values() -> tuple[dict[str, float], float]:
+        step, unmeasured = collector.collect()
+        return {s.labels["name"]: s.value for s in step.samples}, unmeasured.samples[0].value
+
+    for n, key in enumerate(keys):
+        hold(key, n + 1)
+    assert values() == ({"t0": 1, "t1": 2}, 2)
+    hold(keys[1], 9)
+    assert values() == ({"t0": 1, "t1": 9}, 2)
+    hold(keys[0], 0)  # over
+    hold(keys[2], 3)
+    assert values() == ({"t1": 9, "t2": 3}, 1)
+    steps[keys[1]] = None  # gone, and no pass has seen it yet
+    assert values() == ({"t2": 3}, 1)
+    for key in keys:
+        hold(key, None)
+    assert values() == ({}, 0)
+    hold(Key("Other", "ns", "o"), 1)
+    assert values() == ({}, 0), "a kind of which nothing is measured"
