@@ -86,7 +86,7 @@ class Operator:
 
     async def _work(self, login: Login, client: Client, reader: Reader, profiles: ProfilesFile) -> int:
         events = EventReader(client, self._clock.monotonic, self._clock.now)
-        objects = ObjectReader(client, KINDS)
+        objects = ObjectReader(client, (kind for f in FEATURES for kind in f.looks_at))
         facts = AllFacts(
             Poller(reader, events, objects, self._clock, self._queue.add, self._metrics),
             Computer(self._queue.add, self._metrics, self._clock.monotonic),

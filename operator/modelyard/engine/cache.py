@@ -52,9 +52,9 @@ class Entry:
     @property
     def body(self) -> Manifest:
         """The object. Nobody may change it."""
-        if self._body is not None:
-            return self._body
-        body: Manifest = json.loads(zlib.decompress(self._packed))
+        body = self._body  # read once: metrics are rendered in another thread, and it may be packed meanwhile
+        if body is None:
+            body = json.loads(zlib.decompress(self._packed))
         return body
 
     def pack(self) -> None:
