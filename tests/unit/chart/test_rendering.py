@@ -20,7 +20,10 @@ MATRIX: dict[str, dict[str, Any]] = {
     "some namespaces": {"watchNamespaces": ["team-a", "team-b"]},
     "everything optional": {
         "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]},
-        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        },
         "commonLabels": {"cost-center": "ml"}, "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
         "imagePullSecrets": [{"name": "registry"}], "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
@@ -117,6 +120,12 @@ def test_selectors_find_the_operators_pod() -> None:
     assert monitor["endpoints"][0]["honorLabels"] is True
 
 
+def test_the_alerts_are_those_of_the_file_to_the_letter() -> None:
+    rule = only(render(MATRIX["everything optional"]), "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+
+
 def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:
     profiles = _settings(
         render(MATRIX["several profiles"] | {"image": {"repository": "r/op", "tag": "7"}})
@@ -184,7 +193,7 @@ def test_a_disruption_budget_exists_only_where_it_can_not_block_a_drain() -> Non
 
 def test_optional_objects_are_absent_by_default() -> None:
     kinds = {manifest["kind"] for manifest in render()}
-    assert not kinds & {"NetworkPolicy", "ServiceMonitor", "PodDisruptionBudget"}
+    assert not kinds & {"NetworkPolicy", "ServiceMonitor", "PrometheusRule", "PodDisruptionBudget"}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def test_a_job_has_the_series_of_all_that_its_status_says() -> None:
     assert values["samples_per_second",] == 64
     assert values["estimated_completion_timestamp_seconds",] == told["updated"] + 35
     assert (values["checkpoint_step",], values["checkpoint_timestamp_seconds",]) == (20, 1_767_225_600)
+    assert values["checkpoint_max_lost_seconds",] == 600
+    assert values["attempt_start_timestamp_seconds",] == values["start_timestamp_seconds",] + 5
     assert (values["pods", "desired"], values["pods", "ready"], values["attempt",]) == (2, 2, 1)
     assert values["resource_hours", "cpu"] == simulation.status["cost"]["hours"]["cpu"]
     assert {name for name, *_ in values} <= {f.name.removeprefix("modelyard_trainingjob_") for f in FAMILIES}
@@ -89,7 +91,7 @@ def test_a_status_that_another_release_wrote_has_the_series_that_can_be_read() -
         "phase": "New",
     }
     names = {sample.family.removeprefix("modelyard_trainingjob_") for sample in read(job)}
-    assert names == {"info", "phase", "start_timestamp_seconds"}
+    assert names == {"info", "phase", "start_timestamp_seconds", "checkpoint_max_lost_seconds"}
 
 
 def test_every_sample_has_a_family_and_as_many_labels() -> None:

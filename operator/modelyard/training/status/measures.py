@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from modelyard.api.status import TrainingJobStatus
 from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Manifest
+from modelyard.training.children.runconfig import DEFAULT_LOST_SECONDS
 from modelyard.training.view import read_status
 from modelyard.workloads.labels import INHERITED_LABELS
 from modelyard.workloads.times import parse_time
@@ -31,6 +33,7 @@ FAMILIES = (
     _family("estimated_completion_timestamp_seconds", "When training should end."),
     _family("metric", "Last value of a metric of the training.", "metric"),
     _family("attempt", "Index of the current or last attempt."),
+    _family("attempt_start_timestamp_seconds", "When the current or last attempt's pods were asked for."),
     _family("interruptions", "What ended attempts or restarted processes, by cause.", "cause"),
     _family("lost_steps", "Steps that the latest attempts did and had not saved when they ended."),
     _family("pods", "Pods of the running attempt.", "state"),
@@ -40,6 +43,7 @@ FAMILIES = (
     ),
     _family("checkpoint_step", "Step of the newest verified checkpoint."),
     _family("checkpoint_timestamp_seconds", "When the newest verified checkpoint was saved."),
+    _family("checkpoint_max_lost_seconds", "How much training may be lost by checkpoint.every."),
     _family("resource_hours", "What its pods have set aside: hours of cores, GiB, devices.", "resource"),
     _family("cost", "What that costs by the profile's prices.", "currency"),
     _family("cost_forecast", "What it will have cost at its estimated end.", "currency"),
@@ -68,6 +72,7 @@ def read(job: Manifest) -> Iterator[Sample]:
     yield _sample("start_timestamp_seconds", _seconds(status.start_time))
     yield from _read_progress(status)
     yield from _read_attempts(status)
+    yield from _read_checkpoints(spec, status)
     yield from _read_data(status)
     yield from _read_cost(status)
 
@@ -91,6 +96,8 @@ def _read_attempts(status: TrainingJobStatus) -> Iterator[Sample]:
     if status.attempt:
         yield _sample("attempt", float(status.attempt))
         yield _sample("lost_steps", float(sum(attempt.lost_steps or 0 for attempt in status.attempts)))
+    if status.attempts and status.attempts[-1].start_time is not None:
+        yield _sample("attempt_start_timestamp_seconds", _seconds(status.attempts[-1].start_time))
     if status.counters is not None:
         counters = status.counters
         for cause, value in (
@@ -103,11 +110,23 @@ def _read_attempts(status: TrainingJobStatus) -> Iterator[Sample]:
     if status.nodes is not None:
         yield _sample("pods", float(status.nodes.desired), "desired")
         yield _sample("pods", float(status.nodes.ready), "ready")
+
+
+def _read_checkpoints(spec: Mapping[str, Any], status: TrainingJobStatus) -> Iterator[Sample]:
     last = status.checkpoints.last if status.checkpoints else None
     if last is not None:
         yield _sample("checkpoint_step", float(last.step))
         if last.time is not None:
             yield _sample("checkpoint_timestamp_seconds", _seconds(last.time))
+    every = (spec.get("checkpoint") or {}).get("every") or {}
+    steps, allowed = every.get("steps"), every.get("maxLostSeconds")
+    if allowed is None and steps is None:
+        allowed = DEFAULT_LOST_SECONDS
+    speed = status.progress.step_seconds if status.progress else None
+    if allowed is None and steps is not None and speed is not None:
+        allowed = steps * speed
+    if allowed is not None:
+        yield _sample("checkpoint_max_lost_seconds", float(allowed))
 
 
 def _read_data(status: TrainingJobStatus) -> Iterator[Sample]:

@@ -1,0 +1,186 @@
+"""The chart's alerts, judged by promtool: what makes each of them fire, and what does not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from modelyard.features import FEATURES
+from modelyard.telemetry.metrics import Metrics
+
+from tests.unit.alerts import promtool
+
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / "charts" / "modelyard" / "files" / "alerts.yaml"
+ALERTS = {
+    rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+}
+JOB = 'namespace="ns", name="a", instance="i"'
+
+
+class Case(NamedTuple):
+    """Series by promtool's notation, a value a minute; whether the alert stands `at` that minute."""
+
+    alert: str
+    series: dict[str, str]
+    at: int
+    fires: bool
+
+
+def job(name: str, values: str, **labels: str) -> dict[str, str]:
+    """A series of one TrainingJob."""
+    more = "".join(f', {key}="{value}"' for key, value in labels.items())
+    return {f"modelyard_trainingjob_{name}{{{JOB}{more}}}": values}
+
+
+def calls(good: str, bad: str) -> dict[str, str]:
+    name = 'modelyard_api_requests_total{{method="GET", code="{}"}}'
+    return {name.format(200): good, name.format(503): bad, name.format(0): "0x60"}
+
+
+WAITS = {'modelyard_leader{pod="b"}': "0x60"}
+TRAINS = job("phase", "1x60", phase="Training")
+ALLOWED = job("checkpoint_max_lost_seconds", "600x60") | TRAINS
+CASES = {
+    "nobody is scraped": Case("ModelyardOperatorDown", {}, 11, True),
+    "nobody is scraped for a moment": Case("ModelyardOperatorDown", {}, 5, False),
+    "an operator is there": Case("ModelyardOperatorDown", {"modelyard_leader": "1x60"}, 30, False),
+    "two wait for the Lease": Case(
+        "ModelyardOperatorNotLeading", {'modelyard_leader{pod="a"}': "0x60"} | WAITS, 6, True
+    ),
+    "one of two leads": Case(
+        "ModelyardOperatorNotLeading", {'modelyard_leader{pod="a"}': "1x60"} | WAITS, 30, False
+    ),
+    "a fifth of the calls fail": Case("ModelyardApiErrors", calls("0+40x60", "0+10x60"), 30, True),
+    "one call in fifty fails": Case("ModelyardApiErrors", calls("0+49x60", "0+1x60"), 30, False),
+    "nobody calls": Case("ModelyardApiErrors", calls("5x60", "5x60"), 30, False),
+    "a status was refused": Case(
+        "ModelyardStatusRefused", {'modelyard_refused_writes_total{kind="TrainingJob"}': "0x20 1x20"}, 30, True
+    ),
+    "a status was refused hours ago": Case(
+        "ModelyardStatusRefused", {'modelyard_refused_writes_total{kind="TrainingJob"}': "1x60"}, 30, False
+    ),
+    "a job has failed": Case(
+        "ModelyardTrainingJobsFailed",
+        {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 4x30"}, 25, True,
+    ),
+    "failed jobs are deleted": Case(
+        "ModelyardTrainingJobsFailed",
+        {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 1x30"}, 25, False,
+    ),
+    "jobs succeed": Case(
+        "ModelyardTrainingJobsFailed",
+        {'modelyard_resources{kind="TrainingJob", phase="Succeeded", project="p", team="t"}': "3x20 9x30"}, 25, False,
+    ),
+    "no step for long": Case("ModelyardTrainingJobNoProgress", job("step", "7x60") | TRAINS, 45, True),
+    "a slow step now and then": Case(
+        "ModelyardTrainingJobNoProgress", job("step", "7x25 8x25 9x25") | TRAINS, 45, False
+    ),
+    "an evaluation that takes long": Case(
+        "ModelyardTrainingJobNoProgress", job("step", "7x60") | job("phase", "1x60", phase="Evaluating"), 45, False
+    ),
+    "a program that reports no steps": Case("ModelyardTrainingJobNoProgress", TRAINS, 45, False),
+    "three interruptions": Case(
+        "ModelyardTrainingJobRestartsInARow",
+        job("interruptions", "0x10 1x10 2x10 3x20", cause="infrastructure"), 40, True,
+    ),
+    "three interruptions of several kinds": Case(
+        "ModelyardTrainingJobRestartsInARow",
+        job("interruptions", "0x10 2x40", cause="process") | job("interruptions", "0x10 1x40", cause="user"), 40, True,
+    ),
+    "one interruption": Case(
+        "ModelyardTrainingJobRestartsInARow", job("interruptions", "0x10 1x40", cause="infrastructure"), 40, False
+    ),
+    "preemptions, which save first": Case(
+        "ModelyardTrainingJobRestartsInARow", job("interruptions", "0x10 5x40", cause="preemption"), 40, False
+    ),
+    "no checkpoint since the attempt began": Case(
+        "ModelyardTrainingJobCheckpointOld", ALLOWED | job("attempt_start_timestamp_seconds", "0x60"), 31, True
+    ),
+    "the last checkpoint is old": Case(
+        "ModelyardTrainingJobCheckpointOld",
+        ALLOWED | job("attempt_start_timestamp_seconds", "0x60") | job("checkpoint_timestamp_seconds", "600x60"),
+        41, True,
+    ),
+    "checkpoints come as they should": Case(
+        "ModelyardTrainingJobCheckpointOld",
+        ALLOWED | job("attempt_start_timestamp_seconds", "0x60") | job("checkpoint_timestamp_seconds", "0+60x60"),
+        50, False,
+    ),
+    "an attempt that has just begun, after an old checkpoint": Case(
+        "ModelyardTrainingJobCheckpointOld",
+        ALLOWED | job("attempt_start_timestamp_seconds", "1200x60") | job("checkpoint_timestamp_seconds", "60x60"),
+        31, False,
+    ),
+    "a job that does not train": Case(
+        "ModelyardTrainingJobCheckpointOld",
+        job("checkpoint_max_lost_seconds", "600x60") | job("attempt_start_timestamp_seconds", "0x60"), 50, False,
+    ),
+    "leaked texts": Case(
+        "ModelyardTrainingDataSuspicious", job("data_warning", "12x10", reason="LeakedTexts"), 5, True
+    ),
+    "clean data": Case("ModelyardTrainingDataSuspicious", job("rows", "12x10", state="in"), 5, False),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tool() -> Path:
+    return promtool.find()
+
+
+def check(tool: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(tool), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_rules_are_rules(tool: Path) -> None:
+    done = check(tool, "check", "rules", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(ALERTS)} rules found" in done.stdout
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_alert_stands_where_it_should_and_only_there(tool: Path, name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    series = [{"series": each, "values": values} for each, values in case.series.items()]
+    standing = f'count(ALERTS{{alertname="{case.alert}", alertstate="firing"}}) or vector(0)'
+    expected = {
+        "expr": standing,
+        "eval_time": f"{case.at}m",
+        "exp_samples": [{"labels": "{}", "value": int(case.fires)}],
+    }
+    test: dict[str, Any] = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "1m",
+        "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [expected]}],
+    }
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump(test))
+    done = check(tool, "test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_stays_silent() -> None:
+    told = {(case.alert, case.fires) for case in CASES.values()}
+    assert told == {(alert, fires) for alert in ALERTS for fires in (True, False)}
+
+
+def test_every_metric_of_a_rule_is_one_that_the_operator_has() -> None:
+    measures = {f.kind.name: f.measure for f in FEATURES if f.measure is not None}
+    known = set(Metrics(measures).registry._names_to_collectors)
+    for name, rule in ALERTS.items():
+        used = set(re.findall(r"\bmodelyard_[a-z_]+", rule["expr"]))
+        assert used, name
+        assert used <= known, f"{name}: {used - known}"
+
+
+def test_every_alert_has_a_section_in_the_runbooks() -> None:
+    titles = set(re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), re.MULTILINE))
+    assert titles == set(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{name.lower()}"
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
