@@ -10,13 +10,12 @@ from typing import Literal
 
 from modelyard.engine.apply import Applier, Decision
 from modelyard.engine.cache import Cache
-from modelyard.engine.errors import AlreadyExists, Conflict, NotFound, Refused
-from modelyard.engine.events import build_event
+from modelyard.engine.errors import Conflict, Refused
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds
-from modelyard.engine.plan import Child, Event, Key, Manifest, Plan, Planner, Rejection, Seen
+from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
 from modelyard.engine.ports import CHILD_MANAGER, MUTABLE_MANAGER, Clock, Cluster, Facts, Observer
-from modelyard.engine.status import StatusWriter
+from modelyard.engine.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,9 @@ class Reconciler:
         self._clock = clock
         self._observer = observer
         self._applier = Applier()
-        self._statuses = StatusWriter()
+        self._reporter = Reporter(
+            kinds=kinds, cache=cache, cluster=cluster, clock=clock, observer=observer, wrote=self._wrote
+        )
         self._rejections: dict[Key, dict[str, Rejection]] = {}
 
     async def reconcile(self, key: Key) -> Result:
@@ -101,7 +102,7 @@ class Reconciler:
             plan = self._plan(key, resource)
         else:
             waits = True
-        wrote, wait = await self._report(key, resource, plan)
+        wrote, wait = await self._reporter.report(key, resource, plan)
         self._facts.watch(key, plan.probes)
         self._observer.holds(key, self._cache.get(key))
         delays = [d for d in (plan.requeue_after, wait) if d is not None]
@@ -260,67 +261,9 @@ class Reconciler:
         else:
             self._wrote(key, remains)
 
-    async def _report(self, key: Key, resource: Manifest, plan: Plan) -> tuple[bool, float | None]:
-        """Writes the status if it is time to.
-
-        Returns whether it did, and else how long to wait, if at all.
-        """
-        # Others may have changed the resource while children were written; its version names the Events.
-        resource = self._cache.get(key) or resource
-        now = self._clock.monotonic()
-        decision = self._statuses.decide(key, resource, plan, now)
-        if decision.status is None:
-            return False, decision.wait
-        kind = self._kinds[key.kind]
-        for event in plan.events:
-            await self._tell(key, resource, event)
-        manifest = {
-            "apiVersion": kind.api_version,
-            "kind": kind.name,
-            # The uid keeps the status of a deleted resource from going to a new one of the same name.
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": resource["metadata"]["uid"]},
-            "status": decision.status,
-        }
-        try:
-            answer = await self._cluster.apply_status(manifest)
-        except Refused as error:
-            return False, await self._explain_refused_status(key, resource, error, now)
-        self._observer.wrote(key.kind, "status")
-        self._statuses.written(key, decision.status, answer.get("status") or {}, now)
-        self._wrote(key, answer)
-        return True, None
-
-    async def _explain_refused_status(
-        self, key: Key, resource: Manifest, error: Refused, now: float
-    ) -> float:
-        """Says it where operators and users look. Returns the seconds until the next try."""
-        wait, is_news = self._statuses.refused(key, str(error), now)
-        self._observer.refused(key.kind, "status")
-        log.error(
-            "status refused",
-            extra={"key": str(key), "reason": error.reason, "detail": str(error), "wait": wait},
-        )
-        if is_news:
-            text = f"The API server refuses the status, which therefore stands still: {error}"
-            await self._tell(key, resource, Event("Warning", "StatusRefused", text))
-        return wait
-
-    async def _tell(self, key: Key, resource: Manifest, event: Event) -> None:
-        """No Event is worth holding up the status."""
-        manifest = build_event(event, resource, self._kinds[key.kind], self._clock.now())
-        try:
-            await self._cluster.create_event(manifest)
-            self._observer.wrote("Event", "event")
-        except AlreadyExists:
-            pass
-        except (NotFound, Refused) as error:
-            log.warning(
-                "event refused", extra={"key": str(key), "reason": event.reason, "detail": str(error)}
-            )
-
     def _forget(self, key: Key) -> None:
         self._facts.watch(key, ())
-        self._statuses.forget(key)
+        self._reporter.forget(key)
         self._rejections.pop(key, None)
         self._cache.references.forget(key)
         self._observer.holds(key, None)

@@ -34,7 +34,6 @@ from modelyard_trainer.train.evaluation import load_best
 from modelyard_trainer.train.explanation import explain, explain_start
 from modelyard_trainer.train.gate import improves, judge
 from modelyard_trainer.train.improvement import Improvement
-from modelyard_trainer.train.metrics import select_metrics
 from modelyard_trainer.train.modeling import set_dropout
 from modelyard_trainer.train.precision import choose_precision
 from modelyard_trainer.train.progress import ProgressReporter
@@ -484,7 +483,7 @@ def test_batches_are_padded_to_the_longest_row() -> None:
 
 def test_a_tasks_metrics_are_chosen_out_of_what_the_trainer_tells() -> None:
     told = {"eval_perplexity": 7.4, "eval_loss": 2.0, "eval_runtime": 1.0, "epoch": 1.0}
-    assert select_metrics(TASKS["text-generation"], told) == {"eval_loss": 2.0, "eval_perplexity": 7.4}
+    assert TASKS["text-generation"].select_metrics(told) == {"eval_loss": 2.0, "eval_perplexity": 7.4}
 
 
 # Progress and results

@@ -54,6 +54,10 @@ class Task(ABC):
                 + (f" (did you mean {near}?)" if near else ""),
             )
 
+    def select_metrics(self, measured: dict[str, Any]) -> dict[str, float]:
+        """Its metrics, named eval_*, out of all that the Trainer tells of an evaluation."""
+        return {n: float(measured[n]) for n in TASKS[self.name].gate_metrics if n in measured}
+
     def load_class(self) -> Any:
         """The class of transformers that makes its models."""
         import transformers

@@ -11,7 +11,6 @@ from transformers.trainer_callback import ExportableState
 
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.gate import improves
-from modelyard_trainer.train.metrics import select_metrics
 
 
 class Improvement(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -35,7 +34,7 @@ class Improvement(TrainerCallback, ExportableState):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Takes an evaluation in."""
-        value = select_metrics(self._task, metrics or {}).get(self._gate.metric, math.nan)
+        value = self._task.select_metrics(metrics or {}).get(self._gate.metric, math.nan)
         if improves(self._gate, value, self.best):
             self.best = value
             control.should_save = control.should_save or self._keeps_best

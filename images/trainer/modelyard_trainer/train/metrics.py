@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.losses import flatten_tokens, sum_losses
 from modelyard_trainer.train.ranks import Ranks
 
@@ -82,12 +81,6 @@ def measure_classes(loss: float, counts: Any) -> dict[str, float]:
         "precision": float(np.mean(_divide(right, found))),
         "recall": float(np.mean(_divide(right, wanted))),
     }
-
-
-def select_metrics(task: Task, measured: dict[str, Any]) -> dict[str, float]:
-    """The task's metrics, named eval_*, out of all that the Trainer tells of an evaluation."""
-    names = [f"eval_{name}" for name in task.metrics]
-    return {name: float(measured[name]) for name in names if name in measured}
 
 
 def _exp(loss: float) -> float:

@@ -11,7 +11,6 @@ from modelyard_agent.client import Client
 from transformers import TrainerCallback
 
 from modelyard_trainer.tasks import Task
-from modelyard_trainer.train.metrics import select_metrics
 
 _EVERY_SECONDS = 0.5
 _WINDOW = 20  # steps over which speed is measured
@@ -70,7 +69,7 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Passes on the metrics of an evaluation."""
-        self._client.report(metrics=select_metrics(self._task, metrics or {}))
+        self._client.report(metrics=self._task.select_metrics(metrics or {}))
 
     def _speed(self) -> dict[str, float]:
         seconds = sum(self._steps)

@@ -19,7 +19,6 @@ from transformers.trainer_utils import EvalLoopOutput
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.losses import LossWindow, TrainingLoss, has_exact_loss, ignore_repeats
 from modelyard_trainer.train.measurement import make_loader, measure
-from modelyard_trainer.train.metrics import select_metrics
 from modelyard_trainer.train.progress import ProgressReporter
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.saving import Saver, Unsaved
@@ -142,7 +141,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         """Evaluates on the validation split. Random numbers of training are the same with or without it."""
         with self._pause("evaluating"):
             metrics: dict[str, float] = super().evaluate(*args, **kwargs)
-        chosen = select_metrics(self._task, metrics)
+        chosen = self._task.select_metrics(metrics)
         self.measured = (self.state.global_step, chosen)
         self._saver.note(self.state.global_step, chosen)
         return metrics
@@ -151,7 +150,7 @@ class RunTrainer(Trainer):  # type: ignore[misc]
         """The task's metrics on any split; counts for nothing else."""
         with self._pause("evaluating"):
             output = self.predict(dataset, metric_key_prefix="eval")
-        return select_metrics(self._task, output.metrics)
+        return self._task.select_metrics(output.metrics)
 
     def enter(self, state: str) -> None:
         """Reports another state."""
