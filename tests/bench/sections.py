@@ -82,6 +82,8 @@ def limited(seconds: float) -> Iterator[None]:
         rung = True
         signal.raise_signal(signal.SIGINT)
 
+    # What a shell starts in the background ignores interruptions.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     handler = signal.signal(signal.SIGALRM, ring)
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
@@ -93,6 +95,7 @@ def limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGINT, interrupt)
         signal.setitimer(signal.ITIMER_REAL, *timer)  # that of the tests' own limit
 
 

@@ -13,7 +13,7 @@ from tests.e2e.interruptions import kill_ranks
 from tests.e2e.jobs import classification
 from tests.e2e.storage import Reader
 
-STEPS = 120
+STEPS = 80
 
 
 def slow(**changes: Any) -> dict[str, Any]:

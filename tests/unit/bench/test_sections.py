@@ -117,6 +117,19 @@ def test_a_busy_event_loop_ends_wherever_its_time_is_up() -> None:
         assert [row["error"].split(":")[0] for row in rows] == ["OverTimeError"]
 
 
+@pytest.mark.parametrize("measure", [hang, hang_in_a_task])
+def test_a_process_that_ignores_interruptions_as_in_the_background_has_time_limits_too(
+    measure: Callable[[Rows], None],
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        rows = run_section(Section("busy", "Busy", 0.2, measure))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [row["error"].split(":")[0] for row in rows] == ["OverTimeError"]
+
+
 def test_the_time_limit_of_what_measures_is_running_again_afterwards() -> None:
     signal.setitimer(signal.ITIMER_REAL, 500)
     run_section(Section("a", "Table", 60, good))
