@@ -19,9 +19,8 @@ from modelyard.engine.kinds import Kind
 log = logging.getLogger(__name__)
 
 CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions")
-FIRST_LOOK = (
-    0.25  # seconds from one look for a kind that is not served to the next, doubled from look to look
-)
+# Seconds from one look for a kind that is not served to the next, doubled from look to look.
+FIRST_LOOK = 0.25
 LOOKS = 9  # so many of them, over two minutes; then only a sign is waited for
 LOOK_AGAIN = 300.0  # seconds between two looks where there will be no signs
 FIRST_DELAY = 1.0

@@ -31,6 +31,7 @@ class References:
         for reference in named - before:
             if reference.namespace != key.namespace or not self._kinds.is_primary(reference.kind):
                 raise ValueError(f"{key} can't refer to {reference}")
+        for reference in named - before:
             self._referrers.setdefault(reference, set()).add(key)
         for reference in before - named:
             self._unlink(reference, key)

@@ -168,8 +168,11 @@ def test_a_change_concerns_those_who_refer_to_the_resource() -> None:
 
 @pytest.mark.parametrize("reference", [Key("Toy", "other", "a"), Key("ConfigMap", "ns", "c")])
 def test_no_plan_reads_other_namespaces_or_what_is_not_watched_whole(reference: Key) -> None:
+    references = Cache(KINDS).references
+    allowed = [Key("Toy", "ns", f"t{n}") for n in range(20)]
     with pytest.raises(ValueError, match="can't refer to"):
-        Cache(KINDS).references.name(Key("Guest", "ns", "g"), frozenset({reference}))
+        references.name(Key("Guest", "ns", "g"), frozenset({reference, *allowed}))
+    assert not any(references.referrers(each) for each in allowed), "nothing of it is remembered"
 
 
 def test_a_listing_shows_what_a_watch_has_missed_but_nothing_newer_than_itself() -> None:
