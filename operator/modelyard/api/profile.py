@@ -20,11 +20,17 @@ class ProfileStorage(ApiModel):
     access_modes: list[str] = Field(default_factory=lambda: ["ReadWriteMany"], min_length=1)
 
 
+PricedResource = Annotated[
+    str, Field(pattern=r"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|[a-z0-9.-]+/[A-Za-z0-9._-]+)$")
+]
+
+
 class Prices(ApiModel):
     """What resources cost, per hour for which they are set aside: a core, a GiB, a device."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(description="ISO 4217, as EUR.")
-    per_hour: dict[str, Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]] = Field(
+    # A misspelt resource would cost nothing, without a word.
+    per_hour: dict[PricedResource, Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]] = Field(
         description="By resource: cpu (a core), memory (a GiB), nvidia.com/gpu (a device) …", min_length=1
     )
 

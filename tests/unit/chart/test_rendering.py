@@ -120,6 +120,19 @@ def test_selectors_find_the_operators_pod() -> None:
     assert monitor["endpoints"][0]["honorLabels"] is True
 
 
+def test_prices_may_be_given_on_the_command_line_and_a_misspelt_resource_is_refused() -> None:
+    def prices(**per_hour: Any) -> dict[str, Any]:
+        return {"profiles": {"default": {"prices": {"currency": "EUR", "perHour": per_hour}}}}
+
+    # helm --set a=0.03 makes a string of it.
+    found = _settings(render(prices(cpu="0.03", memory=1))).profiles["default"].prices
+    assert found is not None
+    assert found.per_hour == {"cpu": 0.03, "memory": 1.0}
+    for wrong in ({"gpu": 2.5}, {"cpu": "free"}, {"cpu": -1}):
+        with pytest.raises(ChartError, match="perHour"):
+            render(prices(**wrong))
+
+
 def test_the_alerts_are_those_of_the_file_to_the_letter() -> None:
     rule = only(render(MATRIX["everything optional"]), "PrometheusRule")
     assert rule["metadata"]["labels"]["release"] == "prometheus"

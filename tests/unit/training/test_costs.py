@@ -182,6 +182,8 @@ def test_what_has_no_price_costs_nothing() -> None:
         {"currency": "EUR", "perHour": {}},
         {"currency": "EUR", "perHour": {"cpu": -1}},
         {"currency": "EUR", "perHour": {"cpu": float("nan")}},
+        {"currency": "EUR", "perHour": {"gpu": 2.5}},
+        {"currency": "EUR", "perHour": {"Memory": 0.1}},
         {"perHour": {"cpu": 1}},
     ],
 )
