@@ -43,6 +43,7 @@ def calls(good: str, bad: str) -> dict[str, str]:
 
 
 WAITS = {'modelyard_leader{pod="b"}': "0x60"}
+RAN = {"modelyard_leader": "1x60"}
 TRAINS = job("phase", "1x60", phase="Training")
 ALLOWED = job("checkpoint_max_lost_seconds", "600x60") | TRAINS
 CASES = {
@@ -66,15 +67,36 @@ CASES = {
     ),
     "a job has failed": Case(
         "ModelyardTrainingJobsFailed",
-        {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 4x30"}, 25, True,
+        RAN | {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 4x30"},
+        25, True,
+    ),
+    "the first job of a team has failed": Case(
+        "ModelyardTrainingJobsFailed",
+        RAN | {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="new"}': "_x20 1x30"},
+        25, True,
+    ),
+    "an operator begins anew beside jobs that failed long ago": Case(
+        "ModelyardTrainingJobsFailed",
+        RAN | {
+            'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t", pod="a"}': "3x20 _x30",
+            'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t", pod="b"}': "_x20 0 2 3x30",
+        },
+        25, False,
+    ),
+    "the first operator of all finds failed jobs": Case(
+        "ModelyardTrainingJobsFailed",
+        {'modelyard_leader': "_x20 1x40",
+         'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "_x20 3x30"}, 25, False,
     ),
     "failed jobs are deleted": Case(
         "ModelyardTrainingJobsFailed",
-        {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 1x30"}, 25, False,
+        RAN | {'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "3x20 1x30"},
+        25, False,
     ),
     "jobs succeed": Case(
         "ModelyardTrainingJobsFailed",
-        {'modelyard_resources{kind="TrainingJob", phase="Succeeded", project="p", team="t"}': "3x20 9x30"}, 25, False,
+        RAN | {'modelyard_resources{kind="TrainingJob", phase="Succeeded", project="p", team="t"}': "3x20 9x30"},
+        25, False,
     ),
     "no step for long": Case("ModelyardTrainingJobNoProgress", job("step", "7x60") | TRAINS, 45, True),
     "a slow step now and then": Case(
