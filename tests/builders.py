@@ -117,9 +117,14 @@ class PodBuilder:
         self._pod["metadata"]["creationTimestamp"] = time
         return self
 
+    def placed(self, time: str) -> PodBuilder:
+        """Its node's kubelet has seen it."""
+        self._pod["status"]["startTime"] = time
+        return self
+
     def running(self, since: str, ip: str = "10.0.0.7") -> PodBuilder:
         """Its container runs."""
-        self._pod["status"] = {
+        self._pod["status"] |= {
             "phase": "Running", "podIP": ip,
             "containerStatuses": [{"name": self._main, "state": {"running": {"startedAt": since}}}],
         }  # fmt: skip

@@ -129,6 +129,7 @@ def test_is_listed_by_its_short_name_and_category_with_progress(jobs: Jobs) -> N
             "metrics": {"loss": 0.4375},
             "estimatedCompletionTime": "2099-01-01T00:00:00Z",
         },
+        goodput={"ratio": 0.9375, "seconds": {"productive": 15.0, "saving": 1.0}},
         cost={"hours": {"nvidia.com/gpu": 2.5}, "currency": "EUR", "amount": 6.25},
         gate={"metric": "eval_loss", "value": 0.5, "passed": True},
     )
@@ -138,8 +139,8 @@ def test_is_listed_by_its_short_name_and_category_with_progress(jobs: Jobs) -> N
         "job", "Training", "12", "100", "12", "0.4375", "2099-01-01T00:00:00Z", "Training",
     ]  # fmt: skip
     wide = jobs("get", "tj", "--output=wide").stdout.splitlines()
-    assert wide[0].split()[-4:] == ["ATTEMPT", "COST", "GATE", "MESSAGE"]
-    assert wide[1].split()[-6:] == ["1", "6.25", "0.5", "2", "pods", "train"]
+    assert wide[0].split()[-5:] == ["ATTEMPT", "GOODPUT", "COST", "GATE", "MESSAGE"]
+    assert wide[1].split()[-7:] == ["1", "0.9375", "6.25", "0.5", "2", "pods", "train"]
     assert jobs("get", "modelyard", "--output=name").stdout == "trainingjob.modelyard.dev/job\n"
     assert "job" in jobs("get", "tj", "--field-selector=status.phase=Training", "--output=name").stdout
     assert jobs("get", "tj", "--field-selector=status.phase=Failed", "--output=name").stdout == ""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import Kube, TrainingJob
-from tests.e2e.interruptions import kill_ranks
+from tests.e2e.interruptions import check_goodput, kill_ranks
 from tests.e2e.jobs import classification
 from tests.e2e.storage import Reader
 
@@ -68,6 +68,7 @@ def test_a_deleted_pod_costs_no_step_and_leaves_the_loss_curve_as_it_was(
     assert second["fromStep"] == first["toStep"]
     assert status["counters"]["preemptions"] == 1
     assert status["counters"]["userFailures"] == 0
+    check_goodput(status)
     curve = losses(read_run(job))
     assert [step for step, _ in curve] == [step for step, _ in undisturbed]
     assert [loss for _, loss in curve] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
@@ -102,6 +103,7 @@ def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_
     resumed = status["attempts"][-1]["fromStep"]
     assert resumed >= 20
     assert resumed % 10 == 0, "the torn one was taken"
+    check_goodput(status)
     assert [loss for _, loss in losses(reader)] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
     job.delete()
 

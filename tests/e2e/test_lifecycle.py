@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.e2e.harness import Kube, TrainingJob, condition, is_true
 from tests.e2e.jobs import classification
 from tests.e2e.storage import wait_gone
@@ -28,21 +30,16 @@ def test_a_suspended_job_frees_its_pods_and_goes_on_where_it_was(kube: Kube, rev
     job.delete()
 
 
-def test_a_finished_job_goes_when_its_time_to_live_has_passed(kube: Kube, reviews: None) -> None:
-    job = TrainingJob(kube, "short-lived", classification(steps=5, ttlSecondsAfterFinished=3)).create()
-    job.wait("deletion", lambda s: not s and kube.get("tj", job.name) is None, 180)
-    assert wait_gone(kube, "jobs", f"modelyard.dev/trainingjob={job.name}", 30) == []
-
-
-def test_deletion_leaves_only_the_storage_that_was_asked_to_stay(kube: Kube, reviews: None) -> None:
-    kept = TrainingJob(
-        kube, "kept", classification(steps=5, storage={"claim": {"size": "1Gi", "retain": True}})
-    ).create()
-    gone = TrainingJob(kube, "gone", classification(steps=5, storage={"claim": {"size": "1Gi"}})).create()
+def test_deletion_and_time_to_live_leave_only_the_storage_that_was_asked_to_stay(
+    kube: Kube, reviews: None
+) -> None:
+    retained = {"claim": {"size": "1Gi", "retain": True}}
+    kept = TrainingJob(kube, "kept", classification(steps=5, storage=retained)).create()
+    short: dict[str, Any] = {"storage": {"claim": {"size": "1Gi"}}, "ttlSecondsAfterFinished": 3}
+    gone = TrainingJob(kube, "gone", classification(steps=5, **short)).create()
+    gone.wait("deletion", lambda s: not s and kube.get("tj", gone.name) is None, 240)
     kept.wait_succeeded()
-    gone.wait_succeeded()
     kept.delete()
-    gone.delete()
     for resource in ("jobs", "pods", "configmaps", "services"):
         assert wait_gone(kube, resource, OURS, 60) == [], resource
     assert kube.get("pvc", "kept-storage") is not None

@@ -9,6 +9,7 @@ from modelyard.contract import codes
 
 from modelyard_agent.checkpoints import is_finite_number
 from modelyard_agent.pace import Pace
+from modelyard_agent.timesheet import STARTING, TRAINING, Timesheet
 
 STATES = ("starting", "training", "evaluating", "saving", "exporting", "done")
 _WHOLE = ("step", "maxSteps", "resumedFrom")
@@ -21,11 +22,13 @@ class Progress:
     A report may say `pid`, the reporting process: a new one starts the pace anew.
     """
 
-    def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic, reached: int = 0):
+        """`reached`: the highest step that earlier attempts did."""
         self._attempt = attempt
         self._clock = clock
         self._lock = threading.Lock()
         self._pace = Pace()
+        self._timesheet = Timesheet(reached, clock)
         self._pid: Optional[int] = None
         self._state = STATES[0]
         self._fields: Dict[str, Any] = {"step": 0}
@@ -38,9 +41,13 @@ class Progress:
     def merge(self, report: Dict[str, Any]) -> None:
         """Take a report in. Values of the wrong type are left out: one bad field must not cost the others."""
         with self._lock:
+            fields = _known_fields(report)
             if report.get("state") in STATES:
                 self._state = report["state"]
-            self._fields.update(_known_fields(report))
+            elif self._state == STARTING and fields.get("step"):
+                self._state = TRAINING  # a program that tells of steps only
+            self._fields.update(fields)
+            self._timesheet.note(self._state, fields.get("step"))
             self._complete = self._complete or report.get("complete") is True
             metrics = report.get("metrics")
             if isinstance(metrics, dict):
@@ -61,7 +68,9 @@ class Progress:
     def set_restarts(self, count: int) -> None:
         """How often the processes were started again in place; it never falls."""
         with self._lock:
-            self._restarts = max(self._restarts, count)
+            if count > self._restarts:
+                self._restarts = count
+                self._timesheet.restart()
 
     @property
     def reported(self) -> bool:
@@ -73,6 +82,7 @@ class Progress:
         """The training process has ended; if well, and it said it was complete, then at the last step."""
         with self._lock:
             self._state = STATES[-1]
+            self._timesheet.note(self._state)
             if well and self._complete:
                 self._fields["step"] = self._fields.get("maxSteps", self._fields["step"])
 
@@ -82,6 +92,10 @@ class Progress:
             report: Dict[str, Any] = {"contractVersion": codes.CONTRACT_VERSION, "attempt": self._attempt}
             report.update(state=self._state, processRestarts=self._restarts, updated=self._updated)
             report.update(self._fields)
+            if self._updated:  # of a program that tells nothing nobody knows what it does
+                report["seconds"] = {
+                    state: round(spent, 3) for state, spent in self._timesheet.read().items()
+                }
             report["metrics"] = {name: value for name, value in self._metrics.items() if math.isfinite(value)}
             report.update({key: value for key, value in self._checkpoints.items() if value is not None})
             seconds = self._pace.step_seconds
@@ -99,6 +113,10 @@ class Progress:
         for name, key, kind, text in _SERIES:
             if key in report:
                 lines += _series(name, kind, text, [("", report[key])])
+        spent = [
+            ('{{state="{}"}}'.format(state), seconds) for state, seconds in report.get("seconds", {}).items()
+        ]
+        lines += _series("modelyard_training_state_seconds_total", "counter", "Time by state.", spent)
         checkpoints = [
             ('{{kind="{}"}}'.format(kind), report[key]["step"])
             for kind, key in (("last", "lastCheckpoint"), ("best", "bestCheckpoint"))

@@ -24,6 +24,7 @@ _EXPENDABLE = (
     "metrics",
     "splits",
     "bestCheckpoint",
+    "seconds",
     "gate",
     "warnings",
 )
@@ -145,7 +146,7 @@ def _describe_run(settings: Settings, progress: Dict[str, Any]) -> Dict[str, Any
         "step": progress.get("step", 0),
         "processRestarts": progress.get("processRestarts", 0),
     }
-    for key in ("maxSteps", "resumedFrom", "lastCheckpoint", "bestCheckpoint"):
+    for key in ("maxSteps", "resumedFrom", "lastCheckpoint", "bestCheckpoint", "seconds"):
         if key in progress:
             result[key] = progress[key]
     result["metrics"] = dict(progress.get("metrics", {}))

@@ -30,6 +30,7 @@ class Settings:
     port: int = codes.AGENT_PORT
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     attempt: int = 0
+    reached_step: int = 0
     node: int = 0
     num_nodes: int = 1
     num_proc: str = "auto"
@@ -74,6 +75,7 @@ def read_settings(stage: str, environment: Mapping[str, str]) -> Settings:
         port=_integer(environment, codes.ENV_AGENT_PORT, codes.AGENT_PORT),
         grace_seconds=_seconds(environment, codes.ENV_GRACE_SECONDS, DEFAULT_GRACE_SECONDS),
         attempt=_integer(environment, codes.ENV_ATTEMPT, 0),
+        reached_step=_integer(environment, codes.ENV_REACHED_STEP, 0),
         node=node,
         num_nodes=num_nodes,
         num_proc=num_proc,

@@ -62,7 +62,7 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
     settings = pod.settings
     _clear_runtime(settings)
     redact = make_redactor(pod.environment)
-    progress = Progress(settings.attempt)
+    progress = Progress(settings.attempt, reached=settings.reached_step)
     verifier = None
     if settings.run_dir:
         policy = checkpoints.read_policy(settings.run_config)

@@ -34,6 +34,7 @@ COLUMNS = (
     _column(
         "Attempt", ".status.attempt", "integer", wide=True, about="Index of the current or last attempt."
     ),
+    _column("Goodput", ".status.goodput.ratio", "number", wide=True, about="Productive part of its time."),
     _column("Cost", ".status.cost.amount", "number", wide=True, about="What it has cost so far."),
     _column("Gate", ".status.gate.value", "number", wide=True, about="The gate's metric."),
     _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True, about="What to do."),

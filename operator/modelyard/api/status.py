@@ -209,6 +209,26 @@ class Cost(Bounded):
     )
 
 
+class Goodput(Bounded):
+    """Where the time of the attempts went, from the first one's start."""
+
+    ratio: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="Productive part of the seconds that the job was not queued."
+    )
+    seconds: dict[str, Amount] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="By state: queued (until rank 0's pod has a node), starting (until its first step), productive"
+        " (training for new steps), evaluating, saving, exporting (model, proof, end), recovering (from an"
+        " interruption until the steps that it lost are done again).",
+    )
+    ended_seconds: dict[str, Amount] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="Those of them that belong to attempts that have ended.",
+    )
+
+
 class TrainingJobStatus(ApiModel):
     """Everything the operator knows about the job."""
 
@@ -240,6 +260,7 @@ class TrainingJobStatus(ApiModel):
     )
     active_seconds: Count = Field(0, description="Seconds that pods of ended attempts were active.")
     counters: Counters | None = Field(None, description="How often what went wrong.")
+    goodput: Goodput | None = Field(None, description="Where the time went.")
     cost: Cost | None = Field(None, description="What the job has used, and what it costs.")
     gate: GateStatus | None = Field(None, description="What the gate saw.")
     model: ModelStatus | None = Field(None, description="The trained model.")

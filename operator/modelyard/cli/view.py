@@ -160,6 +160,9 @@ def _format_facts(job: Object) -> list[str]:
     last = (status.get("checkpoints") or {}).get("last")
     if last:
         pieces.append(f"checkpoint: step {last['step']}")
+    ratio = (status.get("goodput") or {}).get("ratio")
+    if ratio is not None:
+        pieces.append(f"goodput: {100 * ratio:.0f} %")
     cost = status.get("cost") or {}
     if cost.get("amount") is not None:
         forecast = cost.get("forecast")

@@ -25,6 +25,7 @@ ENV_AGENT_PORT = "MODELYARD_AGENT_PORT"
 ENV_GRACE_SECONDS = "MODELYARD_GRACE_SECONDS"  # the pod's termination grace period
 # Environment of train pods.
 ENV_ATTEMPT = "MODELYARD_ATTEMPT"
+ENV_REACHED_STEP = "MODELYARD_REACHED_STEP"  # the highest step that earlier attempts did
 ENV_DATASET = "MODELYARD_DATASET"  # datasets/<digest>, below the storage root
 ENV_MODEL = "MODELYARD_MODEL"  # hub/<digest>, below the storage root
 ENV_NUM_NODES = "MODELYARD_NUM_NODES"

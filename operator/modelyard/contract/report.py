@@ -41,6 +41,12 @@ class ProgressReport(Versioned):
     last_checkpoint: Checkpoint | None = None
     best_checkpoint: Checkpoint | None = None
     process_restarts: int = 0
+    seconds: dict[str, float] = Field(
+        default_factory=dict,
+        description="Time since the agent's start, by state: those of State, `repeating` (training for steps that were"
+        " done before, and lost), `restarting` (from the end of processes to the first step of those in their place)."
+        " Empty while the program has told nothing.",
+    )
     updated: float = Field(0.0, description="Unix seconds of the last report from the training process.")
 
 
@@ -82,6 +88,7 @@ class TrainResult(Versioned):
     resumed_from: int | None = None
     lost_steps: int = 0
     process_restarts: int = 0
+    seconds: dict[str, float] = Field(default_factory=dict, description="As in ProgressReport.")
     metrics: dict[str, float] = Field(
         default_factory=dict,
         description="Of the trained model on the validation split; without one, the last reported.",

@@ -86,3 +86,6 @@ class Observer(Protocol):
 
     def holds(self, key: Key, resource: Manifest | None) -> None:
         """The resource's present state; None once it is gone."""
+
+    def reported(self, key: Key, resource: Manifest, status: Mapping[str, Any]) -> None:
+        """A status was written in place of the one that the resource had."""

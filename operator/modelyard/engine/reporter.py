@@ -67,6 +67,7 @@ class Reporter:
         except Refused as error:
             return False, await self._explain_refused_status(key, resource, error, now)
         self._observer.wrote(key.kind, "status")
+        self._observer.reported(key, resource, decision.status)
         self._statuses.written(key, decision.status, answer.get("status") or {}, now)
         self._wrote(key, answer)
         return True, None

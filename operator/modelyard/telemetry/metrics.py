@@ -14,13 +14,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 from modelyard.engine.measure import Measure
 from modelyard.engine.plan import Key, Manifest
+from modelyard.telemetry.owners import Owners
 from modelyard.telemetry.resources import ResourceCollector
+from modelyard.telemetry.totals import TotalsCollector
 
 QUEUE = "reconcile"
-PROJECT_LABEL = "modelyard.dev/project"
-TEAM_LABEL = "modelyard.dev/team"
-# Users choose the values of those two labels; beyond so many pairs the rest is counted as "other".
-MAX_OWNERS = 200
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -96,9 +94,11 @@ class Metrics:
         )
         self._single = ResourceCollector(measures or {}, find)
         self.registry.register(self._single)
+        self._totals = TotalsCollector(measures or {})
+        self.registry.register(self._totals)
         self._children: dict[tuple[Any, ...], Any] = {}
         self._census: dict[Any, tuple[str, str, str, str]] = {}
-        self._owners: set[tuple[str, str]] = set()
+        self._owners = Owners()
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
@@ -163,15 +163,13 @@ class Metrics:
         if new is not None:
             self._resources.labels(*new).inc()
 
-    def _classify(self, kind: str, resource: Mapping[str, Any]) -> tuple[str, str, str, str]:
-        labels = resource["metadata"].get("labels") or {}
-        owner = (labels.get(PROJECT_LABEL, ""), labels.get(TEAM_LABEL, ""))
-        if owner not in self._owners:
-            if len(self._owners) < MAX_OWNERS:
-                self._owners.add(owner)
-            else:
-                owner = ("other", "other")
-        return (kind, (resource.get("status") or {}).get("phase") or "Pending", *owner)
+    def reported(self, key: Key, resource: Manifest, status: Mapping[str, Any]) -> None:
+        """A status was written in place of the one that the resource had."""
+        self._totals.add(key, self._owners.find(resource), resource.get("status") or {}, status)
+
+    def _classify(self, kind: str, resource: Manifest) -> tuple[str, str, str, str]:
+        phase = (resource.get("status") or {}).get("phase") or "Pending"
+        return (kind, phase, *self._owners.find(resource))
 
     # The edge
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -30,6 +31,7 @@ class Draft(draft.Draft):
     data_failure: Problem | None = None  # why the last try to prepare the data failed
     pods_ready: bool = False
     usage: Usage | None = None  # of the pods that run
+    spent: Mapping[str, float] | None = None  # seconds of the attempt that runs, by state
 
     def update(self, **fields: Any) -> None:
         """Replaces fields of the status."""

@@ -18,7 +18,7 @@ from modelyard.training.children import factory
 from modelyard.training.draft import Draft
 from modelyard.training.preparation import prepare
 from modelyard.training.spec import frozen
-from modelyard.training.status import conditions, costs, size
+from modelyard.training.status import conditions, costs, goodput, size
 from modelyard.training.status.records import is_recorded
 from modelyard.training.view import View, read_status
 from modelyard.workloads import jobstate
@@ -27,7 +27,7 @@ from modelyard.workloads.problem import Problem, Refused
 from modelyard.workloads.times import parse_time
 
 # While a job runs, these change all the time; alone they are written every ten seconds at most.
-VOLATILE = frozenset({"progress", "nodes", "checkpoints", "cost"})
+VOLATILE = frozenset({"progress", "nodes", "checkpoints", "goodput", "cost"})
 
 
 def make_planner(settings: Callable[[], Settings]) -> Planner:
@@ -57,6 +57,7 @@ def plan_job(job: Manifest, seen: Seen, now: datetime, settings: Settings) -> Pl
         draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
         draft.stand("Pending", refusal.problem.message)
         draft.stalled = refusal.problem
+    goodput.sum_up(draft)
     costs.sum_up(draft, settings)
     return _finish(draft)
 

@@ -114,6 +114,12 @@ def test_a_job_with_prices_says_what_it_costs_and_will_have_cost() -> None:
     assert len(view.format_job(running, NOW)) == 3, "hours alone are for kubectl"
 
 
+def test_a_job_says_how_much_of_its_time_was_productive() -> None:
+    running = training(40)
+    running["status"]["goodput"] = {"ratio": 0.9375, "seconds": {"productive": 15.0, "saving": 1.0}}
+    assert view.format_job(running, NOW)[-1] == "  goodput: 94 %"
+
+
 def test_a_job_without_a_status_is_pending() -> None:
     assert view.format_job({"metadata": {"name": "new"}}, NOW) == ["new  Pending"]
 

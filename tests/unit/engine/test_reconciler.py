@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -290,6 +291,28 @@ def test_a_refused_status_is_told_by_an_event_and_a_metric_and_tried_less_and_le
     cluster.refuse = lambda m: None
     run(engine, seconds=61)
     assert status(cluster)["step"] == 19
+
+
+def test_each_written_status_is_told_of_once_with_the_one_it_took_the_place_of() -> None:
+    cluster = FakeCluster(KINDS)
+    cluster.create(toy("a"))
+    engine = Engine(cluster, plan_toy).start()
+    told: list[tuple[Any, Any]] = []
+
+    def note(key: Key, resource: Manifest, status: Mapping[str, Any]) -> None:
+        told.append((resource.get("status"), status))
+
+    engine.metrics.reported = note  # type: ignore[method-assign]
+    run(engine)
+    cluster.change(TOY_A, lambda resource: resource["spec"].update(value="2"))
+    run(engine)
+    first, second = told
+    assert first[0] == {"observedGeneration": -1}
+    assert first[1] == second[0] != second[1] == status(cluster)
+    restarted = Engine(cluster, plan_toy).start()
+    restarted.metrics.reported = note  # type: ignore[method-assign]
+    run(restarted)
+    assert len(told) == 2
 
 
 def test_a_deleted_resource_is_left_to_the_garbage_collector() -> None:

@@ -12,7 +12,8 @@ from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Key
 from modelyard.telemetry.health import HealthServer
 from modelyard.telemetry.logs import JsonFormatter
-from modelyard.telemetry.metrics import MAX_OWNERS, Metrics
+from modelyard.telemetry.metrics import Metrics
+from modelyard.telemetry.owners import MAX_OWNERS
 from modelyard.telemetry.resources import ResourceCollector
 
 

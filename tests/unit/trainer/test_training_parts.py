@@ -505,6 +505,7 @@ def test_progress_is_told_twice_a_second_at_most_and_at_the_last_step() -> None:
     state = SimpleNamespace(global_step=0, max_steps=100, epoch=0.0)
     reporter.on_train_begin(None, state, None)
     for step in range(1, 101):
+        reporter.on_step_begin(None, state, None)
         state.global_step = step
         reporter.on_step_end(None, state, None)
     steps = [r["step"] for r in heard.reports if "step" in r]
@@ -522,10 +523,29 @@ def test_saving_often_keeps_no_step_untold(monkeypatch: pytest.MonkeyPatch) -> N
     reporter = ProgressReporter(heard, CLASSES, batch_rows=8, mean_length=10.0)  # type: ignore[arg-type]
     state = SimpleNamespace(global_step=0, max_steps=1000, epoch=0.0)
     for step in range(1, 21):
+        reporter.on_step_begin(None, state, None)
         now, state.global_step = step * 0.2, step
         reporter.on_step_end(None, state, None)
         reporter.enter("saving")
     assert [r["step"] for r in heard.reports if "step" in r] == [3, 6, 9, 12, 15, 18]
+
+
+def test_training_is_told_of_when_it_begins_and_when_it_goes_on() -> None:
+    heard = Heard()
+    reporter = ProgressReporter(heard, CLASSES, batch_rows=8, mean_length=10.0)  # type: ignore[arg-type]
+    state = SimpleNamespace(global_step=0, max_steps=4, epoch=0.0)
+    reporter.on_train_begin(None, state, None)
+    for pause in (None, "saving", None, "evaluating"):
+        before = len(heard.reports)
+        reporter.on_step_begin(None, state, None)
+        reporter.on_step_begin(None, state, None)
+        begun = [r["state"] for r in heard.reports[before:]]
+        assert begun == ([] if state.global_step in (1, 3) else ["training"])
+        state.global_step += 1
+        reporter.on_step_end(None, state, None)
+        if pause:
+            reporter.enter(pause)
+    assert heard.reports[0]["state"] == "starting"
 
 
 def test_metrics_are_passed_on_as_they_are_logged() -> None:

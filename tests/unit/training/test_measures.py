@@ -28,7 +28,7 @@ def test_a_job_has_the_series_of_all_that_its_status_says() -> None:
     simulation = train(2)
     told = report(
         30, stepSeconds=0.5, samplesPerSecond=64.0, secondsLeft=35.0, metrics={"loss": 0.25, "eval_f1": 0.8},
-        lastCheckpoint=checkpoint(20),
+        lastCheckpoint=checkpoint(20), seconds={"starting": 20.0, "training": 60.0},
     )  # fmt: skip
     simulation.facts["train-1"] = told
     simulation.advance(600).settle()
@@ -44,6 +44,8 @@ def test_a_job_has_the_series_of_all_that_its_status_says() -> None:
     assert values["checkpoint_max_lost_seconds",] == 600
     assert values["attempt_start_timestamp_seconds",] == values["start_timestamp_seconds",] + 5
     assert (values["pods", "desired"], values["pods", "ready"], values["attempt",]) == (2, 2, 1)
+    assert values["state_seconds", "productive"] == 60
+    assert values["goodput_ratio",] == 0.75
     assert values["resource_hours", "cpu"] == simulation.status["cost"]["hours"]["cpu"]
     assert {name for name, *_ in values} <= {f.name.removeprefix("modelyard_trainingjob_") for f in FAMILIES}
 

@@ -42,12 +42,17 @@ class ProgressReporter(TrainerCallback):  # type: ignore[misc]
             self._client.report(resumedFrom=state.global_step)
         self._report(step=state.global_step, maxSteps=state.max_steps)
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Says that training goes on, where it had not been going on."""
+        if self._state != "training":
+            self.enter("training")
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Measures the step; reports twice a second at most."""
         now = time.monotonic()
         if self._last_step is not None:
             self._steps.append(now - self._last_step)
-        self._state, self._last_step = "training", now
+        self._last_step = now
         if now - self._step_report >= _EVERY_SECONDS or state.global_step >= state.max_steps:
             self._step_report = now
             self._report(step=state.global_step, maxSteps=state.max_steps, epoch=state.epoch, **self._speed())

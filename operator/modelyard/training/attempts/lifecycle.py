@@ -13,7 +13,7 @@ from modelyard.training.attempts.ending import Ending, classify, has_broken, has
 from modelyard.training.children import claims, holders, jobs
 from modelyard.training.draft import Draft, Stage
 from modelyard.training.preparation.prepare import CACHE_LAG
-from modelyard.training.status import costs, progress
+from modelyard.training.status import costs, goodput, progress
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import delays, podstate, sidecars, startup
 from modelyard.workloads.problem import Problem
@@ -40,6 +40,7 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     costs.note(
         draft, job, max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
     )
+    goodput.note(draft, pods)
     overdue = deadline.check(draft, job, pods)
     held = jobstate.is_suspended(job)
     stops = view.spec.suspend or overdue
@@ -75,7 +76,7 @@ def record(
     view = draft.view
     start, end = deadline.active_span(job, pods or [], view.now)
     active = max(attempt.active_seconds or 0, int((end - start).total_seconds()) if start else 0)
-    results = list(read_results(pods or []).values())
+    results = read_results(pods or [])
     ended = attempt.changed(
         cause=ending.cause,
         end_time=format_time(end),
@@ -85,8 +86,9 @@ def record(
     )
     attempts = [*draft.status.attempts[:-1], ended]
     costs.settle(draft, job, active)
+    goodput.settle(draft, ended, end, pods or [], results.get(0))
     counters = restarts.count(draft.status.counters or Counters(), ending.cause)
-    in_place = sum(result.process_restarts for result in results)
+    in_place = sum(result.process_restarts for result in results.values())
     counters = counters.changed(process_restarts=counters.process_restarts + in_place)
     draft.update(
         attempts=attempts,

@@ -44,6 +44,7 @@ def create_train(draft: Draft, settings: Settings, index: int) -> None:
         index,
         data.digest if data else None,
         data.model_digest if data else None,
+        reached=max((attempt.to_step or 0 for attempt in draft.status.attempts), default=0),
     )
     draft.children += [*base, jobs.build_service(view.name, view.namespace, view.labels), job]
     _report_rejections(draft)

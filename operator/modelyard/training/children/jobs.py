@@ -68,9 +68,10 @@ def build_train(
     index: int,
     dataset: str | None,
     model: str | None,
+    reached: int = 0,
 ) -> Child:
     """The Indexed Job of one attempt: one pod a node. `dataset` and `model` are digests of what was
-    prepared.
+    prepared; `reached` is the highest step that earlier attempts did.
     """
     trainer = spec.trainer
     resources = pod_resources(spec, site.profile)
@@ -83,6 +84,8 @@ def build_train(
         codes.ENV_RDZV_PORT: codes.RDZV_PORT,
         codes.ENV_MAX_PROCESS_RESTARTS: site.profile.max_process_restarts,
     }
+    if reached:
+        env[codes.ENV_REACHED_STEP] = reached
     if dataset:
         env[codes.ENV_DATASET] = layout.dataset_dir(dataset)
     if model:

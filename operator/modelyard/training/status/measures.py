@@ -9,6 +9,7 @@ from modelyard.api.status import TrainingJobStatus
 from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Manifest
 from modelyard.training.children.runconfig import DEFAULT_LOST_SECONDS
+from modelyard.training.status import totals
 from modelyard.training.view import read_status
 from modelyard.workloads.labels import INHERITED_LABELS
 from modelyard.workloads.times import parse_time
@@ -44,6 +45,8 @@ FAMILIES = (
     _family("checkpoint_step", "Step of the newest verified checkpoint."),
     _family("checkpoint_timestamp_seconds", "When the newest verified checkpoint was saved."),
     _family("checkpoint_max_lost_seconds", "How much training may be lost by checkpoint.every."),
+    _family("state_seconds", "Where the time of its attempts went.", "state"),
+    _family("goodput_ratio", "Productive part of that time, waiting in queues left out."),
     _family("resource_hours", "What its pods have set aside: hours of cores, GiB, devices.", "resource"),
     _family("cost", "What that costs by the profile's prices.", "currency"),
     _family("cost_forecast", "What it will have cost at its estimated end.", "currency"),
@@ -74,6 +77,7 @@ def read(job: Manifest) -> Iterator[Sample]:
     yield from _read_attempts(status)
     yield from _read_checkpoints(spec, status)
     yield from _read_data(status)
+    yield from _read_goodput(status)
     yield from _read_cost(status)
 
 
@@ -99,14 +103,8 @@ def _read_attempts(status: TrainingJobStatus) -> Iterator[Sample]:
     if status.attempts and status.attempts[-1].start_time is not None:
         yield _sample("attempt_start_timestamp_seconds", _seconds(status.attempts[-1].start_time))
     if status.counters is not None:
-        counters = status.counters
-        for cause, value in (
-            ("user", counters.user_failures),
-            ("infrastructure", counters.infra_failures),
-            ("preemption", counters.preemptions),
-            ("process", counters.process_restarts),
-        ):
-            yield _sample("interruptions", float(value), cause)
+        for name, value in status.counters.dump().items():
+            yield _sample("interruptions", float(value), totals.CAUSES[name])
     if status.nodes is not None:
         yield _sample("pods", float(status.nodes.desired), "desired")
         yield _sample("pods", float(status.nodes.ready), "ready")
@@ -144,6 +142,15 @@ def _read_data(status: TrainingJobStatus) -> Iterator[Sample]:
         yield _sample("data_warning", count, reason)
 
 
+def _read_goodput(status: TrainingJobStatus) -> Iterator[Sample]:
+    if status.goodput is None:
+        return
+    for state, seconds in status.goodput.seconds.items():
+        yield _sample("state_seconds", seconds, state)
+    if status.goodput.ratio is not None:
+        yield _sample("goodput_ratio", status.goodput.ratio)
+
+
 def _read_cost(status: TrainingJobStatus) -> Iterator[Sample]:
     cost = status.cost
     if cost is None:
@@ -164,4 +171,4 @@ def _seconds(time: str) -> float:
     return parse_time(time).timestamp()
 
 
-MEASURE = Measure(FAMILIES, is_live, read)
+MEASURE = Measure(FAMILIES, is_live, read, totals.FAMILIES, totals.count)

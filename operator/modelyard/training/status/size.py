@@ -37,7 +37,7 @@ def _give_up(status: dict[str, Any]) -> Iterator[int]:
     """Leaves out one thing after the other; yields how many bytes less that makes."""
     failures = [attempt["failure"] for attempt in status["attempts"] if attempt.get("failure")]
     for failure in failures[:-1]:
-        yield _size(failure.pop("excerpt", ""))
+        yield _take(failure, "excerpt")
     for failure in failures[:-1]:
         before = _size(failure)
         failure["message"] = shorten(failure.get("message", ""), _SHORT_MESSAGE)
@@ -46,7 +46,11 @@ def _give_up(status: dict[str, Any]) -> Iterator[int]:
     while removed:
         yield _size(removed.pop())
     for failure in failures[-1:]:
-        yield _size(failure.pop("excerpt", ""))
+        yield _take(failure, "excerpt")
+
+
+def _take(value: dict[str, Any], name: str) -> int:
+    return _size(value.pop(name)) if name in value else 0
 
 
 def _copy(attempt: dict[str, Any]) -> dict[str, Any]:
