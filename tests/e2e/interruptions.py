@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from modelyard.contract import codes
 from modelyard.workloads.times import parse_time
 
 from tests.e2e.harness import Kube
 
-_KILL = """
+_KILL = f"""
 import os, signal
 
-def is_rank(process):
-    line = open(f'/proc/{process}/cmdline', 'rb').read()
-    around = b'torch.distributed.run' in line or b'agent.pyz' in line
-    return b'modelyard_trainer.train' in line and not around
-
-ranks = [p for p in os.listdir('/proc') if p.isdigit() and p != str(os.getpid()) and is_rank(p)]
+ranks = [name.split('.')[0] for name in os.listdir('{codes.RUNTIME_PATH}/{codes.RANKS_FOLDER}')]
 assert ranks, 'no rank runs here'
 for rank in ranks:
     os.kill(int(rank), signal.SIGKILL)

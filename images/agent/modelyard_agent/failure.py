@@ -34,7 +34,7 @@ _ROOT_CAUSE = re.compile(
     r"Root Cause \(first observed failure\):.*?rank +: (?P<rank>\d+) .*?exitcode +: (?P<code>-?\d+)",
     re.DOTALL,
 )
-_LAUNCHER_LINE = re.compile(r"^[IWEF]\d{4} \S+ +\d+ +\S*torch/distributed/")
+_LAUNCHER_LINE = re.compile(r"^[IWEF]\d{4} \S+ +\d+ +\S*torch/(distributed|multiprocessing)/")
 _RANK_PREFIX = re.compile(r"^\[rank(\d+)\]:\s?")
 
 

@@ -19,7 +19,10 @@ def make_prepare_command() -> List[str]:
 
 
 def make_train_command(settings: Settings, user_command: Sequence[str]) -> List[str]:
-    """torchrun for this node; c10d rendezvous, hosted by node 0 whatever its addresses look like."""
+    """torchrun for this node; c10d rendezvous, hosted by node 0 whatever its addresses look like.
+
+    The built-in trainer has a torchrun of its own, which forks its ranks.
+    """
     arguments = {
         "nnodes": settings.num_nodes,
         "nproc-per-node": _processes(settings),
@@ -33,9 +36,10 @@ def make_train_command(settings: Settings, user_command: Sequence[str]) -> List[
         "local-addr": settings.local_addr,
         "log-dir": settings.runtime / "torchrun",
     }
-    command = [PYTHON, "-m", "torch.distributed.run"]
-    command += ["--{}={}".format(name, value) for name, value in arguments.items()]
-    return command + (["--no-python", *user_command] if user_command else ["-m", "modelyard_trainer.train"])
+    options = ["--{}={}".format(name, value) for name, value in arguments.items()]
+    if user_command:
+        return [PYTHON, "-m", "torch.distributed.run", *options, "--no-python", *user_command]
+    return [PYTHON, "-m", "modelyard_trainer.launch", *options]
 
 
 def make_environment(

@@ -43,7 +43,7 @@ def list_descendants(root: int) -> List[Process]:
     return found
 
 
-def read_worker_environment(pid: int) -> Dict[str, str]:
+def read_environment(pid: int) -> Dict[str, str]:
     """Environment that a process was started with; empty where it can't be read."""
     try:
         raw = (_PROC / str(pid) / "environ").read_bytes()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
@@ -167,6 +168,7 @@ def _clear_runtime(settings: Settings) -> None:
     for name in (codes.STOP_FILE, codes.RESULT_FILE, codes.FATAL_FILE):
         with contextlib.suppress(OSError):
             (settings.runtime / name).unlink()
+    shutil.rmtree(str(settings.runtime / codes.RANKS_FOLDER), ignore_errors=True)
 
 
 def _check_storage(settings: Settings) -> None:

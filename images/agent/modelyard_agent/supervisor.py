@@ -56,7 +56,7 @@ class Supervisor:
         self._agrees = agrees
         self._stop_seconds = stop_seconds
         self._clock = clock
-        self._workers = Workers()
+        self._workers = Workers(runtime / codes.RANKS_FOLDER)
         self._watch_at = 0.0
         self._deadline: Optional[float] = None
         self._asked = False

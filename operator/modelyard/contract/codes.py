@@ -40,6 +40,7 @@ RDZV_PORT = 29400
 # Files in the runtime folder, written by temp + rename.
 STOP_FILE = "stop"  # exists: all ranks shall agree on a step, save and leave
 RESULT_FILE = "result.json"  # the process's own result (a TrainResult or PrepareResult)
+RANKS_FOLDER = "ranks"  # <pid>.json: which rank a forked process is, as torchrun's variables
 FATAL_FILE = "fatal.json"  # a user error that no restart cures: the agent stops torchrun at once
 
 RUN_CONFIG_PATH = "/modelyard/run/run.json"

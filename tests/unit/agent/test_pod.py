@@ -85,10 +85,7 @@ def train_settings(**changes: Any) -> Settings:
 
 def test_torchrun_is_started_for_this_node() -> None:
     command = launch.make_train_command(train_settings(), [])
-    assert command[1:3] == ["-m", "torch.distributed.run"] and command[-2:] == [
-        "-m",
-        "modelyard_trainer.train",
-    ]
+    assert command[1:3] == ["-m", "modelyard_trainer.launch"]
     for argument in (
         "--nnodes=2",
         "--nproc-per-node=2",
@@ -164,7 +161,7 @@ put("result.json", {"outcome": "succeeded"})
     assert pod.result().process_restarts == 1
 
 
-def test_no_workers_are_seen_where_there_are_none() -> None:
-    workers = Workers()
+def test_no_workers_are_seen_where_there_are_none(tmp_path: Path) -> None:
+    workers = Workers(tmp_path / "ranks")
     workers.observe(1, [])
     assert not workers.seen and workers.restarts == 0
