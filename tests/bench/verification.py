@@ -107,6 +107,19 @@ def settle(folder: Path, cached: bool) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+Calls = list[tuple[Any, ...]]  # a function and what it is given beside the folder, for each process
+SAVES: dict[str, Calls] = {
+    "before": [(save_before,)],
+    "now, one node": [(save_now, 0, 1)],
+    "now, two nodes": [(save_now, 0, 2), (save_now, 1, 2)],
+}
+RESUMES: dict[str, tuple[tuple[Any, ...], Calls]] = {
+    "before": (SAVES["before"][0], [(resume_before,)]),
+    "now, one rank": (SAVES["now, one node"][0], [(resume_now, 0, 1)]),
+    "now, two ranks": (SAVES["now, one node"][0], [(resume_now, 0, 2), (resume_now, 1, 2)]),
+}
+
+
 def measure(rows: Rows) -> None:
     """After a save, with what syncing takes and without; and before a resume, from memory and from the disk."""
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(2) as pool:
@@ -114,32 +127,23 @@ def measure(rows: Rows) -> None:
             raise RuntimeError(f"{scratch} has less than {2 * TOTAL / GIGABYTE:.0f} GB free")
         list(pool.map(time.sleep, [0.2, 0.2]))  # both processes run, and have imported
 
-        def take(when: str, how: str, *calls: tuple[Any, ...]) -> None:
+        def take(when: str, how: str, calls: Calls, folder: Path) -> None:
             with rows.measure(when=when, how=how) as row:
                 began = time.perf_counter()
-                spent = [pool.submit(spend, *call) for call in calls]
+                spent = [pool.submit(spend, function, folder, *given) for function, *given in calls]
                 cpu = sum(future.result() for future in spent)
                 seconds = time.perf_counter() - began
                 row |= {
                     "seconds": round(seconds, 1), "GB/s": round(TOTAL / GIGABYTE / seconds, 2), "cpu_s": round(cpu, 1)
                 }  # fmt: skip
 
-        run = Path(scratch)
-        for how, calls in (
-            ("before", [(save_before,)]),
-            ("now, one node", [(save_now, 0, 1)]),
-            ("now, two nodes", [(save_now, 0, 2), (save_now, 1, 2)]),
-        ):
-            folder = write_files(run)
-            take("just saved", how, *[(call[0], folder, *call[1:]) for call in calls])
+        for how, calls in SAVES.items():
+            folder = write_files(Path(scratch))
+            take("just saved", how, calls, folder)
             settle(folder, cached=True)
-            take("saved and on the disk", how, *[(call[0], folder, *call[1:]) for call in calls])
-        for how, save, calls in (
-            ("before", save_before, [(resume_before,)]),
-            ("now, one rank", save_now, [(resume_now, 0, 1)]),
-            ("now, two ranks", save_now, [(resume_now, 0, 2), (resume_now, 1, 2)]),
-        ):
-            save(folder, *([] if save is save_before else [0, 1]))
+            take("saved and on the disk", how, calls, folder)
+        for how, (save, calls) in RESUMES.items():
+            spend(save[0], folder, *save[1:])
             for when, cached in (("resume, from memory", True), ("resume, from the disk", False)):
                 settle(folder, cached)
-                take(when, how, *[(call[0], folder, *call[1:]) for call in calls])
+                take(when, how, calls, folder)

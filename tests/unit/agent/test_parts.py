@@ -167,6 +167,24 @@ def test_a_part_for_a_checkpoint_that_was_removed_does_not_make_it_anew(
     assert not folder.exists()
 
 
+def test_a_file_that_changes_while_its_node_hashes_it_fails_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path)
+    hash_piece = hashing._hash
+
+    def disturb(path: Path, offset: int, length: int, algorithm: str) -> str:
+        path.write_text("other states")
+        return hash_piece(path, offset, length, algorithm)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hashing, "_hash", disturb)
+        with pytest.raises(CheckpointError, match="changed"):
+            checkpoints.write_part(folder, share(1))
+    with pytest.raises(CheckpointError, match=r"node 1 could not verify its part: .* changed"):
+        checkpoints.write_manifest(folder, {"step": 1}, share(0))
+
+
 def test_a_torn_part_is_not_taken_until_it_is_whole(tmp_path: Path) -> None:
     folder = write_files(tmp_path)
     checkpoints.write_part(folder, share(1))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,9 @@ from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.resume import find_beginning, find_newest
 
 from tests.unit.trainer.builders import make_context, make_run
+from tests.unit.trainer.threads import run_ranks
 
 WORLD = 3
-
-
-class ThreadRanks(Ranks):
-    """Ranks that are threads of this process."""
-
-    def __init__(self, rank: int, meeting: threading.Barrier, values: list[Any]) -> None:
-        super().__init__(rank, meeting.parties)
-        self._meeting, self._values = meeting, values
-
-    def gather(self, value: Any) -> list[Any]:
-        self._values[self.rank] = value
-        self._meeting.wait(30)
-        values = list(self._values)
-        self._meeting.wait(30)
-        return values
-
-    def share(self, value: Any) -> Any:
-        return self.gather(value)[0]
 
 
 def save(root: Path, step: int, world: int = WORLD) -> Path:
@@ -49,17 +30,16 @@ def save(root: Path, step: int, world: int = WORLD) -> Path:
 
 def find(root: Path) -> list[Any]:
     """What each rank finds, or why it fails."""
-    ctx, meeting, values = make_context(root, make_run()), threading.Barrier(WORLD), [None] * WORLD
+    ctx = make_context(root, make_run())
 
-    def find_on(rank: int) -> Any:
+    def find_on(ranks: Ranks) -> Any:
         try:
-            found = find_newest(ctx, ThreadRanks(rank, meeting, values))
+            found = find_newest(ctx, ranks)
         except Failure as failure:
             return f"{failure.reason}: {failure}"
         return found and found.step
 
-    with ThreadPoolExecutor(WORLD) as pool:
-        return list(pool.map(find_on, range(WORLD)))
+    return run_ranks(WORLD, find_on)
 
 
 def flip(path: Path) -> None:
