@@ -7,6 +7,7 @@ Used by the agent and, for resuming, by the trainer. Manifests guard against cor
 """
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -204,8 +205,15 @@ def remove(folder: Path) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         (folder / layout.CHECKPOINT_MANIFEST).unlink()
-    if folder.exists():
-        shutil.rmtree(str(folder))
+    for tries_left in (3, 2, 1, 0):
+        if not folder.exists():
+            return
+        try:
+            shutil.rmtree(str(folder))
+        except OSError as error:
+            # A node that still hashes it may leave its part meanwhile.
+            if not tries_left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
 
 
 def is_finite_number(value: object) -> bool:

@@ -23,7 +23,7 @@ SILENT_SECONDS = 60.0  # after which a node that still owes its part is given up
 BEAT_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 # What DeepSpeed and the Trainer name after the rank that writes it.
-_RANKED = re.compile(r"(?:^|/)(?:\w*zero_pp_rank|rng_state)_([0-9]+)(?=[_.])[^/]*")
+_RANKED = re.compile(r"(?:^|/)(?:\w*zero_pp_rank|rng_state)_([0-9]+)(?=[_.][^/]*$)")
 _SAVE = re.compile(r"[0-9a-f]{16,64}")
 
 

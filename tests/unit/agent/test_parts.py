@@ -1,6 +1,7 @@
 """Nodes verify a checkpoint together; whatever of it is missing, late, torn or of another save, none is verified."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -183,6 +184,22 @@ def test_a_file_that_changes_while_its_node_hashes_it_fails_the_checkpoint(
             checkpoints.write_part(folder, share(1))
     with pytest.raises(CheckpointError, match=r"node 1 could not verify its part: .* changed"):
         checkpoints.write_manifest(folder, {"step": 1}, share(0))
+
+
+def test_a_part_that_comes_while_its_checkpoint_is_removed_does_not_stop_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path)
+    rmdir, came = os.rmdir, []
+
+    def rmdir_late(path: Any, **given: Any) -> None:
+        if not came and Path(path).name == folder.name:
+            came.append((folder / ".part-late").write_text("{}"))
+        rmdir(path, **given)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_late)
+    checkpoints.remove(folder)
+    assert came and not folder.exists()
 
 
 def test_a_torn_part_is_not_taken_until_it_is_whole(tmp_path: Path) -> None:
