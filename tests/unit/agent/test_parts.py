@@ -190,7 +190,8 @@ def test_a_part_that_comes_while_its_checkpoint_is_removed_does_not_stop_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_files(tmp_path)
-    rmdir, came = os.rmdir, []
+    rmdir = os.rmdir
+    came: list[int] = []
 
     def rmdir_late(path: Any, **given: Any) -> None:
         if not came and Path(path).name == folder.name:
