@@ -87,5 +87,5 @@ test-e2e: venv ## With real pods that really train
 soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
 	$(PYTEST) tests/soak
 
-bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer recovery" chooses
+bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery" chooses
 	$(PY) -m tests.bench $(ARGS)

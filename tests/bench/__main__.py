@@ -1,4 +1,4 @@
-"""`python -m tests.bench [api] [idle] [trainer] [recovery] [--out FILE]`: prints tables, stores JSON.
+"""`python -m tests.bench [api] [idle] [trainer] [verification] [recovery] [--out FILE]`: prints tables, stores JSON.
 
 A section that fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
 """
@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import api
+from tests.bench import api, verification
 from tests.bench.sections import Rows, Section, print_table, run_sections
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("api", "idle", "trainer", "recovery")
+GROUPS = ("api", "idle", "trainer", "verification", "recovery")
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {
@@ -65,6 +65,9 @@ def build_sections(chosen: set[str], logs: Path) -> list[Section]:
     groups = api.sections(logs) | {
         "trainer": [
             Section("trainer", "Trainer against a bare torchrun + DeepSpeed script", 3600, measure_trainer)
+        ],
+        "verification": [
+            Section("verification", "Verifying a checkpoint of 10 GB", 1800, verification.measure)
         ],
         "recovery": [Section("recovery", title, 5400, measure_recovery)],
     }

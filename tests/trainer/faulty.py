@@ -16,6 +16,15 @@ def _raise(error: Exception) -> Any:
     return fail
 
 
+def _vanish_after(step: int, function: Any) -> Any:
+    def go_on_or_vanish(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+        if trainer.state.global_step == step:
+            os._exit(9)
+        return function(trainer, *args, **kwargs)
+
+    return go_on_or_vanish
+
+
 def inject(fault: str) -> None:
     """Breaks one thing in this process."""
     from modelyard_trainer.tasks.generation import TextGeneration
@@ -28,6 +37,7 @@ def inject(fault: str) -> None:
         "first step": [(RunTrainer, "training_step", _raise(IndexError("index out of range in self")))],
         "lost peer": [(RunTrainer, "training_step", _raise(RuntimeError("Connection reset by peer")))],
         "not causal": [(TextGeneration, "adapt", lambda self, config: False)],
+        "gone after step 4": [(RunTrainer, "training_step", _vanish_after(4, RunTrainer.training_step))],
         "no rehearsal": [(rehearsal.Rehearsal, "run", lambda self, trainer: None)],
     }
     for owner, name, broken in faults[fault]:

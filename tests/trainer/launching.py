@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,12 @@ def launch(
     stop: bool = False,
     module: str = "modelyard_trainer.train",
     proves: bool = False,
+    nodes: int = 1,
     **environment: str,
 ) -> Ended:
     """Runs one attempt to its end. `stop`: it finds the request to stop at its first step. `proves`: what it exports
-    is loaded back, as it always is in a pod; that takes a process that imports torch anew.
+    is loaded back, as it always is in a pod; that takes a process that imports torch anew. `nodes`: on this one
+    machine, each with an agent of its own.
     """
     ctx = dataclasses.replace(ctx, attempt=attempt)
     for name in (codes.RESULT_FILE, codes.FATAL_FILE, codes.STOP_FILE):
@@ -98,10 +100,16 @@ def launch(
         (ctx.runtime / codes.STOP_FILE).touch()
     output = ctx.runtime / "output.txt"
     output.write_text("")
-    with running_agent(ctx) as (port, progress):
-        env = os.environ | FIXED | make_environment(dataclasses.replace(ctx, agent_port=port)) | environment
-        code = _LAUNCHER.run(module, processes, env, output, _LIMIT_SECONDS, proves)
-        told = progress.snapshot()
+    with ExitStack() as stack:
+        agents = [stack.enter_context(running_agent(ctx)) for _ in range(nodes)]
+        env = os.environ | FIXED | make_environment(ctx) | environment
+        pods = []
+        for node, (port, _) in enumerate(agents):
+            runtime = ctx.runtime / f"node-{node}" if node else ctx.runtime
+            runtime.mkdir(exist_ok=True)
+            pods.append({codes.ENV_AGENT_PORT: str(port), codes.ENV_RUNTIME_DIR: str(runtime)})
+        code = _LAUNCHER.run(module, processes, env, output, _LIMIT_SECONDS, proves, pods)
+        told = agents[0][1].snapshot()
     return Ended(
         code,
         output.read_text(errors="replace"),

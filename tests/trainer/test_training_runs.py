@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from modelyard.contract.report import TrainResult
+from modelyard_agent import checkpoints, parts
 from modelyard_trainer.context import Context
 from modelyard_trainer.files import hash_file
 
@@ -135,6 +136,43 @@ def test_a_run_that_lost_only_its_end_trains_no_further(
     resumed = succeed(launch(ctx, attempt=2))
     assert (resumed.resumed_from, resumed.step) == (STEPS, STEPS)
     assert resumed.metrics == result.metrics and weights(ctx) == before
+
+
+def test_two_nodes_verify_together_and_what_one_of_them_owes_does_not_count(
+    undisturbed: tuple[Context, TrainResult, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_part = checkpoints.write_part
+
+    def write_or_die(folder: Path, share: parts.Share) -> None:
+        if folder.name != "checkpoint-4":
+            write_part(folder, share)
+
+    ctx = prepare_run(tmp_path, **DROPOUT)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "write_part", write_or_die)
+        patched.setattr(parts, "SILENT_SECONDS", 2.0)
+        ended = launch(ctx, nodes=2, module="tests.trainer.faulty", FAULT="gone after step 4")
+    assert ended.code != 0, ended.output[-4000:]
+    assert (ctx.run_dir / "a0/checkpoint-4/latest").exists()
+    assert [found.step for found in checkpoints.walk_back(ctx.run_dir)] == [2]
+    result = succeed(launch(ctx, attempt=1, nodes=2))
+    assert (result.resumed_from, result.step) == (2, STEPS)
+    assert weights(ctx) == weights(undisturbed[0]) and result.metrics == undisturbed[1].metrics
+    newest = next(checkpoints.walk_back(ctx.run_dir))
+    files = {
+        path.relative_to(newest.folder).as_posix() for path in newest.folder.rglob("*") if path.is_file()
+    }
+    assert {file["path"] for file in newest.manifest["files"]} == files - {"manifest.json"}
+    lose_end(ctx)
+    [torn] = newest.folder.rglob(
+        "*zero_pp_rank_1_mp_rank_00_optim_states.pt"
+    )  # rank 1 reads it, rank 0 doesn't
+    content = bytearray(torn.read_bytes())
+    content[-1] ^= 1
+    torn.write_bytes(content)
+    assert succeed(launch(ctx, attempt=2, nodes=2)).resumed_from == 4
 
 
 # Without dropout, since ranks draw their own random numbers.

@@ -36,9 +36,19 @@ class Launcher:
         self._server: subprocess.Popen[str] | None = None
 
     def run(
-        self, module: str, processes: int, env: dict[str, str], output: Path, limit: float, proves: bool
+        self,
+        module: str,
+        processes: int,
+        env: dict[str, str],
+        output: Path,
+        limit: float,
+        proves: bool,
+        nodes: list[dict[str, str]],
     ) -> int:
-        """Runs a module's `__main__` on so many ranks; their words go to `output`. Raises TimeoutError."""
+        """Runs a module's `__main__` on so many ranks; their words go to `output`. Raises TimeoutError.
+
+        `nodes` has what differs in their environments on each node; there are as many ranks on one as on another.
+        """
         server = self._server or self._start()
         assert server.stdin is not None and server.stdout is not None
         order = {
@@ -47,6 +57,7 @@ class Launcher:
             "env": env,
             "output": str(output),
             "proves": proves,
+            "nodes": nodes,
         }
         server.stdin.write(json.dumps(order) + "\n")
         server.stdin.flush()
@@ -101,11 +112,14 @@ def _import_all() -> None:
 
 def _launch(order: dict[str, Any]) -> int:
     port = free_port()
-    world = str(order["processes"])
+    world, nodes = order["processes"], order["nodes"]
+    local_world = world // len(nodes)
     running = {}
-    for rank in range(order["processes"]):
-        env = order["env"] | {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world,
+    for rank in range(world):
+        node, local_rank = divmod(rank, local_world)
+        env = order["env"] | nodes[node] | {
+            "RANK": str(rank), "LOCAL_RANK": str(local_rank), "GROUP_RANK": str(node),
+            "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(local_world), "GROUP_WORLD_SIZE": str(len(nodes)),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False",
         }  # fmt: skip
         child = os.fork()

@@ -2,11 +2,12 @@
 
 A checkpoint without a valid manifest does not exist. Order is (attempt, step): an attempt begins where the
 newest verified checkpoint of the earlier ones was, so what a later attempt wrote is newer whatever its step.
-Used by the agent and, for resuming, by the trainer.
+Used by the agent and, for resuming, by the trainer. Manifests guard against corruption, not against attackers
+(see hashing).
 """
 
 import contextlib
-import hashlib
+import errno
 import math
 import os
 import re
@@ -14,19 +15,16 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from modelyard.contract import codes, layout
 
-from modelyard_agent.files import encode, explain, read_object, say, sync_folder, write_atomically
+from modelyard_agent import hashing, parts
+from modelyard_agent.files import encode, explain, read_object, say, write_atomically
+from modelyard_agent.hashing import CheckpointError
 
 _ATTEMPT = re.compile(r"a([0-9]+)")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
-_CHUNK = 1 << 20
-
-
-class CheckpointError(Exception):
-    """A checkpoint is torn or can't be verified; the message says which file and why."""
 
 
 @dataclass(frozen=True)
@@ -73,22 +71,44 @@ def read_policy(run_config: Dict[str, Any]) -> Policy:
     )
 
 
-def write_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
+def write_manifest(folder: Path, info: Dict[str, Any], share: Optional[parts.Share] = None) -> Dict[str, Any]:
     """Hash and sync every file of a checkpoint, then write its manifest. Returns the manifest.
 
-    Raises CheckpointError if there is nothing to verify or a file changes or vanishes meanwhile, and OSError.
+    With a share of several nodes this is node 0, which takes in what the others hash. Raises CheckpointError if
+    there is nothing to verify, a file changes, comes or goes meanwhile, or a node's part is missing; and OSError.
     """
     names = _file_names(folder)
     if not names:
         raise CheckpointError("{} holds no files".format(folder))
-    files = [_describe_file(folder, name) for name in names]
-    if _file_names(folder) != names:
-        raise CheckpointError("files of {} came or went while it was being verified".format(folder))
+    threads = hashing.count_threads()
+    own = parts.choose_own(names, share)
+    before = hashing.sign(folder, own)
+    files = hashing.describe_files(folder, own, threads)
+    if share is not None:
+        files += parts.collect(folder, share)
+        described = {entry["path"] for entry in files}
+        # What looks like another rank's file but is none that a node knows.
+        files += hashing.describe_files(folder, [n for n in names if n not in described], threads)
+    files.sort(key=lambda entry: str(entry["path"]))
+    # Once more, now that others may have been waited for: the step may be being saved again meanwhile.
+    if hashing.sign(folder, own) != before or _file_names(folder) != names:
+        raise CheckpointError("files of {} changed while it was being verified".format(folder))
+    if [entry["path"] for entry in files] != names:
+        raise CheckpointError("the nodes don't see the same files in {}".format(folder))
+    _check_sizes(folder, files)
     manifest = dict(info, contractVersion=codes.CONTRACT_VERSION, time=time.time(), files=files)
-    for inner in {folder} | {(folder / name).parent for name in names}:
-        sync_folder(inner)
     write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode(manifest))
+    if share is not None:
+        parts.discard(folder, share)
     return manifest
+
+
+def write_part(folder: Path, share: parts.Share) -> None:
+    """Hash and sync what the ranks of this node, which isn't node 0, wrote of a checkpoint, and tell node 0.
+
+    Raises CheckpointError, OSError.
+    """
+    parts.write_part(folder, _file_names(folder), share, hashing.count_threads())
 
 
 def amend_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
@@ -101,54 +121,44 @@ def amend_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
     return manifest
 
 
-def verify(folder: Path, hashes: bool = False) -> Dict[str, Any]:
-    """The manifest of a checkpoint whose files are all there in full; with `hashes`, every byte is compared.
-
-    Raises CheckpointError.
-    """
-    manifest = read_object(folder / layout.CHECKPOINT_MANIFEST)
-    files = (manifest or {}).get("files")
-    if (
-        manifest is None
-        or not isinstance(files, list)
-        or not files
-        or not isinstance(manifest.get("step"), int)
-    ):
+def verify(folder: Path) -> Dict[str, Any]:
+    """The manifest of a checkpoint whose files are all there in full. Raises CheckpointError."""
+    manifest = read_object(folder / layout.CHECKPOINT_MANIFEST) or {}
+    if not manifest.get("files") or not isinstance(manifest.get("step"), int):
         raise CheckpointError("{} has no valid manifest".format(folder))
-    for entry in files:
-        try:
-            path = folder / entry["path"]
-            size = path.stat().st_size
-            if size != entry["size"]:
-                raise CheckpointError("{} has {} bytes instead of {}".format(path, size, entry["size"]))
-            if hashes and _hash(path) != entry["sha256"]:
-                raise CheckpointError("{} does not hash to what was written".format(path))
-        except OSError as error:
-            raise CheckpointError("{} of {}: {}".format(entry["path"], folder, error.strerror)) from error
-        except (KeyError, TypeError) as error:
-            raise CheckpointError("{} has no valid manifest".format(folder)) from error
+    try:
+        hashing.list_pieces(manifest)
+    except CheckpointError as error:
+        raise CheckpointError("{} has no valid manifest: {}".format(folder, error)) from error
+    _check_sizes(folder, manifest["files"])
     return manifest
 
 
-def list_verified(run_path: Path, hashes: bool = False) -> List[Verified]:
+def verify_bytes(checkpoint: Verified, threads: int, share: int = 0, shares: int = 1) -> None:
+    """Compare every byte of a checkpoint, or of one of several even shares, with what its manifest says.
+
+    Raises CheckpointError, and hashing.UnknownHashError.
+    """
+    pieces = parts.divide(hashing.list_pieces(checkpoint.manifest), share, shares)
+    hashing.check_pieces(checkpoint.folder, pieces, threads)
+
+
+def list_verified(run_path: Path) -> List[Verified]:
     """All verified checkpoints of a run over its attempts, newest first. Torn ones are left out."""
     found = []
-    for attempt, step, folder in _folders(run_path):
-        try:
-            found.append(Verified(folder, attempt, step, verify(folder, hashes)))
-        except CheckpointError:
-            continue
-    return sorted(found, key=lambda checkpoint: checkpoint.order, reverse=True)
+    for attempt, step, folder in sorted(_folders(run_path), reverse=True):
+        with contextlib.suppress(CheckpointError):
+            found.append(Verified(folder, attempt, step, verify(folder)))
+    return found
 
 
-def newest_verified(run_path: Path, hashes: bool = True) -> Optional[Verified]:
-    """The checkpoint to go on from: the newest whose every byte is as written. Torn ones are passed."""
+def walk_back(run_path: Path) -> Iterator[Verified]:
+    """The checkpoints to go on from, newest first, their bytes still to be compared. Torn ones are passed."""
     for attempt, step, folder in sorted(_folders(run_path), reverse=True):
         try:
-            return Verified(folder, attempt, step, verify(folder, hashes))
+            yield Verified(folder, attempt, step, verify(folder))
         except CheckpointError as error:
             say("passing over a torn checkpoint: {}".format(error))
-    return None
 
 
 def rank_best(checkpoints: Iterable[Verified], policy: Policy) -> List[Verified]:
@@ -195,8 +205,15 @@ def remove(folder: Path) -> None:
     """
     with contextlib.suppress(FileNotFoundError):
         (folder / layout.CHECKPOINT_MANIFEST).unlink()
-    if folder.exists():
-        shutil.rmtree(str(folder))
+    for tries_left in (3, 2, 1, 0):
+        if not folder.exists():
+            return
+        try:
+            shutil.rmtree(str(folder))
+        except OSError as error:
+            # A node that still hashes it may leave its part meanwhile.
+            if not tries_left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
 
 
 def is_finite_number(value: object) -> bool:
@@ -238,28 +255,20 @@ def _file_names(folder: Path) -> List[str]:
     names = []
     for parent, _, files in os.walk(str(folder), onerror=failed):
         relative = Path(parent).relative_to(folder)
-        names += [(relative / name).as_posix() for name in files if not name.startswith(".manifest.json.")]
+        names += [(relative / name).as_posix() for name in files if not _is_ours(name)]
     return sorted(name for name in names if name != layout.CHECKPOINT_MANIFEST)
 
 
-def _describe_file(folder: Path, name: str) -> Dict[str, Any]:
-    path = folder / name
-    try:
-        before = path.stat()
-        digest = _hash(path, sync=True)
-        after = path.stat()
-    except FileNotFoundError as error:
-        raise CheckpointError("{} vanished while it was being verified".format(path)) from error
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise CheckpointError("{} changed while it was being verified".format(path))
-    return {"path": name, "size": after.st_size, "sha256": digest}
+def _is_ours(name: str) -> bool:
+    return name.startswith(".{}.".format(layout.CHECKPOINT_MANIFEST)) or parts.is_part(name)
 
 
-def _hash(path: Path, sync: bool = False) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(_CHUNK), b""):
-            digest.update(chunk)
-        if sync:  # a manifest promises that the files survive the node
-            os.fsync(stream.fileno())
-    return digest.hexdigest()
+def _check_sizes(folder: Path, files: List[Dict[str, Any]]) -> None:
+    for entry in files:
+        try:
+            size = (folder / entry["path"]).stat().st_size
+        except OSError as error:
+            raise CheckpointError("{} of {}: {}".format(entry["path"], folder, error.strerror)) from error
+        if size != entry["size"]:
+            text = "{} has {} bytes instead of {}"
+            raise CheckpointError(text.format(folder / entry["path"], size, entry["size"]))

@@ -38,7 +38,7 @@ class Client:
         self._thread.join(timeout_seconds)
 
     def request_verification(self, **checkpoint: Any) -> bool:
-        """Ask for a checkpoint to be verified: step, path, attempt, worldSize, saveSeconds, metric, value.
+        """Ask for a checkpoint to be verified: step, path, attempt, worldSize, saveSeconds, metric, value, share.
 
         True if the agent took it. Answers at once: hashing goes on in the agent.
         """

@@ -1,4 +1,4 @@
-"""Verifies checkpoints one after the other in a thread of its own, and rotates afterwards."""
+"""Verifies checkpoints, or this node's parts of them, one after the other in a thread of its own; and rotates."""
 
 import contextlib
 import os
@@ -10,13 +10,15 @@ from typing import Any, Dict, List, Optional, Set
 
 from modelyard.contract import layout
 
-from modelyard_agent import checkpoints
+from modelyard_agent import checkpoints, parts
 from modelyard_agent.files import explain, say
+from modelyard_agent.hashing import CheckpointError
 from modelyard_agent.progress import Progress
 
 PENDING = "pending"
 VERIFIED = "verified"
 FAILED = "failed"
+HASHED = "hashed"  # this node's part is done; node 0 knows the checkpoint's state
 
 
 class BadRequestError(Exception):
@@ -47,8 +49,9 @@ class Verifier:
         self._thread.start()
 
     def request(self, body: Dict[str, Any]) -> None:
-        """Queue a checkpoint: {"step", "path", "worldSize"?, "saveSeconds"?, "metric"?, "value"?}.
+        """Queue a checkpoint: {"step", "path", "worldSize"?, "saveSeconds"?, "metric"?, "value"?, "share"?}.
 
+        With a share (parts.Share) each node is asked for its part; without one this node verifies all of it.
         Raises BadRequestError.
         """
         step, path = body.get("step"), body.get("path")
@@ -59,10 +62,14 @@ class Verifier:
             raise BadRequestError("path must be {}, below the storage root".format(expected.as_posix()))
         if body.get("attempt", self._attempt) != self._attempt:
             raise BadRequestError("this pod is of attempt {}".format(self._attempt))
+        try:
+            share = None if body.get("share") is None else parts.read_share(body["share"])
+        except ValueError as error:
+            raise BadRequestError(str(error)) from error
         with self._changed:
             self._open[step] = self._open.get(step, 0) + 1
             self._busy.add(self._storage / path)
-        self._queue.put(dict(body, attempt=self._attempt))
+        self._queue.put(dict(body, attempt=self._attempt, share=share))
 
     def amend(self, step: int, body: Dict[str, Any]) -> None:
         """Queue a value that became known after the checkpoint was asked for: {"metric", "value"}.
@@ -80,7 +87,7 @@ class Verifier:
         self._queue.put({"step": step, "path": path, "amends": {"metric": metric, "value": value}})
 
     def answer(self, step: int, wait_seconds: float) -> Optional[Dict[str, Any]]:
-        """{"state": pending | verified | failed, "checkpoint"?, "message"?}, or None for an unknown step."""
+        """{"state": pending | verified | hashed | failed, "checkpoint"?, "message"?}, or None for an unknown step."""
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             while True:
@@ -108,16 +115,19 @@ class Verifier:
             self._settle(body["step"], self._storage / body["path"], answer)
 
     def _verify(self, body: Dict[str, Any]) -> Dict[str, Any]:
-        folder = self._storage / body["path"]
+        folder, share = self._storage / body["path"], body["share"]
         keys = ("step", "attempt", "worldSize", "saveSeconds", "metric", "value")
         info = {key: body[key] for key in keys if body.get(key) is not None}
         if not checkpoints.is_finite_number(info.get("value", 0.0)):
             del info["value"]
         try:
-            manifest = checkpoints.write_manifest(folder, info)
-        except checkpoints.CheckpointError as error:
+            if share is not None and share.node > 0:
+                checkpoints.write_part(folder, share)
+                return {"state": HASHED}
+            manifest = checkpoints.write_manifest(folder, info, share)
+        except CheckpointError as error:
             return {"state": FAILED, "message": str(error)}
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # the last: no thread can be started
             text = explain(error, "verifying " + body["path"]) if isinstance(error, OSError) else str(error)
             return {"state": FAILED, "message": text}
         return self._describe(folder, body["step"], manifest)
@@ -126,7 +136,7 @@ class Verifier:
         folder = self._storage / body["path"]
         try:
             manifest = checkpoints.amend_manifest(folder, body["amends"])
-        except (OSError, checkpoints.CheckpointError) as error:
+        except (OSError, CheckpointError) as error:
             say("{} gets no value: {}".format(folder, error))
             return self._answers[body["step"]]  # what its verification said
         return self._describe(folder, body["step"], manifest)
@@ -138,7 +148,7 @@ class Verifier:
     def _settle(self, step: int, folder: Path, answer: Dict[str, Any]) -> None:
         if answer["state"] == FAILED:
             say("checkpoint {} could not be verified: {}".format(step, answer["message"]))
-        else:
+        elif answer["state"] == VERIFIED:
             self._publish(checkpoints.list_verified(self._run_path))
         with self._changed:
             self._answers[step] = answer

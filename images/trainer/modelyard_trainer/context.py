@@ -34,7 +34,9 @@ class Context:
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
+    local_world_size: int = 1
     node: int = 0
+    nodes: int = 1
 
     @property
     def owner(self) -> str:
@@ -79,5 +81,7 @@ def read_context(env: Mapping[str, str] = os.environ) -> Context:
         rank=int(env.get("RANK", "0")),
         local_rank=int(env.get("LOCAL_RANK", "0")),
         world_size=int(env.get("WORLD_SIZE", "1")),
+        local_world_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
         node=int(env.get("GROUP_RANK", "0")),
+        nodes=int(env.get("GROUP_WORLD_SIZE", "1")),
     )

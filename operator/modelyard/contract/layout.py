@@ -1,6 +1,7 @@
 """Where everything lies below the storage root. Standard library only, Python 3.8."""
 
 CHECKPOINT_MANIFEST = "manifest.json"
+CHECKPOINT_PART = ".part-"  # what one node found while a checkpoint is verified: .part-<save>-<node>.json
 RESULT = "result.json"
 REPORT = "report.json"
 MODEL_MANIFEST = "modelyard.json"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from modelyard_agent import checkpoints
-from modelyard_agent.checkpoints import CheckpointError, Policy
+from modelyard_agent.checkpoints import Policy
+from modelyard_agent.hashing import CheckpointError
 
 from tests.unit.agent.conftest import MakePod
 from tests.unit.agent.pods import wait_until
@@ -27,7 +28,7 @@ def names(run: Path) -> list[str]:
 
 
 def test_a_manifest_names_every_file_with_size_and_hash(tmp_path: Path) -> None:
-    manifest = checkpoints.verify(make(tmp_path, 0, 5), hashes=True)
+    manifest = checkpoints.verify(make(tmp_path, 0, 5))
     assert [(file["path"], file["size"]) for file in manifest["files"]] == [
         ("global_step/optimizer.bin", 35),
         ("model.bin", 35),
@@ -47,14 +48,18 @@ def test_a_missing_or_short_file_tears_a_checkpoint(tmp_path: Path) -> None:
 def test_a_changed_byte_is_found_by_its_hash_only(tmp_path: Path) -> None:
     folder = make(tmp_path, 0, 5)
     (folder / "model.bin").write_bytes(b"WEIGHTS" * 5)
-    checkpoints.verify(folder)
+    [found] = checkpoints.list_verified(tmp_path)
     with pytest.raises(CheckpointError, match="hash"):
-        checkpoints.verify(folder, hashes=True)
+        checkpoints.verify_bytes(found, threads=2)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"step": 5, "files": []}', '{"step": 5, "files": [{}]}', '{"st']
-)
+    "text",
+    [
+        "", "[]", "{}", '{"step": 5, "files": []}', '{"step": 5, "files": [{}]}', '{"st',
+        '{"step": 5, "files": [{"path": "model.bin", "size": 35, "hash": "sha256", "pieceBytes": 9, "pieces": []}]}',
+    ],
+)  # fmt: skip
 def test_a_broken_manifest_is_none(tmp_path: Path, text: str) -> None:
     folder = make(tmp_path, 0, 5)
     (folder / "manifest.json").write_text(text)
@@ -62,15 +67,13 @@ def test_a_broken_manifest_is_none(tmp_path: Path, text: str) -> None:
         checkpoints.verify(folder)
 
 
-def test_resuming_passes_over_torn_checkpoints_and_goes_by_attempt_then_step(tmp_path: Path) -> None:
+def test_going_back_passes_over_torn_checkpoints_and_goes_by_attempt_then_step(tmp_path: Path) -> None:
     make(tmp_path, 0, 500)
     make(tmp_path, 1, 20)
     make(tmp_path, 1, 30, torn=True)
-    flipped = make(tmp_path, 1, 25)
-    (flipped / "model.bin").write_bytes(b"WEIGHTS" * 25)
-    found = checkpoints.newest_verified(tmp_path)
-    assert found is not None and (found.attempt, found.step) == (1, 20)
-    assert checkpoints.newest_verified(tmp_path / "a7") is None
+    found = [(checkpoint.attempt, checkpoint.step) for checkpoint in checkpoints.walk_back(tmp_path)]
+    assert found == [(1, 20), (0, 500)]
+    assert not list(checkpoints.walk_back(tmp_path / "a7"))
 
 
 def test_rotation_keeps_the_newest_and_the_best_of_all_attempts(tmp_path: Path) -> None:

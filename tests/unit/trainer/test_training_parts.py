@@ -15,6 +15,7 @@ import torch
 from modelyard.contract.report import ModelReport, TrainResult
 from modelyard.contract.run import GateInput, TrainingInput
 from modelyard_agent import checkpoints
+from modelyard_agent.parts import Share, read_share
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import write_json
 from modelyard_trainer.prepare.main import prepare
@@ -46,6 +47,7 @@ from modelyard_trainer.train.zero import fill_config, stage_of
 from transformers import BertConfig
 
 from tests.unit.trainer.builders import BERT, RUN_PATH, make_context, make_rows, make_run, write_rows
+from tests.unit.trainer.threads import run_ranks
 
 CPU = Devices(gpu=False, bfloat16=False)
 CLASSES = TASKS["text-classification"]
@@ -271,7 +273,8 @@ def test_a_value_that_comes_after_the_checkpoint_gets_into_its_manifest(tmp_path
     first, second = saver.wait(1, 0.0), saver.wait(2, 0.0)
     assert first is not None and (first.metric, first.value) == ("eval_loss", 0.5)
     assert second is not None and second.value is None
-    assert checkpoints.newest_verified(saver.folder(1).parent.parent) is not None
+    for checkpoint in saver.verified():
+        checkpoints.verify_bytes(checkpoint, threads=1)
     assert [c.step for c in saver.ranked()] == [1]
 
 
@@ -301,6 +304,46 @@ class SlowAgent:
     def wait_for_verification(self, step: int, timeout_seconds: float) -> None:
         for asked, info in self.asked.items():
             checkpoints.write_manifest(self.saver.folder(asked), info)
+
+
+def save_on_nodes(tmp_path: Path, agents: list[Any]) -> list[Saver]:
+    """Savers of two nodes with two ranks each, after a step was saved."""
+
+    def save(ranks: Ranks) -> Saver:
+        node, local_rank = divmod(ranks.rank, 2)
+        ctx = make_context(
+            tmp_path, make_run(), rank=ranks.rank, local_rank=local_rank, world_size=4, local_world_size=2,
+            node=node, nodes=2,
+        )  # fmt: skip
+        saver = Saver(ctx, ranks, agents[ranks.rank], "eval_loss")
+
+        def write() -> None:
+            saver.folder(1).mkdir(parents=True, exist_ok=True)
+            (saver.folder(1) / f"rng_state_{ranks.rank}.pth").write_text("state")
+
+        saver.save(1, write)
+        return saver
+
+    return run_ranks(4, save)
+
+
+def test_the_first_rank_of_each_node_asks_for_its_part_of_the_same_save(tmp_path: Path) -> None:
+    agents = [SlowAgent() for _ in range(4)]
+    save_on_nodes(tmp_path, agents)
+    assert [list(agent.asked) for agent in agents] == [[1], [], [1], []]
+    first, other = (read_share(agents[rank].asked[1]["share"]) for rank in (0, 2))
+    assert (first.node, first.nodes, first.ranks) == (0, 2, range(2))
+    assert other == Share(first.save, 1, 2, range(2, 4))
+    save_on_nodes(tmp_path, agents)
+    assert agents[0].asked[1]["share"]["save"] != first.save, "a step that is saved again is another save"
+
+
+def test_without_agents_the_processes_of_the_nodes_verify_together(tmp_path: Path) -> None:
+    saver = save_on_nodes(tmp_path, [None] * 4)[0]
+    [found] = saver.verified()
+    assert [file["path"] for file in found.manifest["files"]] == [
+        f"rng_state_{rank}.pth" for rank in range(4)
+    ]
 
 
 def test_the_best_checkpoint_is_looked_for_once_all_are_verified(tmp_path: Path) -> None:

@@ -59,6 +59,14 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on all ranks."""
+        if self.world_size == 1:
+            return [value]
+        values = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
     def wait(self) -> None:
         """Returns once all ranks have come here."""
         if self.world_size > 1:

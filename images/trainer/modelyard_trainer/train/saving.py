@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from modelyard.contract.report import Checkpoint
 from modelyard.contract.run import CheckpointPolicy
 from modelyard_agent import checkpoints
 from modelyard_agent.client import Client
+from modelyard_agent.hashing import CheckpointError
+from modelyard_agent.parts import Share
 
 from modelyard_trainer.context import Context
 from modelyard_trainer.train.ranks import Ranks
@@ -68,19 +71,23 @@ class Saver:
         return self._ctx.storage / checkpoint_dir(self._ctx.run_path, self._ctx.attempt, step)
 
     def save(self, step: int, write: Callable[[], None]) -> None:
-        """Saves by `write`, which all ranks take part in, and has the agent verify it."""
+        """Saves by `write`, which all ranks take part in, and has the agents verify it, each what its node wrote."""
         if self._ranks.leads:
             # A process started again in place comes by the same steps; a false manifest would be worse than
             # none.
             checkpoints.remove(self.folder(step))
+        save = self._ranks.share(uuid.uuid4().hex)
         self._ranks.wait()
         started = self._clock()
         write()
         self._ranks.wait()
         seconds = self._clock() - started
         self._saved_at, self.last_step = self._clock(), step
+        share = self._share(save)
         if self._ranks.leads:
-            self._request(step, seconds)
+            self._request(step, seconds, share)
+        elif share is not None:
+            self._request_part(step, share)
 
     def wait(self, step: int, seconds: float) -> Checkpoint | None:
         """The checkpoint once it is verified, for so long at most; None if it isn't. On rank 0."""
@@ -112,7 +119,7 @@ class Saver:
         """A checkpoint as the contract has it."""
         return Checkpoint.model_validate(checkpoint.describe(self._ctx.storage))
 
-    def _request(self, step: int, seconds: float) -> None:
+    def _request(self, step: int, seconds: float, share: Share | None) -> None:
         info: dict[str, Any] = {
             "step": step,
             "attempt": self._ctx.attempt,
@@ -121,15 +128,35 @@ class Saver:
         }
         if step in self._values:
             info |= self._value(step)
-        path = checkpoint_dir(self._ctx.run_path, self._ctx.attempt, step)
-        if self._client is not None and self._client.request_verification(path=path, **info):
+        if self._ask(share, **info):
             return
-        # Nobody to ask (outside a pod): hash it here, at the cost of the training's time.
-        _log.warning("no agent answers on this pod; checkpoint %d is verified by the training process", step)
-        checkpoints.write_manifest(self.folder(step), info)
+        checkpoints.write_manifest(self.folder(step), info, share)
         checkpoints.rotate(
             self._ctx.run_dir, checkpoints.read_policy(self._ctx.run.model_dump(mode="json", by_alias=True))
         )
+
+    def _request_part(self, step: int, share: Share) -> None:
+        if not self._ask(share, step=step, attempt=self._ctx.attempt):
+            checkpoints.write_part(self.folder(step), share)
+
+    def _ask(self, share: Share | None, **info: Any) -> bool:
+        """Whether the agent does it; else this process must, at the cost of the training's time."""
+        info["path"] = checkpoint_dir(self._ctx.run_path, self._ctx.attempt, info["step"])
+        if share is not None:
+            info["share"] = share.describe()
+        if self._client is not None and self._client.request_verification(**info):
+            return True
+        _log.warning(
+            "no agent answers on this pod; checkpoint %d is verified by the training process", info["step"]
+        )
+        return False
+
+    def _share(self, save: str) -> Share | None:
+        """What the first rank of a node has verified of a save by several nodes."""
+        ctx = self._ctx
+        if ctx.nodes == 1 or ctx.local_rank > 0:
+            return None
+        return Share(save, ctx.node, ctx.nodes, range(ctx.rank, ctx.rank + ctx.local_world_size))
 
     def _amend(self, step: int) -> None:
         value = self._value(step)
@@ -137,7 +164,7 @@ class Saver:
             return
         try:
             checkpoints.amend_manifest(self.folder(step), value)
-        except checkpoints.CheckpointError as error:  # it counts all the same, only not as the best
+        except CheckpointError as error:  # it counts all the same, only not as the best
             _log.warning("the checkpoint of step %d gets no %s: %s", step, self._metric, error)
 
     def _value(self, step: int) -> dict[str, Any]:
