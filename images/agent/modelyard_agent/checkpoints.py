@@ -130,6 +130,12 @@ def verify(folder: Path, hashes: bool = False) -> Dict[str, Any]:
     return manifest
 
 
+def list_attempts(run_path: Path) -> List[int]:
+    """The indices of a run's attempts that have begun, in no order."""
+    names = (_ATTEMPT.fullmatch(name) for name, _ in _subfolders(run_path))
+    return [int(name.group(1)) for name in names if name]
+
+
 def list_verified(run_path: Path, hashes: bool = False) -> List[Verified]:
     """All verified checkpoints of a run over its attempts, newest first. Torn ones are left out."""
     found = []
