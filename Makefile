@@ -25,8 +25,8 @@ demo-down: ## Remove what the demo installed; the cluster stays
 
 ##@ Cluster and images
 .PHONY: cluster-up cluster-down cluster-status images load
-cluster-up: ## Start the local cluster (kind where Docker runs, else real Kubernetes as plain processes)
-	$(CLUSTER) up --name $(NAME)
+cluster-up: ## Start the local cluster (kind where Docker runs, else real Kubernetes as plain processes); NODES=2
+	$(CLUSTER) up --name $(NAME) $(if $(NODES),--nodes $(NODES))
 
 cluster-down: ## Stop it; WIPE=1 also removes its objects and volumes
 	$(CLUSTER) down --name $(NAME) $(if $(WIPE),--wipe)
@@ -69,7 +69,7 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-trainer test-apiserver test-e2e soak bench
+.PHONY: test test-unit test-trainer test-apiserver test-e2e test-two-nodes soak bench
 test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit tests, training, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
@@ -83,6 +83,9 @@ test-apiserver: venv ## Against a real kube-apiserver without nodes
 
 test-e2e: venv ## With real pods that really train
 	$(PYTEST) tests/e2e
+
+test-two-nodes: venv ## Training on two nodes of which one is drained or lost; after a change of attempts
+	$(PYTEST) tests/twonodes
 
 soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
 	$(PYTEST) tests/soak

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from images.building.builders import Builder
-from tests.cluster import cache, kind, native, plan
-from tests.cluster import images as node
+from tests.cluster import cache, images, kind, native, plan, sharing
 from tests.cluster.shell import ClusterError, attempt
 
 
@@ -24,8 +23,8 @@ class Target(Protocol):
         """Bring the image from the builder's store into the cluster."""
 
 
-class Node:
-    """The node of a cluster that runs as processes of this machine."""
+class Native:
+    """A cluster that runs as processes of this machine."""
 
     def __init__(self, cluster: plan.Cluster) -> None:
         if cluster.control_plane_only:
@@ -37,36 +36,28 @@ class Node:
         self.cluster = cluster
 
     def has(self, image: str) -> bool:
-        """Tell whether containerd has every blob of the image and has unpacked it."""
-        said = attempt(node.ctr(self.cluster, "images", "check", f"name=={image}")) or ""
-        words = said.split()
-        return image in words and "complete" in words and words[-1] == "true"
+        """Tell whether every node's containerd has every blob of the image and has unpacked it."""
+        return all(_has(node, image) for node in self.cluster.nodes)
 
     def load(self, builder: Builder, image: str) -> None:
         """Import the image less the layers that containerd has; forget builds that the builder forgot."""
-        held = node.held_content(self.cluster)
-        try:
-            self._import(builder, image, held)
-        except ClusterError:
-            # containerd may have dropped a layer since it was asked: then all of them are sent.
-            self._import(builder, image, set())
-        if not self.has(image):
-            raise ClusterError(
-                f"{image} was imported, yet containerd does not call it complete: load it again"
-            )
-        self._discard_old(builder, image)
+        for node in self.cluster.nodes:
+            with sharing.borrowed(node, image):
+                held = images.held_content(node)
+                try:
+                    self._import(node, builder, image, held)
+                except ClusterError:
+                    # containerd may have dropped a layer since it was asked: then all of them are sent.
+                    self._import(node, builder, image, set())
+            if not _has(node, image):
+                raise ClusterError(
+                    f"{image} was imported, yet containerd does not call it complete: load it again"
+                )
+            _discard_old(node, builder, image)
 
-    def _import(self, builder: Builder, image: str, held: set[str]) -> None:
+    def _import(self, node: plan.Node, builder: Builder, image: str, held: set[str]) -> None:
         with scratch_folder() as folder:
-            node.load(self.cluster, builder.export(image, folder, held), image)
-
-    def _discard_old(self, builder: Builder, image: str) -> None:
-        repository = image.rpartition(":")[0]
-        kept = {image, *builder.list_tags(repository)}
-        for name, digest in node.held_images(self.cluster).items():
-            if name.startswith(f"{repository}:") and name not in kept:
-                attempt(node.ctr(self.cluster, "images", "rm", "--sync", name))
-                node.remove_unnamed(self.cluster, digest)
+            images.load(node, builder.export(image, folder, held), image)
 
 
 class Kind:
@@ -86,11 +77,26 @@ class Kind:
             kind.load(self.name, builder.export(image, folder, set()), None)
 
 
+def _has(node: plan.Node, image: str) -> bool:
+    said = attempt(images.ctr(node, "images", "check", f"name=={image}")) or ""
+    words = said.split()
+    return image in words and "complete" in words and words[-1] == "true"
+
+
+def _discard_old(node: plan.Node, builder: Builder, image: str) -> None:
+    repository = image.rpartition(":")[0]
+    kept = {image, *builder.list_tags(repository)}
+    for name, digest in images.held_images(node).items():
+        if name.startswith(f"{repository}:") and name not in kept:
+            attempt(images.ctr(node, "images", "rm", "--sync", name))
+            images.remove_unnamed(node, digest)
+
+
 def find_target(name: str) -> Target:
     """Return the cluster to load into; ClusterError says how to start one."""
     cluster = plan.load(name)
     if cluster is not None:
-        return Node(cluster)
+        return Native(cluster)
     if kind.is_available() and kind.exists(name):
         return Kind(name)
     raise ClusterError(f"there is no cluster '{name}': make cluster-up NAME={name}")

@@ -32,10 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _up(name: str, options: argparse.Namespace) -> None:
-    if not options.control_plane_only and kind.is_available():
+    # Nodes of kind have no folder in common, where volumes could be shared; what is native stays so.
+    native_only = options.control_plane_only or (options.nodes or 1) > 1 or plan.load(name)
+    if not native_only and kind.is_available():
         kind.up(name)
     else:
-        native.up(name, options.control_plane_only)
+        native.up(name, options.control_plane_only, options.nodes)
 
 
 def _down(name: str, options: argparse.Namespace) -> None:
@@ -58,7 +60,8 @@ def _status(name: str, _: argparse.Namespace) -> int:
         print(f"there is no cluster '{name}'")
         return 1
     up = native.is_up(cluster)
-    mode = "control plane only" if cluster.control_plane_only else "control plane and node"
+    nodes = "node" if len(cluster.nodes) == 1 else f"{len(cluster.nodes)} nodes"
+    mode = f"control plane and {nodes}" if cluster.nodes else "control plane only"
     print(f"cluster '{name}' is {'up' if up else 'not up'} ({mode}, {cluster.server})")
     print("\n".join(native.status(cluster)))
     print(f"kubeconfig  {cluster.kubeconfig}\nlogs        {cluster.logs}")
@@ -85,6 +88,19 @@ def _base(_: str, __: argparse.Namespace) -> None:
     print(base_image.ensure_base())
 
 
+def _lose(name: str, options: argparse.Namespace) -> None:
+    native.lose(_existing(name), options.node, options.cut_off)
+    say(
+        f"node {options.node} is {'cut off' if options.cut_off else 'lost'}; `up --name {name}` brings it back"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= plan.MOST_NODES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {plan.MOST_NODES}")
+    return int(text)
+
+
 def _existing(name: str) -> plan.Cluster:
     cluster = plan.load(name)
     if not cluster:
@@ -109,7 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
 
     up = commands.add_parser("up", parents=[common], help="start the cluster, or finish an interrupted start")
-    up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node")
+    form = up.add_mutually_exclusive_group()
+    form.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node")
+    form.add_argument("--nodes", type=_count, help="how many nodes, fixed when it is made (default: 1)")
     up.set_defaults(command=_up)
 
     down = commands.add_parser("down", parents=[common], help="stop it and put the machine back as it was")
@@ -117,7 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--all", action="store_true", help="also remove the built programs and the base images")
     down.set_defaults(command=_down)
 
-    load = commands.add_parser("load", parents=[common], help="put an image into the node")
+    lose = commands.add_parser("lose", parents=[common], help="take a node away, as a power failure does")
+    lose.add_argument("node", help="the node's name")
+    lose.add_argument("--cut-off", action="store_true", help="only pull its network out: its pods live on")
+    lose.set_defaults(command=_lose)
+
+    load = commands.add_parser("load", parents=[common], help="put an image into the nodes")
     load.add_argument("path", type=Path, help="an OCI layout folder, an OCI archive or a docker archive")
     load.add_argument("--image", metavar="NAME:TAG", help="the image's name, if the file does not carry it")
     load.set_defaults(command=_load)

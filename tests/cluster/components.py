@@ -1,4 +1,4 @@
-"""How each component of the cluster is started: one function for the control plane, one for the node."""
+"""How each component of the cluster is started: the control plane, the services, and the nodes."""
 
 from __future__ import annotations
 
@@ -6,40 +6,55 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from . import binaries, versions
-from .plan import Cluster
+from . import binaries, network, versions
+from .plan import Cluster, Node
 from .supervisor import Component
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-NODE = ("containerd", "kubelet", "kube-proxy", "coredns", "provisioner")
-CONFIGURATIONS = {
+NODE = ("containerd", "kubelet", "kube-proxy")
+SERVICES = ("coredns", "provisioner")
+NODE_CONFIGURATIONS = {
     "containerd.toml": "containerd.toml",
     "cni.conflist": "cni/10-pods.conflist",
     "kubelet.yaml": "kubelet.yaml",
     "kube-proxy.yaml": "kube-proxy.yaml",
-    "Corefile": "Corefile",
-    "objects.yaml": "objects.yaml",
 }
+SERVICE_CONFIGURATIONS = ("Corefile", "objects.yaml")
+TEMPLATES = Path(__file__).parent / "etc"
 
 
 def render_configurations(cluster: Cluster) -> None:
-    """Write the node's configuration files below the cluster's run folder."""
-    (cluster.run / "cni").mkdir(parents=True, exist_ok=True)
-    (cluster.run / "resolv.conf").write_text("")
-    for source, target in CONFIGURATIONS.items():
-        template = (Path(__file__).parent / "etc" / source).read_text()
-        (cluster.run / target).write_text(render(template, cluster))
+    """Write the configuration files of the services and of all nodes below their run folders."""
+    cluster.run.mkdir(parents=True, exist_ok=True)
+    for name in SERVICE_CONFIGURATIONS:
+        (cluster.run / name).write_text(render((TEMPLATES / name).read_text(), service_values(cluster)))
+    for node in cluster.nodes:
+        (node.run / "cni").mkdir(parents=True, exist_ok=True)
+        (node.run / "resolv.conf").write_text("")
+        for source, target in NODE_CONFIGURATIONS.items():
+            (node.run / target).write_text(render((TEMPLATES / source).read_text(), node_values(node)))
 
 
-def render(template: str, cluster: Cluster) -> str:
+def render(template: str, values: Mapping[str, object]) -> str:
     """Fill a configuration's $names; an unknown one raises KeyError."""
-    attributes = (
-        "state", "run", "pki", "socket", "loopback", "node_address", "node_name", "dns_address", "pod_link",
-        "pod_range", "cgroup",
-    )  # fmt: skip
-    values = {name: str(getattr(cluster, name)) for name in attributes}
-    values["pause_image"] = versions.PAUSE_IMAGE
     return Template(template).substitute(values)
+
+
+def service_values(cluster: Cluster) -> dict[str, object]:
+    """Return the names that the services' configurations may use."""
+    names = ("pki", "loopback", "address", "dns_address")
+    # With one node every volume is where its pods are; with several a volume waits for its first pod's node.
+    mode = "WaitForFirstConsumer" if len(cluster.nodes) > 1 else "Immediate"
+    return {**{name: getattr(cluster, name) for name in names}, "binding_mode": mode}
+
+
+def node_values(node: Node) -> dict[str, object]:
+    """Return the names that a node's configurations may use."""
+    names = (
+        "state", "run", "identity", "socket", "loopback", "address", "name", "pod_link", "pod_range", "cgroup",
+    )  # fmt: skip
+    shared = {name: getattr(node.cluster, name) for name in ("pki", "dns_address")}
+    return {**{name: getattr(node, name) for name in names}, **shared, "pause_image": versions.PAUSE_IMAGE}
 
 
 def control_plane(cluster: Cluster) -> dict[str, Component]:
@@ -61,8 +76,8 @@ def control_plane(cluster: Cluster) -> dict[str, Component]:
     }
     apiserver = {
         "etcd-servers": cluster.etcd_url,
-        "bind-address": cluster.node_address,
-        "advertise-address": cluster.node_address,
+        "bind-address": cluster.address,
+        "advertise-address": cluster.address,
         "secure-port": 6443,
         "client-ca-file": pki / "ca.crt",
         "tls-cert-file": pki / "apiserver.crt",
@@ -101,6 +116,9 @@ def control_plane(cluster: Cluster) -> dict[str, Component]:
         "kube-api-qps": 500,
         "kube-api-burst": 1000,
     }
+    if len(cluster.nodes) > 1:
+        # A node that is gone is noticed sooner, by a grace of three of its signs of life instead of five.
+        controllers["node-monitor-grace-period"] = "30s"
     scheduler = {
         **_identity(pki / "scheduler.kubeconfig"),
         "bind-address": cluster.loopback,
@@ -110,32 +128,40 @@ def control_plane(cluster: Cluster) -> dict[str, Component]:
     return {name: Component(name, _command(name, values)) for name, values in flags.items()}
 
 
-def node(cluster: Cluster) -> dict[str, Component]:
-    """Return what runs pods, connects them and gives them names and volumes."""
-    path = {"PATH": binaries.path_variable()}
-    configuration = {name: cluster.run / name for name in CONFIGURATIONS}
-    containerd = [str(binaries.folder() / "containerd"), "--config", str(configuration["containerd.toml"])]
+def node(node: Node) -> dict[str, Component]:
+    """Return what runs a node's pods and connects them, in the node's network."""
+    path, pki = {"PATH": binaries.path_variable()}, node.cluster.pki
+    configuration = {name: node.run / name for name in NODE_CONFIGURATIONS}
     kubelet = {
         "config": configuration["kubelet.yaml"],
-        "kubeconfig": cluster.pki / "kubelet.kubeconfig",
-        "root-dir": cluster.state / "kubelet",
-        "cert-dir": cluster.state / "kubelet" / "pki",
-        "hostname-override": cluster.node_name,
-        "node-ip": cluster.node_address,
+        "kubeconfig": pki / f"{node.identity}.kubeconfig",
+        "root-dir": node.state / "kubelet",
+        "cert-dir": node.state / "kubelet" / "pki",
+        "hostname-override": node.name,
+        "node-ip": node.address,
     }
+    commands = {
+        "containerd": [
+            str(binaries.folder() / "containerd"),
+            "--config",
+            str(configuration["containerd.toml"]),
+        ],
+        "kubelet": _command("kubelet", kubelet),
+        "kube-proxy": _command("kube-proxy", {"config": configuration["kube-proxy.yaml"]}),
+    }
+    files = ("containerd.toml", "kubelet.yaml", "kube-proxy.yaml")
+    return {
+        name: Component(name, command, [configuration[file]], path, network.enter(node))
+        for (name, command), file in zip(commands.items(), files)  # noqa: B905
+    }
+
+
+def services(cluster: Cluster) -> dict[str, Component]:
+    """Return what gives the pods of all nodes names and volumes."""
+    corefile = cluster.run / "Corefile"
     provisioner = {"kubeconfig": cluster.pki / "provisioner.kubeconfig", "root": cluster.volumes}
     return {
-        "containerd": Component("containerd", containerd, [configuration["containerd.toml"]], path),
-        "kubelet": Component("kubelet", _command("kubelet", kubelet), [configuration["kubelet.yaml"]], path),
-        "kube-proxy": Component(
-            "kube-proxy",
-            _command("kube-proxy", {"config": configuration["kube-proxy.yaml"]}),
-            [configuration["kube-proxy.yaml"]],
-            path,
-        ),
-        "coredns": Component(
-            "coredns", _command("coredns", {"conf": configuration["Corefile"]}), [configuration["Corefile"]]
-        ),
+        "coredns": Component("coredns", _command("coredns", {"conf": corefile}), [corefile]),
         "provisioner": Component("provisioner", _command("provisioner", provisioner)),
     }
 

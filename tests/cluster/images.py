@@ -1,4 +1,4 @@
-"""Put images into the node's containerd: only the content that it does not hold yet."""
+"""Put images into a node's containerd: only the content that it does not hold yet."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ from collections.abc import Collection
 from pathlib import Path
 
 from . import archive, binaries
-from .plan import Cluster
+from .plan import Node
 from .shell import ClusterError, run
 
 IMPORT_SECONDS = 1800.0
 
 
-def load(cluster: Cluster, path: Path, name: str | None = None) -> str:
+def load(node: Node, path: Path, name: str | None = None) -> str:
     """Import the image at `path`, drop the one that had its name before; return what was done."""
     with archive.opened(path, name) as image:
-        before = held_images(cluster).get(image.name)
+        before = held_images(node).get(image.name)
         if before == image.digest:
             return f"{image.name} is loaded already"
         started = time.monotonic()
         try:
-            written = _stream(cluster, image, held_content(cluster))
+            written = _stream(node, image, held_content(node))
         except ClusterError:
             # Content that was there when we asked may have been collected since: then send everything.
-            written = _stream(cluster, image, ())
+            written = _stream(node, image, ())
         if before:
-            remove_unnamed(cluster, before)
+            remove_unnamed(node, before)
         return f"loaded {image.name}: {written >> 20} MiB in {time.monotonic() - started:.1f} s"
 
 
-def ctr(cluster: Cluster, *words: str) -> list[str]:
+def ctr(node: Node, *words: str) -> list[str]:
     """Return a command of containerd's client for the images and containers that kubelet sees."""
-    return [str(binaries.folder() / "ctr"), "--address", str(cluster.socket), "--namespace", "k8s.io", *words]
+    return [str(binaries.folder() / "ctr"), "--address", str(node.socket), "--namespace", "k8s.io", *words]
 
 
-def held_images(cluster: Cluster) -> dict[str, str]:
+def held_images(node: Node) -> dict[str, str]:
     """Return the digest of each image name."""
-    rows = (line.split() for line in run(ctr(cluster, "images", "ls")).splitlines()[1:])
+    rows = (line.split() for line in run(ctr(node, "images", "ls")).splitlines()[1:])
     return {row[0]: row[2] for row in rows}
 
 
-def held_content(cluster: Cluster) -> set[str]:
+def held_content(node: Node) -> set[str]:
     """Return the digests of all blobs."""
-    return set(run(ctr(cluster, "content", "ls", "--quiet")).split())
+    return set(run(ctr(node, "content", "ls", "--quiet")).split())
 
 
-def remove_unnamed(cluster: Cluster, digest: str) -> None:
+def remove_unnamed(node: Node, digest: str) -> None:
     """Remove the names that kubelet's side gave to an image which no longer has a name of its own.
 
     Without this a replaced image, gigabytes perhaps, stays for ever.
     """
-    names = [name for name, held in held_images(cluster).items() if held == digest]
+    names = [name for name, held in held_images(node).items() if held == digest]
     if names and all(name.startswith("sha256:") for name in names):
-        run(ctr(cluster, "images", "rm", "--sync", *names))
+        run(ctr(node, "images", "rm", "--sync", *names))
 
 
-def _stream(cluster: Cluster, image: archive.Image, held: Collection[str]) -> int:
+def _stream(node: Node, image: archive.Image, held: Collection[str]) -> int:
     # --local unpacks in the client, which is faster and needs no temporary copy in the daemon.
-    command = ctr(cluster, "images", "import", "--local", "-")
+    command = ctr(node, "images", "import", "--local", "-")
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -82,6 +82,6 @@ def _stream(cluster: Cluster, image: archive.Image, held: Collection[str]) -> in
             killer.cancel()
     if process.returncode or broken:
         raise ClusterError(
-            f"containerd did not take {image.name} (is {os.fspath(cluster.socket)} up?): {said[-1500:]}"
+            f"containerd did not take {image.name} (is {os.fspath(node.socket)} up?): {said[-1500:]}"
         )
     return written

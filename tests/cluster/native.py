@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import ssl
 import time
@@ -11,27 +12,43 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from . import base_image, binaries, cache, components, images, network, node, pki, plan, prerequisites
-from .plan import Cluster
+from . import (
+    archive,
+    base_image,
+    binaries,
+    cache,
+    components,
+    images,
+    network,
+    node,
+    pki,
+    plan,
+    prerequisites,
+    sharing,
+)
+from .plan import Cluster, Node
 from .shell import ClusterError, attempt, run, say, wait_until
 from .supervisor import Component, Supervisor
 
 
-def up(name: str, control_plane_only: bool) -> Cluster:
-    """Bring the cluster up; what already runs as it should is left alone. Returns once pods can be made."""
+def up(name: str, control_plane_only: bool, nodes: int | None = None) -> Cluster:
+    """Bring the cluster up; what already runs as it should is left alone. Returns once pods can be made.
+
+    `nodes` None: as many as it has, or 1.
+    """
     prerequisites.ensure_system(control_plane_only)
     binaries.ensure(control_plane_only)
     layouts = [] if control_plane_only else [base_image.ensure_pause(binaries.folder() / "pause")]
     if not control_plane_only:
         layouts.append(base_image.ensure_base())
-    cluster, started = plan.create(name, control_plane_only), time.monotonic()
+    cluster, started = plan.create(name, control_plane_only, nodes), time.monotonic()
     with _alone(cluster):
         pki.ensure(cluster)
         shutil.copy(cluster.pki / "admin.kubeconfig", cluster.kubeconfig)
-        network.ensure_node_link(cluster)
+        network.ensure_link(cluster)
         _start_control_plane(cluster)
         if not control_plane_only:
-            _start_node(cluster, layouts)
+            _start_nodes(cluster, layouts)
         _wait_for_service_account(cluster)
     say(
         f"cluster '{name}' is up ({time.monotonic() - started:.1f} s): export KUBECONFIG={cluster.kubeconfig}"
@@ -50,7 +67,9 @@ def down(name: str, wipe: bool) -> None:
         failed = _run_all(_steps_down(cluster))
         if not node.mounts_below(cluster.folder, Path("/proc/mounts").read_text()):
             # With a volume still mounted below, this would delete what is in it.
-            failed += _run_all([lambda: node.remove_runtime_state(cluster)])
+            failed += _run_all(
+                [*_each(node.remove_runtime_state, cluster), lambda: shutil.rmtree(cluster.run, True)]
+            )
         failed += [f"could not remove {left}" for left in node.leftovers(cluster)]
         if failed:
             raise ClusterError("; ".join(failed))
@@ -62,23 +81,28 @@ def down(name: str, wipe: bool) -> None:
 def _steps_down(cluster: Cluster) -> list[Callable[[], None]]:
     supervisor = _supervisor(cluster)
     steps: list[Callable[[], None]] = [
-        lambda: supervisor.stop(["kubelet", "provisioner"]),
-        lambda: node.kill_pods_and_shims(cluster),
-        lambda: supervisor.stop([*components.NODE, "kube-controller-manager", "kube-scheduler"]),
+        lambda: supervisor.stop(["provisioner"]),
+        *_each(lambda one: _node_supervisor(one).stop(["kubelet"]), cluster),
+        *_each(node.kill_pods_and_shims, cluster),
+        *_each(lambda one: _node_supervisor(one).stop(components.NODE), cluster),
+        lambda: supervisor.stop(["coredns", "kube-controller-manager", "kube-scheduler"]),
         # The API server waits for its watchers to leave; nobody is left here who would mind.
         lambda: supervisor.stop(["kube-apiserver"], seconds=3),
         lambda: supervisor.stop(["etcd"]),
-        lambda: node.unmount_all(cluster),
+        lambda: node.unmount_all(cluster.folder),
         lambda: network.remove_links(cluster),
+        *_each(node.remove_cgroups, cluster),
+        *_each(node.remove_traces, cluster),
     ]
-    if not cluster.control_plane_only:
-        steps += [
-            network.remove_packet_rules,
-            lambda: network.restore_settings(_settings(cluster)),
-            lambda: node.remove_cgroups(cluster),
-            lambda: node.remove_traces(cluster),
-        ]
+    if cluster.shares_machine:
+        steps.append(network.remove_packet_rules)
+    if cluster.nodes:
+        steps.append(lambda: network.release_settings(_settings(cluster), _settings_of_others(cluster)))
     return steps
+
+
+def _each(step: Callable[[Node], None], cluster: Cluster) -> list[Callable[[], None]]:
+    return [functools.partial(step, one) for one in cluster.nodes]
 
 
 def _run_all(steps: Iterable[Callable[[], None]]) -> list[str]:
@@ -98,21 +122,63 @@ def halt(cluster: Cluster, names: list[str]) -> None:
         _supervisor(cluster).stop(names)
 
 
+def lose(cluster: Cluster, name: str, cut_off: bool = False) -> None:
+    """Take a node away as a power failure does: nobody hears from it again. The next `up` brings it back, empty.
+
+    `cut_off`: only its network fails, and its pods live on.
+    Raises ClusterError for a node that has this machine's network.
+    """
+    one = _find(cluster, name)
+    if one.namespace is None:
+        raise ClusterError(
+            f"node {name} is this machine itself: only a cluster of several nodes can lose one"
+        )
+    with _alone(cluster):
+        network.disconnect(one)
+        if cut_off:
+            return
+        _node_supervisor(one).stop(components.NODE, seconds=0)
+        node.kill_pods_and_shims(one)
+        node.unmount_all(one.folder)
+        node.remove_cgroups(one)
+        node.remove_traces(one)
+        node.remove_runtime_state(one)
+
+
+def _find(cluster: Cluster, name: str) -> Node:
+    found = {one.name: one for one in cluster.nodes}
+    if name not in found:
+        raise ClusterError(
+            f"cluster '{cluster.name}' has no node {name}; it has {', '.join(found) or 'none'}"
+        )
+    return found[name]
+
+
 def load(cluster: Cluster, path: Path, name: str | None) -> str:
-    """Put an image into the node, while nobody may stop it; return what was done."""
+    """Put an image into every node, while nobody may stop them; return what was done."""
     if cluster.control_plane_only:
         raise ClusterError(f"cluster '{cluster.name}' has no node that could hold images")
     with _alone(cluster):
-        return images.load(cluster, path, name)
+        with archive.opened(path, name) as image:
+            known_as = image.name
+        return "; ".join(_load(one, path, known_as) for one in cluster.nodes)
+
+
+def _load(one: Node, path: Path, name: str) -> str:
+    with sharing.borrowed(one, name):
+        return images.load(one, path, name)
 
 
 def status(cluster: Cluster) -> list[str]:
     """Return one line a component: its name, and its pid or that it is stopped."""
     supervisor = _supervisor(cluster)
-    names = (
-        components.CONTROL_PLANE if cluster.control_plane_only else components.CONTROL_PLANE + components.NODE
-    )
-    return [f"{name:<24} {_state(supervisor.pid(name))}" for name in names]
+    found = {name: supervisor.pid(name) for name in components.CONTROL_PLANE}
+    for one in cluster.nodes:
+        prefix = f"{one.name} " if one.number else ""
+        found |= {prefix + name: _node_supervisor(one).pid(name) for name in components.NODE}
+    if cluster.nodes:
+        found |= {name: supervisor.pid(name) for name in components.SERVICES}
+    return [f"{name:<24} {_state(pid)}" for name, pid in found.items()]
 
 
 def is_up(cluster: Cluster) -> bool:
@@ -128,8 +194,16 @@ def _supervisor(cluster: Cluster) -> Supervisor:
     return Supervisor(cluster.folder, cluster.run, cluster.logs)
 
 
+def _node_supervisor(one: Node) -> Supervisor:
+    return Supervisor(one.folder, one.run, one.logs)
+
+
 def _settings(cluster: Cluster) -> Path:
     return cluster.folder / "kernel-settings.saved"
+
+
+def _settings_of_others(cluster: Cluster) -> list[Path]:
+    return [_settings(other) for other in plan.known() if other.name != cluster.name]
 
 
 @contextlib.contextmanager
@@ -152,38 +226,54 @@ def _start_control_plane(cluster: Cluster) -> None:
         supervisor.ensure(parts[name])
 
 
-def _start_node(cluster: Cluster, layouts: list[Path]) -> None:
+def _start_nodes(cluster: Cluster, layouts: list[Path]) -> None:
     network.save_settings(_settings(cluster))
     network.enable_forwarding()
-    node.ensure_cgroup(cluster)
     cluster.volumes.mkdir(parents=True, exist_ok=True)
     components.render_configurations(cluster)
-    supervisor, parts = _supervisor(cluster), components.node(cluster)
-    supervisor.ensure(parts["containerd"])
+    for one in cluster.nodes:
+        _start_containerd(one, layouts)
+    run(kubectl(cluster, "apply", "-f", str(cluster.run / "objects.yaml")))
+    for one in cluster.nodes:
+        for name in components.NODE[1:]:
+            _node_supervisor(one).ensure(components.node(one)[name])
+    supervisor, parts = _supervisor(cluster), components.services(cluster)
+    for part in parts.values():
+        supervisor.ensure(part)
+    for one in cluster.nodes:
+        _wait_for_node(one)
+    _wait_for(cluster, supervisor, parts["coredns"], f"http://{cluster.loopback}:8181/ready")
+    supervisor.must_run("provisioner")
+
+
+def _start_containerd(one: Node, layouts: list[Path]) -> None:
+    network.ensure_namespace(one)
+    node.ensure_cgroup(one)
+    supervisor = _node_supervisor(one)
+    supervisor.ensure(components.node(one)["containerd"])
     wait_until(
         "containerd",
-        lambda: attempt(images.ctr(cluster, "version"), seconds=20) is not None,
+        lambda: attempt(images.ctr(one, "version"), seconds=20) is not None,
         seconds=30,
         hint=lambda: supervisor.complain("containerd"),
     )
     for layout in layouts:
-        images.load(cluster, layout)
-    run(kubectl(cluster, "apply", "-f", str(cluster.run / "objects.yaml")))
-    for name in components.NODE[1:]:
-        supervisor.ensure(parts[name])
-    # The node object of an earlier run still says Ready; kubelet itself has to answer first.
-    _wait_for(cluster, supervisor, parts["kubelet"], f"http://{cluster.loopback}:10248/healthz")
-    _wait_for(cluster, supervisor, parts["coredns"], f"http://{cluster.loopback}:8181/ready")
-    ready = "{.status.conditions[?(@.type=='Ready')].status}"
-    question = kubectl(cluster, "get", "node", cluster.node_name, "-o", f"jsonpath={ready}")
-    wait_until(
-        "the node to be Ready",
-        lambda: attempt(question, seconds=20) == "True",
-        seconds=60,
-        hint=lambda: supervisor.complain("kubelet"),
-    )
+        images.load(one, layout)
+
+
+def _wait_for_node(one: Node) -> None:
+    """Until kubelet answers, and the API server has heard from it: what an earlier run left still says Ready."""
+    supervisor = _node_supervisor(one)
+    condition = "{.status.conditions[?(@.type=='Ready')].status}"
+    healthy = kubectl(one.cluster, "get", "--raw", f"/api/v1/nodes/{one.name}/proxy/healthz")
+    ready = kubectl(one.cluster, "get", "node", one.name, "-o", f"jsonpath={condition}")
+
+    def works() -> bool:
+        supervisor.must_run("kubelet")
+        return attempt(healthy, seconds=20) == "ok" and attempt(ready, seconds=20) == "True"
+
+    wait_until(f"node {one.name} to be Ready", works, seconds=90, hint=lambda: supervisor.complain("kubelet"))
     supervisor.must_run("kube-proxy")
-    supervisor.must_run("provisioner")
 
 
 def _wait_for(cluster: Cluster, supervisor: Supervisor, part: Component, url: str) -> None:

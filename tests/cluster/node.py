@@ -9,7 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from .plan import Cluster
+from .network import NAMESPACES
+from .plan import Cluster, Node
 from .shell import ClusterError, attempt, run
 from .supervisor import MARK, environment_of, is_shim
 
@@ -26,10 +27,10 @@ def hierarchies(root: Path = CGROUPS) -> list[Path]:
     )
 
 
-def ensure_cgroup(cluster: Cluster, root: Path = CGROUPS) -> None:
-    """Make the group that all pods live under; kubelet refuses to start without it."""
+def ensure_cgroup(node: Node, root: Path = CGROUPS) -> None:
+    """Make the group that all pods of a node live under; kubelet refuses to start without it."""
     for tree in hierarchies(root):
-        group = tree / cluster.cgroup
+        group = tree / node.cgroup
         group.mkdir(exist_ok=True)
         for name in CPUSET_FILES:
             # Version 1 makes this group with no processors at all: nothing could run in it.
@@ -37,11 +38,11 @@ def ensure_cgroup(cluster: Cluster, root: Path = CGROUPS) -> None:
                 (group / name).write_text((tree / name).read_text())
 
 
-def kill_pods_and_shims(cluster: Cluster) -> None:
-    """Kill every process of every pod, and containerd's shims, which outlive containerd by design."""
+def kill_pods_and_shims(node: Node) -> None:
+    """Kill every process of every pod of a node, and containerd's shims, which outlive containerd by design."""
     deadline = time.monotonic() + 10
     while True:
-        pids = _pod_processes(cluster) | _shims(cluster)
+        pids = _pod_processes(node) | _shims(node)
         if not pids:
             return
         if time.monotonic() > deadline:
@@ -51,12 +52,12 @@ def kill_pods_and_shims(cluster: Cluster) -> None:
         time.sleep(0.05)
 
 
-def unmount_all(cluster: Cluster) -> None:
-    """Take away every mount below the cluster's folder; raise ClusterError when one stays."""
-    below = mounts_below(cluster.folder, Path("/proc/mounts").read_text())
+def unmount_all(folder: Path) -> None:
+    """Take away every mount below a folder; raise ClusterError when one stays."""
+    below = mounts_below(folder, Path("/proc/mounts").read_text())
     if below:
         attempt(["umount", "-l", *below])
-    left = mounts_below(cluster.folder, Path("/proc/mounts").read_text())
+    left = mounts_below(folder, Path("/proc/mounts").read_text())
     if left:
         raise ClusterError(f"can not unmount {', '.join(left[:3])}: something still uses it")
 
@@ -67,22 +68,22 @@ def mounts_below(folder: Path, table: str) -> list[str]:
     return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
 
 
-def remove_cgroups(cluster: Cluster) -> None:
-    """Remove the pods' control groups from the leaves up."""
+def remove_cgroups(node: Node) -> None:
+    """Remove the control groups of a node's pods from the leaves up."""
     for tree in hierarchies():
-        for folder, _, _ in os.walk(tree / cluster.cgroup, topdown=False):
+        for folder, _, _ in os.walk(tree / node.cgroup, topdown=False):
             try:
                 Path(folder).rmdir()
             except OSError as error:
                 raise ClusterError(f"control group {folder} can not be removed: {error}") from error
 
 
-def remove_traces(cluster: Cluster) -> None:
-    """Remove what kubelet, libcni and the shims write outside the cluster's folder whatever they are told."""
+def remove_traces(node: Node) -> None:
+    """Remove what kubelet, libcni and the shims write outside the node's folder whatever they are told."""
     for link in Path("/var/log/containers").glob("*.log"):
-        if link.is_symlink() and str(link.readlink()).startswith(f"{cluster.folder}/"):
+        if link.is_symlink() and str(link.readlink()).startswith(f"{node.folder}/"):
             link.unlink()
-    for note in Path("/var/lib/cni/results").glob(f"{cluster.cgroup}-*"):
+    for note in Path("/var/lib/cni/results").glob(f"{node.cgroup}-*"):
         note.unlink()
     Path("/var/lib/kubelet/device-plugins/kubelet.sock").unlink(missing_ok=True)
     _remove_dead_sockets(Path("/run/containerd/s"))
@@ -93,28 +94,31 @@ def remove_traces(cluster: Cluster) -> None:
         _remove_if_empty(Path(folder))
 
 
-def remove_runtime_state(cluster: Cluster) -> None:
+def remove_runtime_state(node: Node) -> None:
     """Forget running pods, as a reboot does: kubelet's folder, pod logs, sockets and pods' addresses."""
-    for folder in (cluster.run, cluster.state / "kubelet", cluster.state / "pod-logs"):
+    for folder in (node.run, node.state / "kubelet", node.state / "pod-logs"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def leftovers(cluster: Cluster) -> list[str]:
     """Return what of a stopped cluster is still on the machine, as sentences; empty is the aim."""
-    found = [f"process {pid}" for pid in sorted(_pod_processes(cluster) | _shims(cluster))]
-    found += [f"mount {point}" for point in mounts_below(cluster.folder, Path("/proc/mounts").read_text())]
-    found += [
-        f"control group {tree / cluster.cgroup}" for tree in hierarchies() if (tree / cluster.cgroup).exists()
-    ]
+    found = [f"mount {point}" for point in mounts_below(cluster.folder, Path("/proc/mounts").read_text())]
     links = run(["ip", "-o", "link"])
-    found += [f"link {link}" for link in (cluster.node_link, cluster.pod_link) if f" {link}:" in links]
-    return found
+    names = [cluster.link]
+    for node in cluster.nodes:
+        found += [f"process {pid}" for pid in sorted(_pod_processes(node) | _shims(node))]
+        groups = [tree / node.cgroup for tree in hierarchies()]
+        found += [f"control group {group}" for group in groups if group.exists()]
+        names.append(node.uplink if node.namespace else node.pod_link)
+        if node.namespace and (NAMESPACES / node.namespace).exists():
+            found.append(f"network namespace {node.namespace}")
+    return found + [f"link {name}" for name in names if re.search(rf" {name}[:@]", links)]
 
 
-def _pod_processes(cluster: Cluster) -> set[int]:
+def _pod_processes(node: Node) -> set[int]:
     found: set[int] = set()
     for tree in hierarchies():
-        for folder, _, _ in os.walk(tree / cluster.cgroup):
+        for folder, _, _ in os.walk(tree / node.cgroup):
             try:
                 found |= {int(word) for word in (Path(folder) / "cgroup.procs").read_text().split()}
             except OSError:
@@ -122,8 +126,8 @@ def _pod_processes(cluster: Cluster) -> set[int]:
     return found
 
 
-def _shims(cluster: Cluster) -> set[int]:
-    mark = f"{cluster.folder}:containerd"
+def _shims(node: Node) -> set[int]:
+    mark = f"{node.folder}:containerd"
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {pid for pid in pids if environment_of(pid).get(MARK) == mark and is_shim(pid)}
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .plan import Cluster
+from .plan import Cluster, Node
 from .shell import run
 
 CURVE = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
@@ -42,7 +42,7 @@ def serving_names(cluster: Cluster) -> str:
     """Return the names and addresses under which the API server is reached."""
     service = ["kubernetes", "default", "svc", "cluster", "local"]
     names = [".".join(service[:length]) for length in (1, 2, 3, 5)] + ["localhost"]
-    addresses = ["127.0.0.1", cluster.loopback, cluster.node_address, cluster.api_service_address]
+    addresses = ["127.0.0.1", cluster.loopback, cluster.address, cluster.api_service_address]
     return ",".join([f"DNS:{name}" for name in names] + [f"IP:{address}" for address in addresses])
 
 
@@ -55,14 +55,20 @@ def _make_all(cluster: Cluster, pki: Path) -> None:
         run(["openssl", "req", "-x509", *NEW_KEY, *TEN_YEARS, *subject, *kind, *files])
     run(["openssl", "genpkey", *CURVE, "-out", pki / "sa.key"])
     run(["openssl", "pkey", "-in", pki / "sa.key", "-pubout", "-out", pki / "sa.pub"])
-    node = f"/O=system:nodes/CN=system:node:{cluster.node_name}"
     _sign(pki, "apiserver", "/CN=kube-apiserver", "serverAuth", serving_names(cluster))
-    _sign(pki, "kubelet-server", node, "serverAuth", f"DNS:{cluster.node_name},IP:{cluster.node_address}")
+    for node in cluster.nodes:
+        names = f"DNS:{node.name},IP:{node.address}"
+        _sign(pki, f"{node.identity}-server", _node_subject(node), "serverAuth", names)
     _sign(pki, "apiserver-kubelet-client", "/O=system:masters/CN=apiserver-kubelet-client", "clientAuth")
     _sign(pki, "front-proxy-client", "/CN=front-proxy-client", "clientAuth", authority="front-proxy-ca")
-    for name, client in {**CLIENTS, "kubelet": node, "admin": "/O=system:masters/CN=admin"}.items():
+    kubelets = {node.identity: _node_subject(node) for node in cluster.nodes}
+    for name, client in {**CLIENTS, **kubelets, "admin": "/O=system:masters/CN=admin"}.items():
         _sign(pki, name, client, "clientAuth")
         (pki / f"{name}.kubeconfig").write_text(kubeconfig(cluster, pki, name))
+
+
+def _node_subject(node: Node) -> str:
+    return f"/O=system:nodes/CN=system:node:{node.name}"
 
 
 def _sign(pki: Path, name: str, subject: str, usage: str, names: str = "", authority: str = "ca") -> None:

@@ -26,16 +26,20 @@ FINGERPRINT = "MODELYARD_CLUSTER_FINGERPRINT"
 
 @dataclass(frozen=True)
 class Component:
-    """A long-running process. It is started again when its command, binary or `files` have changed."""
+    """A long-running process. It is started again when its command, binary or `files` have changed.
+
+    `enter` comes before the command: a program that becomes it, in another network.
+    """
 
     name: str
     command: list[str]
     files: Sequence[Path] = ()
     env: dict[str, str] = field(default_factory=dict)
+    enter: Sequence[str] = ()
 
     def fingerprint(self) -> str:
         """Return a hash of everything that decides how the process behaves."""
-        parts = [*self.command, *(f"{key}={value}" for key, value in sorted(self.env.items()))]
+        parts = [*self.enter, *self.command, *(f"{key}={value}" for key, value in sorted(self.env.items()))]
         parts += [file_hash(path) for path in (Path(self.command[0]), *self.files)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -81,7 +85,7 @@ class Supervisor:
         mark = {MARK: self._mark(component.name), FINGERPRINT: fingerprint}
         with self.log(component.name).open("wb") as log:
             process = subprocess.Popen(
-                component.command,
+                [*component.enter, *component.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -20,6 +20,7 @@ PACKAGES = {
     "nft": "nftables",
     "iptables": "iptables",
     "ip": "iproute2",
+    "nsenter": "util-linux",
     "conntrack": "conntrack",
     "openssl": "openssl",
     "tar": "tar",

@@ -143,6 +143,12 @@ def verify_bytes(checkpoint: Verified, threads: int, share: int = 0, shares: int
     hashing.check_pieces(checkpoint.folder, pieces, threads)
 
 
+def list_attempts(run_path: Path) -> List[int]:
+    """The indices of a run's attempts that have begun, in no order."""
+    names = (_ATTEMPT.fullmatch(name) for name, _ in _subfolders(run_path))
+    return [int(name.group(1)) for name in names if name]
+
+
 def list_verified(run_path: Path) -> List[Verified]:
     """All verified checkpoints of a run over its attempts, newest first. Torn ones are left out."""
     found = []

@@ -38,6 +38,11 @@ def decide_train(
     """(TrainResult as JSON, exit code). torchrun exits 1 whenever signalled: its code decides last."""
     result = _describe_run(settings, progress)
     given = read_object(settings.runtime / codes.RESULT_FILE)
+    if ending.successor is not None:
+        text = "attempt {} had begun meanwhile: this one was ended".format(ending.successor)
+        return _fail(
+            result, failure.Diagnosis({"reason": "Superseded", "message": text}, codes.EXIT_TEMPORARY)
+        )
     if ending.fatal is not None:
         return _fail(result, failure.report_fatal(ending.fatal, redact))
     if given is not None and given.get("outcome") in codes.OUTCOMES:

@@ -17,6 +17,7 @@ from modelyard_agent.redaction import make_redactor
 from modelyard_agent.server import Server
 from modelyard_agent.settings import Settings
 from modelyard_agent.signals import StopSignal
+from modelyard_agent.succession import Succession
 from modelyard_agent.supervisor import Ending, Supervisor
 from modelyard_agent.verifier import Verifier
 
@@ -142,7 +143,11 @@ def _supervise(
     """How the child ended, or why it could not be started."""
     settings = pod.settings
     environment: Dict[str, str] = launch.make_environment(settings, port, pod.environment, own_command)
-    supervisor = Supervisor(settings.runtime, pod.stop, progress, agrees, settings.stop_seconds)
+    succession = None
+    if settings.stage == "train" and settings.run_path is not None:
+        succession = Succession(settings.run_path, settings.attempt)
+        succession.start()
+    supervisor = Supervisor(settings.runtime, pod.stop, progress, agrees, settings.stop_seconds, succession)
     try:
         return supervisor.run(command, environment, stored)
     except OSError as error:

@@ -13,6 +13,7 @@ from modelyard_agent.logs import Output, StoredLog
 from modelyard_agent.processes import Child
 from modelyard_agent.progress import Progress
 from modelyard_agent.signals import StopSignal
+from modelyard_agent.succession import Succession
 from modelyard_agent.workers import Workers
 
 POLL_SECONDS = 0.1
@@ -34,6 +35,7 @@ class Ending:
     timed_out: bool = False
     fatal: Optional[Dict[str, Any]] = None
     began: bool = False
+    successor: Optional[int] = None
     oom_kills: int = 0
     tail: Sequence[str] = ()
 
@@ -48,6 +50,7 @@ class Supervisor:
         progress: Progress,
         agrees: bool,
         stop_seconds: float,
+        succession: Optional[Succession] = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._runtime = runtime
@@ -55,6 +58,7 @@ class Supervisor:
         self._progress = progress
         self._agrees = agrees
         self._stop_seconds = stop_seconds
+        self._succession = succession
         self._clock = clock
         self._workers = Workers(runtime / codes.RANKS_FOLDER)
         self._watch_at = 0.0
@@ -79,6 +83,9 @@ class Supervisor:
             if fatal is not None:
                 self._abort(child)
                 break
+            if self._succession is not None and self._succession.successor is not None:
+                say("attempt {} has begun: ending this one at once".format(self._succession.successor))
+                break
             if self._stop.received and not self._asked:
                 self._ask(child)
             if self._deadline is not None and self._clock() >= self._deadline:
@@ -91,6 +98,7 @@ class Supervisor:
             timed_out=self._timed_out,
             fatal=fatal or read_object(self._runtime / codes.FATAL_FILE),
             began=self._began(),
+            successor=self._succession.successor if self._succession is not None else None,
             oom_kills=resources.read_oom_kills() - oom_kills,
             tail=output.tail(),
         )

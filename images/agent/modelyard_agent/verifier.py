@@ -14,6 +14,7 @@ from modelyard_agent import checkpoints, parts
 from modelyard_agent.files import explain, say
 from modelyard_agent.hashing import CheckpointError
 from modelyard_agent.progress import Progress
+from modelyard_agent.succession import find_successor
 
 PENDING = "pending"
 VERIFIED = "verified"
@@ -156,7 +157,8 @@ class Verifier:
             self._busy.discard(folder)
             busy = set(self._busy)
             self._changed.notify_all()
-        if answer["state"] == VERIFIED:
+        # What this attempt would delete, the one that has followed it may be reading.
+        if answer["state"] == VERIFIED and find_successor(self._run_path, self._attempt) is None:
             checkpoints.rotate(self._run_path, self._policy, busy)
 
     def _publish(self, verified: List[checkpoints.Verified]) -> None:

@@ -100,40 +100,43 @@ def test_an_import_that_hangs_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(images, "ctr", lambda cluster, *words: SLEEP)
     monkeypatch.setattr(images, "IMPORT_SECONDS", 0.3)
     with pytest.raises(ClusterError, match="containerd did not take localhost/x:1"):
-        images._stream(plan.Cluster("default", 0, False), Image(), ())  # type: ignore[arg-type]
+        images._stream(plan.Cluster("default", 0, False).nodes[0], Image(), ())  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch, cache_root: Path) -> list[str]:
-    """A control plane that was recorded; what `down` did, with the machine left alone."""
-    plan.create("bench", control_plane_only=True)
+    """A cluster of two nodes that was recorded; what `down` did, with the machine left alone."""
+    plan.create("bench", control_plane_only=False, nodes=2)
     done: list[str] = []
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(Supervisor, "stop", lambda self, names, seconds=0: done.extend(names))
     monkeypatch.setattr(network, "remove_links", lambda cluster: done.append("links"))
     monkeypatch.setattr(node, "leftovers", lambda cluster: [])
-    monkeypatch.setattr(node, "unmount_all", lambda cluster: done.append("mounts"))
-    monkeypatch.setattr(node, "remove_runtime_state", lambda cluster: done.append("state"))
+    monkeypatch.setattr(node, "kill_pods_and_shims", lambda one: done.append(f"pods of {one.name}"))
+    monkeypatch.setattr(node, "remove_cgroups", lambda one: done.append("groups"))
+    monkeypatch.setattr(node, "remove_traces", lambda one: done.append("traces"))
+    monkeypatch.setattr(node, "unmount_all", lambda folder: done.append("mounts"))
+    monkeypatch.setattr(node, "remove_runtime_state", lambda one: done.append(f"state of {one.name}"))
     return done
 
 
 def test_what_can_not_be_stopped_keeps_nothing_else_from_being_stopped(
     stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(cluster: plan.Cluster) -> None:
+    def kill(one: plan.Node) -> None:
         raise ClusterError("processes of pods do not end: {7}")
 
     monkeypatch.setattr(node, "kill_pods_and_shims", kill)
     with pytest.raises(ClusterError, match=r"processes of pods do not end: \{7\}"):
         native.down("bench", wipe=True)
-    assert {"etcd", "kube-apiserver", "mounts", "links", "state"} <= set(stopped)
+    assert {"etcd", "kube-apiserver", "mounts", "links", "state of bench-node2"} <= set(stopped)
     assert plan.load("bench"), "what was not removed must still be known"
 
 
 def test_nothing_is_deleted_below_a_volume_that_is_still_mounted(
     stopped: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unmount(cluster: plan.Cluster) -> None:
+    def unmount(folder: Path) -> None:
         raise ClusterError("can not unmount /x: something still uses it")
 
     monkeypatch.setattr(node, "unmount_all", unmount)
@@ -141,11 +144,12 @@ def test_nothing_is_deleted_below_a_volume_that_is_still_mounted(
     with pytest.raises(ClusterError, match="can not unmount /x"):
         native.down("bench", wipe=True)
     assert "links" in stopped
-    assert "state" not in stopped
+    assert not any(step.startswith("state") for step in stopped)
     assert plan.load("bench")
 
 
 def test_taking_down_what_stops_leaves_nothing(stopped: list[str]) -> None:
     native.down("bench", wipe=True)
-    assert stopped[-1] == "state"
+    for name in ("bench-node1", "bench-node2"):
+        assert stopped.index(f"pods of {name}") < stopped.index("etcd") < stopped.index(f"state of {name}")
     assert plan.load("bench") is None

@@ -51,6 +51,59 @@ def test_status_of_a_stopped_cluster_lists_its_components_and_fails(
     ]
 
 
+def test_status_shows_every_component_of_every_node(capsys: pytest.CaptureFixture[str]) -> None:
+    plan.create("two", control_plane_only=False, nodes=2)
+    assert main(["status", "--name", "two"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "not up (control plane and 2 nodes" in lines[0]
+    for node in ("two-node1", "two-node2"):
+        for name in ("containerd", "kubelet", "kube-proxy"):
+            assert [node, name, "stopped"] in [line.split() for line in lines]
+    assert ["coredns", "stopped"] in [line.split() for line in lines]
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "10", "two"])
+def test_a_number_of_nodes_that_can_not_be_is_refused(
+    cache_root: Path, capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["up", f"--nodes={count}"])
+    assert "is not a number from 1 to 9" in capsys.readouterr().err
+    assert not cache_root.exists()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "name", "words"),
+    [
+        (1, "default-node", "is this machine itself"),
+        (2, "default-node7", "it has default-node1, default-node2"),
+    ],
+)
+def test_a_node_that_can_not_be_lost_is_refused(
+    capsys: pytest.CaptureFixture[str], nodes: int, name: str, words: str
+) -> None:
+    plan.create("default", control_plane_only=False, nodes=nodes)
+    assert main(["lose", name]) == 1
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "recorded", "chosen"),
+    [([], None, "kind"), (["--nodes=2"], None, "native"), ([], 2, "native"), (["--nodes=1"], None, "kind")],
+)
+def test_several_nodes_never_come_from_kind(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], recorded: int | None, chosen: str
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr("tests.cluster.kind.is_available", lambda: True)
+    monkeypatch.setattr("tests.cluster.kind.up", lambda name: made.append("kind"))
+    monkeypatch.setattr("tests.cluster.native.up", lambda name, alone, nodes: made.append("native"))
+    if recorded:
+        plan.create("two", control_plane_only=False, nodes=recorded)
+    assert main(["up", "--name", "two", *words]) == 0
+    assert made == [chosen]
+
+
 def test_images_can_not_be_put_where_there_is_no_node(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import archive, images, oci
-from tests.cluster.plan import Cluster
+from tests.cluster.plan import Cluster, Node
 from tests.cluster.shell import ClusterError
 
-CLUSTER = Cluster("default", 0, False)
+(NODE,) = Cluster("default", 0, False).nodes
 NAME = "localhost/app:1"
 
 
@@ -32,7 +32,7 @@ class Containerd:
             self.removed += words[3:]
         return ""
 
-    def stream(self, _: Cluster, image: archive.Image, held: set[str]) -> int:
+    def stream(self, _: Node, image: archive.Image, held: set[str]) -> int:
         self.sent.append(set(image.blobs) - set(held))
         if self.lost & set(held):
             raise ClusterError("content not found")
@@ -63,14 +63,14 @@ def digests(layout: Path) -> tuple[str, set[str]]:
 
 def test_an_image_that_is_there_is_not_sent(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     containerd = install(monkeypatch, {NAME: digests(layout)[0]})
-    assert images.load(CLUSTER, layout) == f"{NAME} is loaded already"
+    assert images.load(NODE, layout) == f"{NAME} is loaded already"
     assert containerd.sent == []
 
 
 def test_only_missing_content_is_sent(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest, blobs = digests(layout)
     containerd = install(monkeypatch, {}, blobs - {digest})
-    images.load(CLUSTER, layout)
+    images.load(NODE, layout)
     assert containerd.sent == [{digest}]
 
 
@@ -80,18 +80,18 @@ def test_everything_is_sent_when_held_content_has_gone_meanwhile(
     digest, blobs = digests(layout)
     containerd = install(monkeypatch, {}, blobs - {digest})
     containerd.lost = blobs - {digest}
-    images.load(CLUSTER, layout)
+    images.load(NODE, layout)
     assert containerd.sent[-1] == blobs
 
 
 def test_the_image_that_had_the_name_before_is_dropped(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     containerd = install(monkeypatch, {NAME: "sha256:old", "sha256:alias": "sha256:old"})
-    images.load(CLUSTER, layout)
+    images.load(NODE, layout)
     assert containerd.removed == ["sha256:alias"]
 
 
 def test_an_image_that_still_has_another_name_is_kept(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {NAME: "sha256:old", "sha256:alias": "sha256:old", "localhost/kept:1": "sha256:old"}
     containerd = install(monkeypatch, names)
-    images.load(CLUSTER, layout)
+    images.load(NODE, layout)
     assert containerd.removed == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.cluster.base_image import mirror_in
 from tests.cluster.plan import Cluster
 from tests.cluster.shell import ClusterError
 
-CLUSTER = Cluster("default", 0, False)
+(NODE,) = Cluster("default", 0, False).nodes
 
 
 @pytest.fixture
@@ -33,15 +34,36 @@ def test_settings_come_back_after_an_interrupted_and_repeated_start(proc: Path, 
         network.enable_forwarding(proc)
         (proc / "vm/overcommit_memory").write_text("7")
     assert values(proc) != before
-    network.restore_settings(saved, proc)
+    network.release_settings(saved, [], proc)
     assert values(proc) == before
     assert not saved.exists()
 
 
 def test_restoring_without_a_start_changes_nothing(proc: Path, tmp_path: Path) -> None:
     before = values(proc)
-    network.restore_settings(tmp_path / "absent", proc)
+    network.release_settings(tmp_path / "absent", [], proc)
     assert values(proc) == before
+
+
+@pytest.mark.parametrize("first_leaves_first", [True, False])
+def test_of_two_clusters_the_last_one_restores_what_the_first_one_found(
+    proc: Path, tmp_path: Path, first_leaves_first: bool
+) -> None:
+    before = values(proc)
+    first, second = tmp_path / "first", tmp_path / "second"
+    for number, saved in enumerate((first, second)):
+        network.save_settings(saved, proc)
+        os.utime(saved, (number, number))
+        network.enable_forwarding(proc)
+        (proc / "vm/overcommit_memory").write_text("7")
+    during = values(proc)
+    leaving = [first, second] if first_leaves_first else [second, first]
+    network.release_settings(leaving[0], [leaving[1]], proc)
+    assert values(proc) == during, "the other one still needs them"
+    network.release_settings(leaving[1], [leaving[0]], proc)
+    assert values(proc) == before
+    assert not first.exists()
+    assert not second.exists()
 
 
 def test_mounts_are_found_below_the_folder_only_and_the_innermost_first() -> None:
@@ -66,7 +88,7 @@ def version_one(root: Path) -> Path:
     (root / "no-controller").mkdir()
     for name in node.CPUSET_FILES:
         (root / "cpuset" / name).write_text("0-1\n")
-        group = root / "cpuset" / CLUSTER.cgroup
+        group = root / "cpuset" / NODE.cgroup
         group.mkdir(exist_ok=True)
         (group / name).write_text("\n")  # as the kernel makes them
     return root
@@ -76,24 +98,24 @@ def test_with_version_one_every_controllers_tree_gets_the_group_and_it_gets_proc
     tmp_path: Path,
 ) -> None:
     root = version_one(tmp_path)
-    node.ensure_cgroup(CLUSTER, root)
-    assert (root / "memory" / CLUSTER.cgroup).is_dir()
-    assert (root / "cpuset" / CLUSTER.cgroup / "cpuset.cpus").read_text() == "0-1\n"
-    assert not (root / "no-controller" / CLUSTER.cgroup).exists()
+    node.ensure_cgroup(NODE, root)
+    assert (root / "memory" / NODE.cgroup).is_dir()
+    assert (root / "cpuset" / NODE.cgroup / "cpuset.cpus").read_text() == "0-1\n"
+    assert not (root / "no-controller" / NODE.cgroup).exists()
 
 
 def test_processors_that_were_chosen_by_hand_stay(tmp_path: Path) -> None:
     root = version_one(tmp_path)
-    (root / "cpuset" / CLUSTER.cgroup / "cpuset.cpus").write_text("1\n")
-    node.ensure_cgroup(CLUSTER, root)
-    assert (root / "cpuset" / CLUSTER.cgroup / "cpuset.cpus").read_text() == "1\n"
+    (root / "cpuset" / NODE.cgroup / "cpuset.cpus").write_text("1\n")
+    node.ensure_cgroup(NODE, root)
+    assert (root / "cpuset" / NODE.cgroup / "cpuset.cpus").read_text() == "1\n"
 
 
 def test_with_version_two_there_is_one_tree(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory")
-    node.ensure_cgroup(CLUSTER, tmp_path)
+    node.ensure_cgroup(NODE, tmp_path)
     assert node.hierarchies(tmp_path) == [tmp_path]
-    assert (tmp_path / CLUSTER.cgroup).is_dir()
+    assert (tmp_path / NODE.cgroup).is_dir()
 
 
 def test_missing_programs_are_named_by_their_packages_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,6 +343,11 @@ def initializing(p: PodBuilder) -> PodBuilder:
     return p.main(INITIALIZING).condition("PodReadyToStartContainers", "True", "")
 
 
+def driven_off(p: PodBuilder) -> PodBuilder:
+    message = "Taint manager: deleting due to NoExecute taint"
+    return p.condition("DisruptionTarget", "True", "DeletionByTaintManager", message)
+
+
 def unassigned(p: PodBuilder) -> PodBuilder:
     p._pod["spec"].pop("nodeName")
     return p
@@ -372,7 +377,7 @@ WAITING: dict[str, Waiting] = {
     ),
     "a volume in another zone": Waiting(
         lambda p: p.unscheduled(
-            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match PersistentVolume's node affinity."
         ),
         "Unschedulable",
         "another zone",
@@ -515,6 +520,11 @@ WAITING: dict[str, Waiting] = {
         "may be lost",
         after=61,
         stages=("train",),
+    ),
+    "a node whose taint drives it off": Waiting(
+        lambda p: driven_off(p.running("2026-01-01T00:00:00Z")).deleted("2026-01-01T00:02:00Z"),
+        "NodeTainted",
+        "30 s after 2026-01-01T00:02:00Z, its node counts as lost",
     ),
 }
 

@@ -102,7 +102,10 @@ def test_a_claim_of_the_users_that_is_being_deleted_is_named_by_the_scheduler() 
 
 
 MULTI_ATTACH = 'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) sentiment-train-1-0'
-APART = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."
+APART = (
+    "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match PersistentVolume's node affinity."
+)
+APART_BEFORE = "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had volume node affinity conflict."
 
 
 def second_pod(*, placed: bool = True) -> Simulation:
@@ -129,9 +132,10 @@ def test_a_volume_that_is_attached_to_another_pods_node_is_named_with_its_claim(
     assert simulation.condition("Stalled")[0] == "absent"
 
 
-def test_a_volume_that_binds_its_pods_to_one_node_is_named_with_its_claim() -> None:
+@pytest.mark.parametrize("words", [APART, APART_BEFORE])
+def test_a_volume_that_binds_its_pods_to_one_node_is_named_with_its_claim(words: str) -> None:
     simulation = second_pod()
-    simulation.put(simulation.pod("sentiment-train-1", 1).unscheduled(APART)).settle()
+    simulation.put(simulation.pod("sentiment-train-1", 1).unscheduled(words)).settle()
     assert simulation.condition("Ready") == ("False", "VolumeNotShared")
     assert "PersistentVolumeClaim sentiment-storage" in simulation.message()
 

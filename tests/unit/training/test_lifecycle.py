@@ -346,19 +346,6 @@ def test_failures_that_no_retry_cures_end_the_job(
     assert simulation.status["attempts"][0]["cause"] == "UserError"
 
 
-def test_a_node_that_no_longer_answers_is_given_up() -> None:
-    simulation = train()
-    simulation.put(
-        simulation.pod("sentiment-train-1", 1).running(simulation.time).deleted(simulation.time)
-    ).step()
-    assert simulation.plan.requeue_after is not None
-    assert simulation.plan.requeue_after <= 31
-    simulation.advance(31).step()
-    assert simulation.status["attempts"][0]["failure"]["reason"] == "NodeLost"
-    simulation.advance(11).settle()
-    assert simulation.jobs() == ["sentiment-prepare-1", "sentiment-train-2"]
-
-
 def test_a_job_deleted_by_hand_is_followed_by_the_next_attempt() -> None:
     simulation = train()
     simulation.remove("Job/sentiment-train-1")

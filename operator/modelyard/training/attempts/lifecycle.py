@@ -8,7 +8,7 @@ from modelyard.api.status import Attempt, Counters, Failure, Nodes
 from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
-from modelyard.training.attempts import collection, deadline, reports, restarts, silence
+from modelyard.training.attempts import collection, deadline, departure, reports, restarts, silence
 from modelyard.training.attempts.ending import Ending, classify, has_broken, has_failed, read_results
 from modelyard.training.children import claims, holders, jobs
 from modelyard.training.draft import Draft, Stage
@@ -32,8 +32,9 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
     reports.fold(draft, job, results)
     attempt = draft.status.attempts[-1]
     lost = [pod for pod in pods if podstate.is_lost(pod, view.now)]
+    leaving = departure.is_under_way(view, job, pods)
     ended = jobstate.is_complete(job) or jobstate.is_failed(job)
-    if ended or lost or sidecars.have_ended(draft, job, pods):
+    if ended or (lost and not leaving) or sidecars.have_ended(draft, job, pods):
         _end(draft, settings, job, pods, results)
         return
     start, end = deadline.active_span(job, pods, view.now)
@@ -50,15 +51,18 @@ def advance(draft: Draft, settings: Settings, job: Manifest) -> None:
             draft.stand("Queued" if held_by.reason == "Queued" else "Starting", held_by.message, held_by)
             return
     broken = sidecars.holds_failure(draft, pods)
-    if stops or held or broken:
+    if stops or held or broken or leaving:
         if held and not jobstate.count_active(job) and all(podstate.is_over(pod) for pod in pods):
             record(draft, attempt, _explain_stop(draft, job, pods), job, pods)
             return
         draft.children.append(jobs.stop_job(job))
         deadline.note(draft, job, pods)
-        _plan_looks(draft, pods)
+        departure.plan_looks(draft, pods)
         if broken and not stops:
             draft.stand("Recovering", "A training pod has failed; the others are being stopped.")
+        elif leaving and not stops:
+            text = "The node of a training pod is going or gone; the others are being stopped."
+            draft.stand("Recovering", text, delays.find_problem(pods, view.now))
         else:
             _stop(draft, pods, overdue)
         return
@@ -192,17 +196,8 @@ def _end(
             )
             record(draft, attempt, Ending("Infrastructure", failure), job, pods)
         return
-    lost = next((pod for pod in pods if podstate.is_lost(pod, view.now)), None)
-    if lost is not None and not jobstate.is_failed(job):
-        problem = delays.find_problem([lost], view.now)
-        node = lost["spec"].get("nodeName")
-        failure = Failure(
-            reason="NodeLost",
-            message=problem.message if problem else "",
-            pod=lost["metadata"]["name"],
-            node=node,
-        )
-        record(draft, attempt, Ending("Infrastructure", failure), job, pods)
+    if not jobstate.is_failed(job) and (departed := departure.find_loss(pods, view.now)) is not None:
+        record(draft, attempt, departed, job, pods)
         return
     sidecars.warn(draft, pods)
     if jobstate.is_suspended(job):
@@ -234,7 +229,7 @@ def _explain_stop(draft: Draft, job: Manifest, pods: list[Manifest]) -> Ending:
         return Ending("DeadlineExceeded")
     if draft.view.spec.suspend:
         return Ending("Suspended")
-    if any(has_broken(pod) for pod in pods):
+    if any(has_broken(pod) or podstate.is_driven_off(pod) for pod in pods):
         return ending
     message = f"Job {job['metadata']['name']} was suspended while it ran."
     return Ending("Preempted", Failure(reason="JobSuspended", message=message))
@@ -275,7 +270,7 @@ def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
         record(draft, attempt, Ending("UserError", failure, fatal=True), job, pods)
         return
     problem = claims.explain_delay(draft, progress.place_of(job).claim, pods, problem)
-    _plan_looks(draft, pods)
+    departure.plan_looks(draft, pods)
     age = seconds_since(job["metadata"].get("creationTimestamp"), view.now)
     if problem is None and missing:
         if age <= delays.STUCK_AFTER:
@@ -312,10 +307,3 @@ def _explain_gap(job: Manifest, running: list[Manifest], age: float) -> Problem 
             f"Some pods of job {name} don't run, so the others wait: kubectl get pods -l job-name={name}.",
         )
     return None
-
-
-def _plan_looks(draft: Draft, pods: list[Manifest]) -> None:
-    for pod in pods:
-        seconds = podstate.seconds_until_lost(pod, draft.view.now)
-        if seconds is not None:
-            draft.wake_in(seconds)

@@ -30,10 +30,12 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
     result = max(results.values(), key=lambda r: (r.node == 0, r.step))
     reached = max(r.step for r in results.values())
     is_silent = bool(draft.view.spec.trainer.command) and reached <= 0
+    # The other nodes know of no checkpoint but one that all have saved together.
+    knows = result.node == 0 or result.last_checkpoint is not None
     update = {
         # A program of one's own that reports no steps may have done any number of them.
         "to_step": None if is_silent else reached,
-        "lost_steps": result.lost_steps,
+        "lost_steps": result.lost_steps if knows else _count_lost(draft, reached, attempt.from_step),
         "from_step": result.resumed_from if result.resumed_from is not None else attempt.from_step,
     }
     draft.update(
@@ -51,6 +53,10 @@ def estimate_steps(draft: Draft, attempt: Attempt) -> dict[str, int]:
     report = progress.read_report(draft.view.seen, attempt.index)
     if attempt.to_step is not None or report is None or report.state == "starting":
         return {}
+    return {"to_step": report.step, "lost_steps": _count_lost(draft, report.step, report.resumed_from)}
+
+
+def _count_lost(draft: Draft, step: int, resumed_from: int | None) -> int:
+    """Steps that are in no checkpoint, as far as rank 0 has told of them."""
     saved = draft.status.checkpoints.last if draft.status.checkpoints else None
-    safe = max(saved.step if saved else 0, report.resumed_from or 0)
-    return {"to_step": report.step, "lost_steps": max(0, report.step - safe)}
+    return max(0, step - max(saved.step if saved else 0, resumed_from or 0))

@@ -13,7 +13,7 @@ from modelyard.engine.probe import EventProbe, ObjectProbe
 from modelyard.training import names
 from modelyard.training.draft import Draft
 from modelyard.training.view import View
-from modelyard.workloads.pods import podstate
+from modelyard.workloads.pods import podstate, scheduling
 from modelyard.workloads.problem import Problem
 
 TERMINATING = "StorageTerminating"
@@ -24,7 +24,7 @@ SENTENCE_LIMIT = 600
 
 # The attach/detach controller's words (Multi-Attach error for volume "pvc-…"), and the scheduler's of a volume that is
 # bound to a node.
-_UNSHARED = re.compile(r"Multi-Attach error|volume node affinity conflict")
+_UNSHARED = re.compile(rf"Multi-Attach error|{scheduling.VOLUME_ELSEWHERE}")
 _NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
 
 

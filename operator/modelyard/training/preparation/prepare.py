@@ -9,7 +9,7 @@ from modelyard.contract import layout
 from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
 from modelyard.training import names
-from modelyard.training.attempts import deadline, restarts
+from modelyard.training.attempts import deadline, departure, restarts
 from modelyard.training.attempts.ending import Ending, classify_single, has_failed, read_result
 from modelyard.training.children import claims, factory, holders, jobs, upkeep
 from modelyard.training.draft import Draft
@@ -51,7 +51,8 @@ def advance(draft: Draft, settings: Settings) -> bool:
         draft.keep_object(previous)
         draft.data_failure = _find_failure(draft, previous)
     ended = jobstate.is_complete(job) or jobstate.is_failed(job)
-    if recorded or ended or sidecars.have_ended(draft, job, pods):
+    lost = any(podstate.is_lost(pod, view.now) for pod in pods)
+    if recorded or ended or lost or sidecars.have_ended(draft, job, pods):
         if ended and not recorded and _is_behind(draft, job, pods):
             return False
         if not recorded:
@@ -97,6 +98,7 @@ def _start(draft: Draft, settings: Settings, index: int) -> None:
 
 def _watch(draft: Draft, job: Manifest, pods: list[Manifest]) -> None:
     view = draft.view
+    departure.plan_looks(draft, pods)
     held = jobstate.is_suspended(job)
     busy = jobstate.count_active(job) > 0 or any(not podstate.is_over(pod) for pod in pods)
     if held and not view.spec.suspend and (held_by := holders.find_holder(view, job, busy or bool(pods))):
@@ -148,7 +150,7 @@ def _finish(
     factory.existing(draft)
     if not recorded:
         sidecars.warn(draft, pods)
-        _record(draft, _classify(job, pods, result), index)
+        _record(draft, departure.find_loss(pods, view.now) or _classify(job, pods, result), index)
         if draft.over:
             return False
     if view.spec.suspend:

@@ -31,6 +31,7 @@ def find_problem(pods: Iterable[Manifest], now: datetime) -> Problem | None:
         "ClaimNotFound",
         "StorageTerminating",
         "NodeLost",
+        "NodeTainted",
         "SchedulingGated",
         "Unschedulable",
         "InitContainerRuns",
@@ -49,6 +50,15 @@ def _find_one(pod: Manifest, now: datetime) -> Problem | None:
         return Problem(
             "NodeLost",
             f"Pod {name} does not stop; its node {node} may be lost: kubectl describe node {node}.",
+            name,
+        )
+    if podstate.is_driven_off(pod):
+        node = pod["spec"].get("nodeName", "unknown")
+        return Problem(
+            "NodeTainted",
+            f"Pod {name} must leave its node {node}, which doesn't answer or was tainted: kubectl describe node {node}."
+            f" If the pod has not stopped {podstate.LOST_AFTER:.0f} s after {pod['metadata']['deletionTimestamp']}, its"
+            " node counts as lost, and the job goes on without it.",
             name,
         )
     status = podstate.status_of(pod)

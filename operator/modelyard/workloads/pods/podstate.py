@@ -73,6 +73,14 @@ def is_lost(pod: Manifest, now: datetime) -> bool:
     return not is_over(pod) and deleted is not None and seconds_since(deleted, now) > LOST_AFTER
 
 
+def is_driven_off(pod: Manifest) -> bool:
+    """Whether it is being deleted because of its node's taints: one that doesn't answer gets them too."""
+    return "deletionTimestamp" in pod["metadata"] and any(
+        c.get("type") == "DisruptionTarget" and c.get("reason") == "DeletionByTaintManager"
+        for c in status_of(pod).get("conditions") or []
+    )
+
+
 def seconds_until_lost(pod: Manifest, now: datetime) -> float | None:
     """When to look again at a pod that is being deleted."""
     deleted = pod["metadata"].get("deletionTimestamp")

@@ -15,6 +15,8 @@ from modelyard.workloads.problem import Problem
 _MISSING = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _GOING = re.compile(r'persistentvolumeclaim "([^"]+)" is being deleted')
 _UNBOUND = ("unbound", "being bound")
+# The scheduler's words for a volume that is bound to another node, and what it said before.
+VOLUME_ELSEWHERE = r"didn't match PersistentVolume's node affinity|volume node affinity conflict"
 # All that apply are advised, in this order. {resources} and {pods} are the fields of the pod's stage.
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"Insufficient ", "ask for less in {resources}, or add nodes that have as much"),
@@ -35,7 +37,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "another pod holds a ReadWriteOncePod claim: pods on several nodes need one with ReadWriteMany",
     ),
     (
-        r"volume node affinity conflict",
+        VOLUME_ELSEWHERE,
         "its volume lies in another zone or on another node than those that have room: add nodes there",
     ),
     (r"max volume count", "add nodes: these can attach no more volumes"),

@@ -1,4 +1,7 @@
-// Package provisioner gives claims of the default StorageClass a folder on the node.
+// Package provisioner gives claims of the default StorageClass a folder on this machine, which its nodes share.
+//
+// A claim for one node at a time stays on the node that the scheduler has chosen for its first pod, where it has
+// chosen one: a class that binds at once has no node to bind to.
 //
 // Kubernetes' own host-path provisioner makes folders only root may write to, and fsGroup does not apply to
 // hostPath volumes. Pods of the restricted security level are never root, so folders here are open to all.
@@ -33,6 +36,9 @@ const provisionedBy = "pv.kubernetes.io/provisioned-by"
 
 // The controller-manager writes this on a claim once it has found the class that the claim asks for.
 const askedOf = "volume.kubernetes.io/storage-provisioner"
+
+// The scheduler writes this on a claim of a class that waits for the first pod.
+const selectedNode = "volume.kubernetes.io/selected-node"
 
 type provisioner struct {
 	client  kubernetes.Interface
@@ -171,6 +177,7 @@ func (p *provisioner) volumeFor(claim *core.PersistentVolumeClaim, class *storag
 			AccessModes:                   claim.Spec.AccessModes,
 			Capacity:                      core.ResourceList{core.ResourceStorage: claim.Spec.Resources.Requests[core.ResourceStorage]},
 			PersistentVolumeReclaimPolicy: policy,
+			NodeAffinity:                  affinityOf(claim),
 			StorageClassName:              class.Name,
 			ClaimRef: &core.ObjectReference{
 				APIVersion: "v1", Kind: "PersistentVolumeClaim",
@@ -181,6 +188,21 @@ func (p *provisioner) volumeFor(claim *core.PersistentVolumeClaim, class *storag
 			},
 		},
 	}
+}
+
+func affinityOf(claim *core.PersistentVolumeClaim) *core.VolumeNodeAffinity {
+	node := claim.Annotations[selectedNode]
+	for _, mode := range claim.Spec.AccessModes {
+		if mode == core.ReadWriteMany || mode == core.ReadOnlyMany {
+			return nil
+		}
+	}
+	if node == "" {
+		return nil
+	}
+	host := core.NodeSelectorRequirement{Key: core.LabelHostname, Operator: core.NodeSelectorOpIn, Values: []string{node}}
+	term := core.NodeSelectorTerm{MatchExpressions: []core.NodeSelectorRequirement{host}}
+	return &core.VolumeNodeAffinity{Required: &core.NodeSelector{NodeSelectorTerms: []core.NodeSelectorTerm{term}}}
 }
 
 func (p *provisioner) reclaim(ctx context.Context, name string) error {
