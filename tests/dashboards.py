@@ -65,9 +65,19 @@ def read_queries() -> list[Query]:
 
 
 def read_variables(board: Mapping[str, Any]) -> dict[str, str]:
-    """The queries of the variables, by the variables' names; empty for the data source's."""
-    listed = board["templating"]["list"]
-    return {each["name"]: each["query"] if each["type"] == "query" else "" for each in listed}
+    """The series whose label of the variable's own name it may have as value, by variable.
+
+    Raises AssertionError for a variable that is none of that kind, save the data source's.
+    """
+    found = {}
+    for variable in board["templating"]["list"]:
+        if variable["name"] == "datasource":
+            continue
+        asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+        assert asked is not None, variable["query"]
+        assert asked[2] == variable["name"], variable["query"]
+        found[variable["name"]] = asked[1]
+    return found
 
 
 def fill_in(expr: str, window: str, chosen: Mapping[str, str]) -> str:
@@ -82,3 +92,10 @@ def fill_in(expr: str, window: str, chosen: Mapping[str, str]) -> str:
         return values[found[1]]
 
     return re.sub(r"\$(\w+)", value, expr)
+
+
+def choose(board: str, namespace: str, name: str) -> dict[str, str]:
+    """What a reader has chosen: one job on the job's dashboard, All on the others."""
+    if board == "job":
+        return {"namespace": namespace, "name": name}
+    return dict.fromkeys(("instance", "namespace", "project", "team"), ".*")
