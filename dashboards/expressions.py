@@ -31,6 +31,12 @@ def once(metric: str, *labels: str, where: str = "") -> str:
     return f"max by ({by}) (modelyard_trainingjob_{metric}{{{chosen}}})"
 
 
+def over(function: str, metric: str, window: str, where: str = "") -> str:
+    """A function over the last values of a metric of each job of the chosen namespaces, by namespace and name."""
+    chosen = ", ".join(filter(None, ('namespace=~"$namespace"', where)))
+    return f"max by (namespace, name) ({function}(modelyard_trainingjob_{metric}{{{chosen}}}[{window}]))"
+
+
 def owned(expr: str) -> str:
     """Those of the series by namespace and name that belong to a chosen owner, with project and team."""
     return f"({expr}) * on (namespace, name) group_left (project, team) {OWNERS}"

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
 
 from dashboards.board import add_row, build_board, choose_many
-from dashboards.expressions import KIND, OWNERS, counted, name_team, of_jobs, once, or_zero, owned
+from dashboards.expressions import KIND, OWNERS, counted, name_team, of_jobs, once, or_zero, over, owned
 from dashboards.panels import (
     MORE_IS_BETTER,
     NONE_IS_WELL,
@@ -27,23 +27,24 @@ _JOB_PAGE = (
 )
 
 
-def _find_condition(chosen: str, value: int) -> str:
-    """Jobs whose condition is so: 1 for True."""
-    return f"{of_jobs('condition', where=chosen)} == {value}"
-
-
-# Label `problem` of each line, and the jobs that have it.
+_STALLED = once("condition", where='type="Stalled"')
+_BEGUN = once("attempt_start_timestamp_seconds")
+_SAVED = f"({once('checkpoint_timestamp_seconds')} > {_BEGUN} or {_BEGUN})"
+_READY = over("max_over_time", "condition", "10m", where='type="PodsReady"')
+_STEPS = over("changes", "step", "30m")
+_TRAINS = once("phase", where='phase="Training"')
+_ALLOWED = once("checkpoint_max_lost_seconds")
+# What is wrong with a job, and the jobs with which it is so. The last two are as the alerts have them.
 _PROBLEMS = {
-    "stalled": _find_condition('type="Stalled"', 1),
-    "pods are missing or don't run": _find_condition('type="PodsReady"', 0),
-    "checkpoints can't be trusted": _find_condition('type="CheckpointSafe"', 0),
-    "no step for half an hour": owned(
-        'max by (namespace, name) (changes(modelyard_trainingjob_step{namespace=~"$namespace"}[30m])) == 0'
-        + " and on (namespace, name) "
-        + once("phase", where='phase="Training"')
-        + f" and time() - {once('attempt_start_timestamp_seconds')} > 1800"
-    ),
+    "stalled": f"{_STALLED} == 1",
+    "pods don't run for ten minutes": f"{_READY} == 0 and time() - {_BEGUN} > 600",
+    "no step for half an hour": f"{_STEPS} == 0 and {_TRAINS} and time() - {_BEGUN} > 1800",
+    "the newest checkpoint is too old": f"time() - {_SAVED} > 2 * {_ALLOWED} + 300 and {_TRAINS}",
 }
+
+
+def _name_problem(problem: str, jobs: str) -> str:
+    return f'label_replace({owned(jobs)}, "problem", "{problem}", "", "")'
 
 
 def build() -> Dashboard:
@@ -140,7 +141,7 @@ def _add_overview(board: Dashboard) -> None:
                 Column("Team", "team"),
                 Column("Problem", "problem"),
             ),
-            {"problems": " or ".join(f'label_replace({e}, "problem", "{p}", "", "")' for p, e in _PROBLEMS.items())},
+            {"problems": " or ".join(_name_problem(*problem) for problem in _PROBLEMS.items())},
             height=6,
         ),
     )  # fmt: skip

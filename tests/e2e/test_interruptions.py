@@ -19,6 +19,8 @@ from tests.e2e.setup import OperatorDeployment
 from tests.e2e.storage import Reader
 
 STEPS = 80
+# What such a run leaves empty, by dashboard and title.
+EMPTY = {("fleet", "Jobs that need a look"): "nothing goes wrong in it for long"}
 
 
 def slow(**changes: Any) -> dict[str, Any]:
@@ -115,8 +117,9 @@ def test_every_panel_of_the_dashboards_shows_something_of_such_a_run(
     for query in read_queries():
         expr = fill_in(query.expr, WINDOW, choose(query.board, kube.namespace, preempted.name))
         (found if prometheus.has_data(expr, preempted.start, preempted.end) else empty).append(query)
-    assert [str(query) for query in empty if not query.metrics & PENDING.keys()] == []
-    assert [str(query) for query in found if query.metrics & PENDING.keys()] == [], "pending no more"
+    excused = {q for q in found + empty if q.metrics & PENDING.keys() or (q.board, q.title) in EMPTY}
+    assert [str(query) for query in empty if query not in excused] == []
+    assert [str(query) for query in found if query in excused] == [], "excused for nothing"
     for name, board in BOARDS.items():
         for label, series in read_variables(board).items():
             asked = fill_in(series, WINDOW, choose(name, kube.namespace, preempted.name))

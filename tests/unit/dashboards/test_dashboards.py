@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,32 @@ def test_a_table_shows_every_label_and_value_that_it_names() -> None:
             )
 
 
+def _evaluate(
+    promtool: Path, folder: Path, series: Mapping[str, str], expr: str, at: str, samples: Mapping[str, float]
+) -> None:
+    """Fails where the expression is anything but these samples then, of series with a value a minute."""
+    expected = {
+        "expr": expr,
+        "eval_time": at,
+        "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [expected],
+    }
+    file = folder / "test.yaml"
+    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _find(board: str, title: str) -> str:
+    """The first expression of a panel, as for a reader who has chosen job j of namespace ns, or All."""
+    expr = next(query.expr for query in QUERIES if (query.board, query.title) == (board, title))
+    return fill_in(expr, "5m", choose(board, "ns", "j"))
+
+
 # Two operators, of which one has just taken over and the other is still scraped; and what panels must say then.
 _TWICE = {
     f'{metric}{{{labels}, instance="{instance}"}}': f"{value}x10"
@@ -254,15 +281,45 @@ _EXPECTED = [
 def test_nothing_counts_twice_while_two_operators_are_scraped(
     promtool: Path, tmp_path: Path, board: str, title: str, samples: dict[str, float]
 ) -> None:
-    expr = next(query.expr for query in QUERIES if (query.board, query.title) == (board, title))
-    expected = {
-        "expr": fill_in(expr, "5m", choose(board, "ns", "j")),
-        "eval_time": "5m",
-        "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
-    }
-    series = [{"series": each, "values": values} for each, values in _TWICE.items()]
-    test = {"interval": "1m", "input_series": series, "promql_expr_test": [expected]}
-    file = tmp_path / "test.yaml"
-    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
-    done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    _evaluate(promtool, tmp_path, _TWICE, _find(board, title), "5m", samples)
+
+
+_OF_JOB = 'namespace="ns", name="j"'
+_BEGUN = {
+    f'modelyard_trainingjob_info{{{_OF_JOB}, project="p", team="t", task="x", profile="d"}}': "1x60",
+    f"modelyard_trainingjob_attempt_start_timestamp_seconds{{{_OF_JOB}}}": "0x60",
+}
+_TRAINS = f'modelyard_trainingjob_phase{{{_OF_JOB}, phase="Training"}}'
+_ALLOWED = f"modelyard_trainingjob_checkpoint_max_lost_seconds{{{_OF_JOB}}}"
+_SAVED = f"modelyard_trainingjob_checkpoint_timestamp_seconds{{{_OF_JOB}}}"
+_STEP = f"modelyard_trainingjob_step{{{_OF_JOB}}}"
+
+
+def _condition(kind: str, values: str) -> dict[str, str]:
+    return {f'modelyard_trainingjob_condition{{{_OF_JOB}, type="{kind}"}}': values}
+
+
+@pytest.mark.parametrize(
+    ("series", "at", "problem"),
+    [
+        (_condition("Stalled", "1x60"), "2m", "stalled"),
+        (_condition("Stalled", "0x60"), "2m", None),
+        (_condition("PodsReady", "0x60"), "12m", "pods don't run for ten minutes"),
+        (_condition("PodsReady", "0x60"), "9m", None),
+        (_condition("PodsReady", "0x10 1 0x60"), "15m", None),
+        ({_TRAINS: "1x60", _STEP: "7x60"}, "32m", "no step for half an hour"),
+        ({_TRAINS: "1x60", _STEP: "7x60"}, "29m", None),
+        ({_TRAINS: "1x60", _STEP: "7x20 8x40"}, "32m", None),
+        ({_STEP: "7x60"}, "32m", None),
+        ({_TRAINS: "1x60", _ALLOWED: "600x60"}, "26m", "the newest checkpoint is too old"),
+        ({_TRAINS: "1x60", _ALLOWED: "600x60", _SAVED: "0x10 1200x50"}, "26m", None),
+        ({_TRAINS: "1x60", _ALLOWED: "600x60"}, "24m", None),
+        ({_ALLOWED: "600x60"}, "26m", None),
+    ],
+)
+def test_a_job_needs_a_look_where_it_does_not_get_on(
+    promtool: Path, tmp_path: Path, series: dict[str, str], at: str, problem: str | None
+) -> None:
+    expr = f"0 * ({_find('fleet', 'Jobs that need a look')})"
+    samples = {f'{{{_OF_JOB}, project="p", team="t", problem="{problem}"}}': 0} if problem else {}
+    _evaluate(promtool, tmp_path, _BEGUN | series, expr, at, samples)
