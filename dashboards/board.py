@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from grafana_foundation_sdk.builders.dashboard import (
     Dashboard,
     DashboardLink,
@@ -12,10 +10,12 @@ from grafana_foundation_sdk.builders.dashboard import (
     Row,
 )
 from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
     Panel,
+    RowPanel,
     VariableModel,
     VariableOption,
     VariableRefresh,
@@ -86,12 +86,13 @@ def choose_one(name: str, label: str, query: str) -> QueryVariable:
     )
 
 
-def finish(board: Dashboard) -> Any:
+def finish(board: Dashboard) -> Model:
     """The dashboard's model, with its panels numbered: links to a panel name its number."""
     built = board.build()
     number = 0
     for panel in built.panels or []:
-        for each in (panel, *(getattr(panel, "panels", None) or [])):
+        inner = panel.panels if isinstance(panel, RowPanel) else []
+        for each in (panel, *inner):
             number += 1
             each.id_val = number
     return built

@@ -48,9 +48,9 @@ def counted(metric: str, where: str = "") -> str:
     return f"increase(modelyard_{metric}{{{chosen}}}[$__range])"
 
 
-def name_team(expr: str) -> str:
-    """The series of `expr`, which has a label `team`; what belongs to no team is called so."""
-    return f'label_replace({expr}, "team", "(none)", "team", "")'
+def name_nobody(label: str, expr: str) -> str:
+    """The series of `expr`, by a label of owners; what belongs to nobody is called so."""
+    return f'label_replace({expr}, "{label}", "(none)", "{label}", "")'
 
 
 def or_zero(expr: str) -> str:

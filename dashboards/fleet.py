@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
 
 from dashboards.board import add_row, build_board, choose_many
-from dashboards.expressions import KIND, OWNERS, counted, name_team, of_jobs, once, or_zero, over, owned
+from dashboards.expressions import KIND, OWNERS, counted, name_nobody, of_jobs, once, or_zero, over, owned
 from dashboards.panels import (
     MORE_IS_BETTER,
     NONE_IS_WELL,
@@ -80,7 +80,7 @@ def _add_overview(board: Dashboard) -> None:
             steps=NONE_IS_WELL,
         ),
         number(
-            "Goodput", "Share of the jobs' time that went into steps that were kept, over the time shown.",
+            "Goodput", "Productive share of the jobs' time, over the time shown.",
             units.PercentUnit, Query(f"sum({_PRODUCTIVE}) / sum({_ALL_TIME})"), steps=MORE_IS_BETTER,
         ),
         number(
@@ -153,11 +153,12 @@ def _add_jobs(board: Dashboard) -> None:
         curves("By phase", "All jobs that there are, those that have ended too.", units.Short,
                Query(_PHASES, "{{phase}}"), width=8, stacked=True),
         curves("With pods, by project", "From a job's first pod to its end.", units.Short,
-               Query(f"count by (project) ({OWNERS})", "{{project}}"), width=8, stacked=True),
+               Query(name_nobody("project", f"count by (project) ({OWNERS})"), "{{project}}"), width=8, stacked=True),
         curves("With pods, by team", "From a job's first pod to its end.", units.Short,
-               Query(name_team(f"count by (team) ({OWNERS})"), "{{team}}"), width=8, stacked=True),
+               Query(name_nobody("team", f"count by (team) ({OWNERS})"), "{{team}}"), width=8, stacked=True),
         bars("Ended", "Jobs that ended over the time shown, by team and how.", units.Short,
-             Query(name_team(f"sum by (team, phase) ({counted('jobs_ended_total')})"), "{{team}} {{phase}}")),
+             Query(name_nobody("team", f"sum by (team, phase) ({counted('jobs_ended_total')})"), "{{team}} {{phase}}"),
+             width=24),
     )  # fmt: skip
 
 
@@ -177,18 +178,18 @@ def _add_goodput(board: Dashboard) -> None:
             stacked=True,
         ),
         bars(
-            "Goodput by team", "Share of the jobs' time that went into steps that were kept, over the time shown.",
+            "Goodput by team", "Productive share of the jobs' time, over the time shown.",
             units.PercentUnit,
-            Query(name_team(f"sum by (team) ({_PRODUCTIVE}) / sum by (team) ({_ALL_TIME})"), "{{team}}"),
+            Query(name_nobody("team", f"sum by (team) ({_PRODUCTIVE}) / sum by (team) ({_ALL_TIME})"), "{{team}}"),
             steps=MORE_IS_BETTER,
         ).max(1),
         bars(
             "Interruptions by team", "Over the time shown.", units.Short,
-            Query(name_team(f"sum by (team) ({counted('job_interruptions_total')})"), "{{team}}"),
+            Query(name_nobody("team", f"sum by (team) ({counted('job_interruptions_total')})"), "{{team}}"),
         ),
         bars(
             "Lost steps by team", "Done and not saved when an attempt ended, over the time shown.", units.Short,
-            Query(name_team(f"sum by (team) ({counted('job_lost_steps_total')})"), "{{team}}"),
+            Query(name_nobody("team", f"sum by (team) ({counted('job_lost_steps_total')})"), "{{team}}"),
         ),
     )  # fmt: skip
 
@@ -198,12 +199,15 @@ def _add_cost(board: Dashboard) -> None:
         board, "Cost",
         bars(
             "Cost by team", "By the profiles' prices, over the time shown.", units.Number,
-            Query(name_team(f"sum by (team, currency) ({counted('job_cost_total')})"), "{{team}} {{currency}}"),
+            Query(
+                name_nobody("team", f"sum by (team, currency) ({counted('job_cost_total')})"), "{{team}} {{currency}}"
+            ),
         ),
         bars(
             "What running jobs will have cost", "At their estimated ends, by team.", units.Number,
             Query(
-                name_team(f"sum by (team, currency) ({of_jobs('cost_forecast', 'currency')})"), "{{team}} {{currency}}"
+                name_nobody("team", f"sum by (team, currency) ({of_jobs('cost_forecast', 'currency')})"),
+                "{{team}} {{currency}}",
             ),
         ),
         bars(

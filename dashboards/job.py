@@ -19,7 +19,7 @@ from dashboards.panels import (
 )
 
 _POD = 'namespace="$namespace", trainingjob="$name"'
-# Agents beside the first report no training; they would draw a second curve at nothing.
+# Many programs report from their first process only; the agents of the other pods would draw a line at nothing.
 _REPORTING = f"and on (namespace, pod) modelyard_training_last_report_timestamp_seconds{{{_POD}}} > 0"
 
 
@@ -87,12 +87,13 @@ def _add_overview(board: Dashboard) -> None:
         number("Lost steps", "Done and not saved when attempts ended.", units.Short, Query(of_job("lost_steps")),
                steps=NONE_IS_WELL, last_known=True),
         number("Belongs to", "Project and team, by the job's labels.", units.Number,
-               Query(of_job("info", "project", "team"), "{{project}} {{team}}"), named=True),
+               Query(of_job("info", "project", "team"), "{{project}} {{team}}"), named=True, last_known=True),
         number("Trains", "Task and profile.", units.Number,
-               Query(of_job("info", "task", "profile"), "{{task}}, profile {{profile}}"), named=True),
+               Query(of_job("info", "task", "profile"), "{{task}}, profile {{profile}}"), named=True,
+               last_known=True),
         number("Checkpoint age", "Since the newest verified checkpoint: what an interruption would cost now.",
                units.DurationSeconds, Query(f"time() - {of_job('checkpoint_timestamp_seconds')}")),
-        number("Goodput", "Share of the job's time that went into steps that were kept.", units.PercentUnit,
+        number("Goodput", "Productive share of the job's time.", units.PercentUnit,
                Query(of_job("goodput_ratio")), steps=MORE_IS_BETTER, last_known=True),
         number("Cost", "So far, by the profile's prices.", units.Number,
                Query(of_job("cost", "currency"), "{{currency}}"), last_known=True),
@@ -159,7 +160,7 @@ def _add_goodput(board: Dashboard) -> None:
         board, "Goodput and cost",
         curves("Time by state", "What the job's time went into, so far.", units.DurationSeconds,
                Query(of_job("state_seconds", "state"), "{{state}}"), stacked=True),
-        curves("Goodput", "Share of the job's time that went into steps that were kept, so far.", units.PercentUnit,
+        curves("Goodput", "Productive share of the job's time, so far.", units.PercentUnit,
                Query(of_job("goodput_ratio"), "goodput")).min(0).max(1),
         curves("Cost", "By the profile's prices: so far, and at the estimated end.", units.Number,
                Query(of_job("cost", "currency"), "{{currency}} so far"),
@@ -173,9 +174,10 @@ def _add_data(board: Dashboard) -> None:
     add_row(
         board, "Data",
         bars("Rows", "That preparation read and left.", units.Short, Query(of_job("rows", "state"), "{{state}}"),
-             width=12),
+             width=12, last_known=True),
         bars("Data warnings", "What looks wrong in the data; status.data.warnings says what to do.", units.Short,
-             Query(of_job("data_warning", "reason"), "{{reason}}"), steps=((None, "orange"),), width=12),
+             Query(of_job("data_warning", "reason"), "{{reason}}"), steps=((None, "orange"),), width=12,
+             last_known=True),
     )  # fmt: skip
 
 

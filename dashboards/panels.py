@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import (
     bargauge,
@@ -87,7 +87,6 @@ def number(
     empty: str = "–",
 ) -> stat.Panel:
     """One value at the end of the time shown: the last that there was if `last_known`, the series' names if `named`."""
-    reduced = common.ReduceDataOptions().calcs(["lastNotNull"])
     return (
         stat.Panel()
         .title(title)
@@ -101,15 +100,22 @@ def number(
         .color_mode(values.BigValueColorMode.VALUE)
         .graph_mode(values.BigValueGraphMode.NONE)
         .text_mode(values.BigValueTextMode.NAME if named else values.BigValueTextMode.AUTO)
-        .reduce_options(reduced)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .with_target(query.target(0, instant=not last_known))
     )
 
 
 def bars(
-    title: str, description: str, unit: str, query: Query, *, steps: Steps = PLAIN, width: int = 8
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    steps: Steps = PLAIN,
+    width: int = 8,
+    last_known: bool = False,
 ) -> bargauge.Panel:
-    """One bar a series, at the end of the time shown."""
+    """One bar a series, at the end of the time shown; the last value that there was if `last_known`."""
     return (
         bargauge.Panel()
         .title(title)
@@ -123,7 +129,7 @@ def bars(
         .orientation(values.VizOrientation.HORIZONTAL)
         .display_mode(values.BarGaugeDisplayMode.BASIC)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .with_target(query.target(0, instant=True))
+        .with_target(query.target(0, instant=not last_known))
     )
 
 
@@ -206,10 +212,10 @@ def _thresholds(steps: Steps) -> ThresholdsConfig:
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(found)
 
 
-def _legend() -> Any:
+def _legend() -> common.VizLegendOptions:
     shown = common.VizLegendOptions().show_legend(True)
     return shown.display_mode(values.LegendDisplayMode.LIST).placement(values.LegendPlacement.BOTTOM)
 
 
-def _tooltip() -> Any:
+def _tooltip() -> common.VizTooltipOptions:
     return common.VizTooltipOptions().mode(values.TooltipDisplayMode.MULTI).sort(values.SortOrder.DESCENDING)
