@@ -47,7 +47,7 @@ def operator(cluster: Cluster) -> OperatorDeployment:
     return OperatorDeployment(cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prometheus(
     kube: Kube, operator: OperatorDeployment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:

@@ -71,23 +71,21 @@ def run(kube: Kube, monitors: Sequence[Object], folder: Path) -> Iterator[Promet
     log = folder / "log"
     stop = threading.Event()
     finder = threading.Thread(target=_find, args=(kube, monitors, folder, stop))
-    finder.start()
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 60
-        server = Prometheus(f"http://{address}")
-        while not _leads(server):
-            said = log.read_text()[-2000:]
-            assert process.poll() is None, f"Prometheus has ended: {said}"
-            assert time.monotonic() < deadline, f"Prometheus has not scraped the operator in 60 s: {said}"
-            time.sleep(0.2)
-        yield server
-    finally:
-        stop.set()
-        process.terminate()
-        process.wait(30)
-        finder.join()
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        finder.start()
+        try:
+            deadline = time.monotonic() + 60
+            server = Prometheus(f"http://{address}")
+            while not _leads(server):
+                said = log.read_text()[-2000:]
+                assert process.poll() is None, f"Prometheus has ended: {said}"
+                assert time.monotonic() < deadline, f"Prometheus has not scraped the operator in 60 s: {said}"
+                time.sleep(0.2)
+            yield server
+        finally:
+            stop.set()
+            process.terminate()
+            finder.join()
 
 
 def _leads(server: Prometheus) -> bool:
@@ -144,9 +142,11 @@ def _endpoints(monitor: Object) -> list[Object]:
 
 def _find(kube: Kube, monitors: Sequence[Object], folder: Path, stop: threading.Event) -> None:
     """Keeps the list of targets of each monitor."""
-    while not stop.wait(1):
+    wait = 0  # a call is a process; pods take longer than that to start
+    while not stop.wait(wait):
+        wait = 2
         for monitor in monitors:
-            # A call may fail while a test has the API server busy; the next one is a second away.
+            # A call may fail while a test has the API server busy; the next one is not far.
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 partial = folder / "targets.new"
                 partial.write_text(json.dumps(_find_targets(kube, monitor)))
@@ -168,7 +168,7 @@ def _find_targets(kube: Kube, monitor: Object) -> list[Object]:
             path = f"/api/v1/namespaces/{namespace}/{kind}/{name}:{port}/proxy{endpoint['path']}"
             labels = {"__metrics_path__": path, "instance": name, "namespace": namespace, kind[:-1]: name}
             for label, value in item["metadata"]["labels"].items():
-                labels["__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", label)] = value
+                labels[f"__meta_kubernetes_{kind[:-1]}_label_" + re.sub(r"\W", "_", label)] = value
             found.append({"targets": [f"{name}.{namespace}"], "labels": labels})
     return found
 
