@@ -82,13 +82,14 @@ def preempted(
     labels = {"modelyard.dev/project": "films", "modelyard.dev/team": "critics"}
     start, reached = time.time(), 15
     job = TrainingJob(kube, "preempted", slow(), labels).create()
-    job.wait_step(reached)
-    victim = kube.pods(job.name)[-1]["metadata"]["name"]
-    kube.delete("pod", victim)
-    status, end = job.wait_succeeded(300), time.time()
-    curve = losses(read_run(job))
-    job.delete()
-    return Run(job.name, reached, status, curve, start, end)
+    try:
+        job.wait_step(reached)
+        victim = kube.pods(job.name)[-1]["metadata"]["name"]
+        kube.delete("pod", victim)
+        status, end = job.wait_succeeded(300), time.time()
+        return Run(job.name, reached, status, losses(read_run(job)), start, end)
+    finally:
+        job.delete()
 
 
 def test_a_deleted_pod_costs_no_step_and_leaves_the_loss_curve_as_it_was(
