@@ -51,21 +51,23 @@ lock: venv ## Resolve the lock files anew; ARGS=--upgrade takes newer releases
 run: venv ## Run the operator from the checkout against KUBECONFIG
 	$(PY) -m modelyard run $(ARGS)
 
-generate: venv ## Regenerate crds/, the chart's copy and the API reference
+generate: venv ## Regenerate crds/, the chart's copy, the API reference and the chart's dashboards
 	$(PY) -m modelyard.api.generate
+	$(PY) -m dashboards
 
 format: venv ## Format the code
-	$(VENV)/bin/ruff format operator images tests examples requirements
-	$(VENV)/bin/ruff check --fix operator images tests examples requirements
+	$(VENV)/bin/ruff format operator dashboards images tests examples requirements
+	$(VENV)/bin/ruff check --fix operator dashboards images tests examples requirements
 
 lint: venv ## ruff, mypy --strict, import contracts
-	$(VENV)/bin/ruff check operator images tests examples requirements
-	$(VENV)/bin/ruff format --check operator images tests examples requirements
+	$(VENV)/bin/ruff check operator dashboards images tests examples requirements
+	$(VENV)/bin/ruff format --check operator dashboards images tests examples requirements
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PY) -m modelyard.api.generate --check
+	$(PY) -m dashboards --check
 	$(PYTEST) tests/unit
 
 ##@ Tests and measurements

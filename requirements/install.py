@@ -60,7 +60,10 @@ def find_faults(folder: Path) -> list[str]:
     answer = subprocess.run([python, "-c", LIST_INSTALLED], capture_output=True, text=True, check=False)
     if answer.returncode:
         return [f"{python} does not run: {answer.stderr.strip()[-200:]}"]
-    installed = {normalise(name): version for name, version in json.loads(answer.stdout).items()}
+    # grafana-foundation-sdk writes its version with a v before it, which PEP 440 allows.
+    installed = {
+        normalise(name): version.removeprefix("v") for name, version in json.loads(answer.stdout).items()
+    }
     pins = {pin.name: pin.version for lock in LOCKS for pin in read_lock(lock)}
     return [
         f"{name} is {installed.get(name, 'missing')}, the lock says {version}"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e import jobs
+from tests.e2e import jobs, scraping
 from tests.e2e.harness import Kube, TrainingJob
+from tests.e2e.scraping import Prometheus
 from tests.e2e.setup import (
     NAMESPACE,
     Cluster,
@@ -17,6 +18,7 @@ from tests.e2e.setup import (
     provide_inputs,
 )
 from tests.e2e.storage import Reader, open_reader
+from tests.unit.chart.rendering import render
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +47,21 @@ def operator(cluster: Cluster) -> OperatorDeployment:
     return OperatorDeployment(cluster)
 
 
+@pytest.fixture(scope="module")
+def prometheus(
+    kube: Kube, operator: OperatorDeployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """Prometheus, which scrapes the operator and whatever trains from now on."""
+    monitors = render({"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}})
+    chosen = [found for found in monitors if found["kind"] in ("ServiceMonitor", "PodMonitor")]
+    with scraping.run(kube, chosen, tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def reviews(kube: Kube) -> None:
-    """ConfigMap `reviews` with a small labelled CSV."""
-    data = {"reviews.csv": jobs.reviews()}
+    """ConfigMap `reviews` with a small labelled CSV, and one that contradicts it."""
+    data = {"reviews.csv": jobs.reviews(), "contradiction.csv": jobs.contradiction()}
     kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
 
 

@@ -31,6 +31,13 @@ def reviews(rows: int = 400, seed: int = 3) -> str:
     return "\n".join(lines) + "\n"
 
 
+def contradiction() -> str:
+    """The first of those reviews once more, under the other label."""
+    header, first = reviews().splitlines()[:2]
+    text, label = first.split(",")
+    return f"{header}\n{text},{'bad' if label == 'good' else 'good'}\n"
+
+
 def stories(lines: int = 1500, seed: int = 5) -> str:
     """Plain text with enough structure for a causal model's loss to fall."""
     rng = random.Random(seed)  # noqa: S311

@@ -16,8 +16,12 @@ from tests.e2e.harness import Kube
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "e2e"
-# A platform team's second profile: its pods ask the test's own hub.
-PROFILES = {"default": {}, "hub": {"env": [{"name": "HF_ENDPOINT", "value": f"http://web.{NAMESPACE}:8080"}]}}
+# Work costs something; and a platform team's second profile, whose pods ask the test's own hub.
+PRICES = {"currency": "EUR", "perHour": {"cpu": 0.03, "memory": 0.004}}
+PROFILES = {
+    "default": {"prices": PRICES},
+    "hub": {"env": [{"name": "HF_ENDPOINT", "value": f"http://web.{NAMESPACE}:8080"}]},
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def bring_up(name: str = "default") -> Cluster:
     command = [
         tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reuse-values", "--wait",
         "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE, "--set-json", f"profiles={json.dumps(PROFILES)}",
+        "--set", "dashboards.enabled=true",
     ]  # fmt: skip
     done = subprocess.run(command, env=tools.env, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:

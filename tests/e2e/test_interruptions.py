@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.dashboards import BOARDS, Query, choose, fill_in, read_queries, read_variables
 from tests.e2e.harness import Kube, TrainingJob
 from tests.e2e.interruptions import check_goodput, kill_ranks
 from tests.e2e.jobs import classification
+from tests.e2e.scraping import WINDOW, Prometheus
+from tests.e2e.setup import OperatorDeployment
 from tests.e2e.storage import Reader
 
 STEPS = 80
+# What such a run leaves empty, by dashboard and title.
+EMPTY = {("fleet", "Jobs that need a look"): "nothing goes wrong in it for long"}
 
 
 def slow(**changes: Any) -> dict[str, Any]:
-    """Two pods, long enough to be interrupted: a step takes some tenths of a second."""
+    """Two pods, long enough to be interrupted: a step takes some tenths of a second. The data has a warning."""
     spec = classification(steps=STEPS, nodes=2, **changes)
-    spec["training"] = {**spec["training"], "globalBatchSize": 32, "seed": 11}
+    (source,) = spec["data"]["sources"]
+    spec["data"]["sources"].append({**source, "name": "more", "uri": "configmap://reviews/contradiction.csv"})
+    spec["training"] = {**spec["training"], "globalBatchSize": 32, "seed": 11, "evalSteps": STEPS // 2}
     spec["model"] = {
         "config": {
             **spec["model"]["config"],
@@ -53,26 +62,70 @@ def undisturbed(
     return curve
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of which a pod was deleted."""
+
+    name: str
+    reached: int  # steps done before that, at least
+    status: dict[str, Any]
+    curve: list[tuple[int, float]]
+    start: float
+    end: float  # both Unix times
+
+
+@pytest.fixture(scope="module")
+def preempted(
+    kube: Kube, reviews: None, prometheus: Prometheus, read_run: Callable[[TrainingJob], Reader]
+) -> Run:
+    """Deleted as a drain does it, with a grace period; Prometheus looks on."""
+    labels = {"modelyard.dev/project": "films", "modelyard.dev/team": "critics"}
+    start, reached = time.time(), 15
+    job = TrainingJob(kube, "preempted", slow(), labels).create()
+    try:
+        job.wait_step(reached)
+        victim = kube.pods(job.name)[-1]["metadata"]["name"]
+        kube.delete("pod", victim)
+        status, end = job.wait_succeeded(300), time.time()
+        return Run(job.name, reached, status, losses(read_run(job)), start, end)
+    finally:
+        job.delete()
+
+
 def test_a_deleted_pod_costs_no_step_and_leaves_the_loss_curve_as_it_was(
-    kube: Kube, undisturbed: list[tuple[int, float]], read_run: Callable[[TrainingJob], Reader]
+    preempted: Run, undisturbed: list[tuple[int, float]]
 ) -> None:
-    job = TrainingJob(kube, "preempted", slow()).create()
-    job.wait_step(15)
-    victim = kube.pods(job.name)[-1]["metadata"]["name"]
-    kube.delete("pod", victim)
-    status = job.wait_succeeded(300)
-    first, second = status["attempts"][-2:]
+    first, second = preempted.status["attempts"][-2:]
     assert first["cause"] == "Preempted"
     assert first["lostSteps"] == 0
-    assert first["toStep"] >= 15
+    assert first["toStep"] >= preempted.reached
     assert second["fromStep"] == first["toStep"]
-    assert status["counters"]["preemptions"] == 1
-    assert status["counters"]["userFailures"] == 0
-    check_goodput(status)
-    curve = losses(read_run(job))
-    assert [step for step, _ in curve] == [step for step, _ in undisturbed]
-    assert [loss for _, loss in curve] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
-    job.delete()
+    assert preempted.status["counters"]["preemptions"] == 1
+    assert preempted.status["counters"]["userFailures"] == 0
+    check_goodput(preempted.status)
+    assert [step for step, _ in preempted.curve] == [step for step, _ in undisturbed]
+    assert [loss for _, loss in preempted.curve] == pytest.approx([loss for _, loss in undisturbed], rel=1e-4)
+
+
+def test_every_panel_of_the_dashboards_shows_something_of_such_a_run(
+    kube: Kube, operator: OperatorDeployment, prometheus: Prometheus, preempted: Run
+) -> None:
+    installed = [
+        json.loads(*each["data"].values()) for each in operator.kube.find("configmaps", "grafana_dashboard=1")
+    ]
+    assert {board["uid"]: board for board in installed} == {board["uid"]: board for board in BOARDS.values()}
+    found: list[Query] = []
+    empty: list[Query] = []
+    for query in read_queries():
+        expr = fill_in(query.expr, WINDOW, choose(query.board, kube.namespace, preempted.name))
+        (found if prometheus.has_data(expr, preempted.start, preempted.end) else empty).append(query)
+    excused = {q for q in found + empty if (q.board, q.title) in EMPTY}
+    assert [str(query) for query in empty if query not in excused] == []
+    assert [str(query) for query in found if query in excused] == [], "excused for nothing"
+    for name, board in BOARDS.items():
+        for label, series in read_variables(board).items():
+            asked = fill_in(series, WINDOW, choose(name, kube.namespace, preempted.name))
+            assert prometheus.find_values(asked, label, preempted.start, preempted.end), f"{name}: {label}"
 
 
 def test_a_killed_rank_goes_on_from_the_last_verified_checkpoint_and_a_torn_one_is_passed_over(

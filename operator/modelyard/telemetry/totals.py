@@ -33,11 +33,11 @@ class TotalsCollector(Collector):
         """The resource's status `before` gave way to `after`."""
         measure = self._measures.get(key.kind)
         for sample in measure.count(before, after) if measure is not None else ():
-            if sample.value:
-                series = (sample.family, (key.kind, *owner, *sample.labels))
-                total = self._sums[series] = self._sums.get(series, 0.0) + sample.value
-                # A counter must not fall: after a correction it stands still until the sum has caught up.
-                self._shown[series] = max(self._shown.get(series, 0.0), total)
+            # Also of nothing: Prometheus' increase() knows no value before a series' first.
+            series = (sample.family, (key.kind, *owner, *sample.labels))
+            total = self._sums[series] = self._sums.get(series, 0.0) + sample.value
+            # A counter must not fall: after a correction it stands still until the sum has caught up.
+            self._shown[series] = max(self._shown.get(series, 0.0), total)
 
     def describe(self) -> Iterable[CounterMetricFamily]:
         """The families without samples."""

@@ -12,7 +12,7 @@ import yaml
 from modelyard.features import FEATURES
 from modelyard.telemetry.metrics import Metrics
 
-from tests.unit.alerts import promtool
+from tests import prometheus
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "charts" / "modelyard" / "files" / "alerts.yaml"
@@ -151,7 +151,7 @@ CASES = {
 
 @pytest.fixture(scope="session")
 def tool() -> Path:
-    return promtool.find()
+    return prometheus.find("promtool")
 
 
 def check(tool: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

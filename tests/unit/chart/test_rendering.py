@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from argparse import Namespace
 from typing import Any
 
@@ -9,10 +11,13 @@ import pytest
 import yaml
 from modelyard.__main__ import build_parser
 from modelyard.api.profile import Settings
+from modelyard.training.names import JOB_LABEL
+from modelyard.workloads.labels import INHERITED_LABELS
 
 from tests.podsecurity import find_violations
-from tests.unit.chart.rendering import CHART, ChartError, of_kind, only, render, run_helm
+from tests.unit.chart.rendering import CHART, ROOT, ChartError, of_kind, only, render, run_helm
 
+GOLDEN = ROOT / "tests" / "unit" / "training" / "golden"
 DIGEST = "sha256:" + "a" * 64
 MATRIX: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -22,7 +27,12 @@ MATRIX: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]},
         "metrics": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "5s"},
             "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        },
+        "dashboards": {
+            "enabled": True, "namespace": "monitoring", "label": "dashboards.example/grafana", "labelValue": "yes",
+            "annotations": {"grafana_folder": "Modelyard"},
         },
         "commonLabels": {"cost-center": "ml"}, "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"},
         "imagePullSecrets": [{"name": "registry"}], "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -68,7 +78,8 @@ cases = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
 
 def _settings(manifests: list[dict[str, Any]]) -> Settings:
-    return Settings.model_validate(yaml.safe_load(only(manifests, "ConfigMap")["data"]["profiles.yaml"]))
+    (found,) = [m for m in of_kind(manifests, "ConfigMap") if m["metadata"]["name"] == "modelyard-profiles"]
+    return Settings.model_validate(yaml.safe_load(found["data"]["profiles.yaml"]))
 
 
 @cases
@@ -139,6 +150,53 @@ def test_the_alerts_are_those_of_the_file_to_the_letter() -> None:
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
 
 
+@pytest.mark.parametrize("watched", [[], ["team-a", "team-b"]], ids=["all namespaces", "some"])
+def test_the_pod_monitor_selects_training_pods_by_what_the_operator_gives_them(watched: list[str]) -> None:
+    values = {**MATRIX["everything optional"], "watchNamespaces": watched}
+    monitor = only(render(values), "PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    spec = monitor["spec"]
+    assert spec["namespaceSelector"] == ({"matchNames": watched} if watched else {"any": True})
+    job = next(yaml.safe_load_all((GOLDEN / "train.yaml").read_text()))
+    pod = job["spec"]["template"]
+    assert spec["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (endpoint,) = spec["podMetricsEndpoints"]
+    labels = (JOB_LABEL, *INHERITED_LABELS)
+    assert {tuple(rule["sourceLabels"]): rule["targetLabel"] for rule in endpoint["relabelings"]} == {
+        (f"__meta_kubernetes_pod_label_{re.sub('[./]', '_', label)}",): label.partition("/")[2]
+        for label in labels
+    }
+    assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    assert endpoint["interval"] == "5s"
+
+
+def test_dashboards_are_those_of_the_files_to_the_letter_where_the_sidecar_looks_for_them() -> None:
+    found = [
+        m
+        for m in of_kind(render(MATRIX["everything optional"]), "ConfigMap")
+        if "dashboard" in m["metadata"]["name"]
+    ]
+    names = ["fleet", "job", "operator"]
+    assert [m["metadata"]["name"] for m in found] == [f"modelyard-dashboard-{name}" for name in names]
+    for name, manifest in zip(names, found, strict=True):
+        assert manifest["metadata"]["namespace"] == "monitoring"
+        assert manifest["metadata"]["labels"]["dashboards.example/grafana"] == "yes"
+        assert manifest["metadata"]["annotations"] == {"grafana_folder": "Modelyard"}
+        assert manifest["data"] == {
+            f"modelyard-{name}.json": (CHART / "dashboards" / f"{name}.json").read_text()
+        }
+    (plain, *_) = of_kind(render({"dashboards": {"enabled": True}}), "ConfigMap")
+    assert plain["metadata"]["namespace"] == "modelyard-system"
+    assert plain["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert "annotations" not in plain["metadata"]
+
+
+def test_dashboards_are_small_enough_for_a_client_side_apply() -> None:
+    manifests = of_kind(render({"dashboards": {"enabled": True}}), "ConfigMap")
+    # kubectl and Argo CD keep the last applied object in an annotation of 256 KiB at most.
+    assert max(len(json.dumps(manifest)) for manifest in manifests) < 262_144 / 2
+
+
 def test_a_profile_gets_the_charts_images_unless_it_names_its_own() -> None:
     profiles = _settings(
         render(MATRIX["several profiles"] | {"image": {"repository": "r/op", "tag": "7"}})
@@ -206,7 +264,9 @@ def test_a_disruption_budget_exists_only_where_it_can_not_block_a_drain() -> Non
 
 def test_optional_objects_are_absent_by_default() -> None:
     kinds = {manifest["kind"] for manifest in render()}
-    assert not kinds & {"NetworkPolicy", "ServiceMonitor", "PrometheusRule", "PodDisruptionBudget"}
+    optional = {"NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule", "PodDisruptionBudget"}
+    assert not kinds & optional
+    only(render(), "ConfigMap")  # the profiles, no dashboards
 
 
 @pytest.mark.parametrize(
@@ -223,6 +283,9 @@ def test_optional_objects_are_absent_by_default() -> None:
         ({"profiles": {"default": None}}, "minProperties"),
         ({"resources": {"limits": {"memory": 4294967296}}}, "memory"),
         ({"metrics": {"serviceMonitor": {"intervall": "5s"}}}, "'intervall' not allowed"),
+        ({"metrics": {"podMonitor": {"interval": "5"}}}, "pattern"),
+        ({"dashboards": {"folder": "x"}}, "'folder' not allowed"),
+        ({"dashboards": {"labelValue": "a b"}}, "pattern"),
         ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
     ],
 )

@@ -30,6 +30,8 @@ def test_a_total_grows_by_what_statuses_say_more_and_outlives_the_resource() -> 
     metrics, key = Metrics({"Toy": MEASURE}), Key("Toy", "ns", "a")
     metrics.reported(key, resource(None), {"spent": 3})
     metrics.reported(key, resource({"spent": 3}), {"spent": 3})
+    metrics.reported(Key("Toy", "ns", "c"), resource({}, "new"), {})
+    assert spent(metrics, "new") == 0, "so that increase() counts the first"
     metrics.reported(key, resource({"spent": 3}), {"spent": 7.5})
     metrics.reported(Key("Toy", "ns", "b"), resource({}), {"spent": 1})
     metrics.holds(key, None)

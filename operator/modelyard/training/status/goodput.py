@@ -19,6 +19,8 @@ from modelyard.workloads.times import parse_time
 
 Seconds = Mapping[str, float]
 
+STATES = ("queued", "starting", "productive", "evaluating", "saving", "exporting", "recovering")
+
 _DIGITS = 1
 # What agents call their states, and what they are to the job as a whole.
 _STATES = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard.engine.measure import Family, Sample
+from modelyard.training.status.goodput import STATES
 
 Status = Mapping[str, Any]
 
@@ -30,13 +31,17 @@ FAMILIES = (
 
 
 def count(before: Status, after: Status) -> Iterator[Sample]:
-    """What has come on top. Less than nothing where a number has become smaller."""
-    if "completionTime" in after and "completionTime" not in before:
-        yield Sample(_ENDED, 1.0, (str(after.get("phase", "")),))
-    for name, place in (("state_seconds_total", "goodput.seconds"), ("resource_hours_total", "cost.hours")):
+    """What has come on top: less than nothing where a number has become smaller, and nothing where a count may come."""
+    ended = "completionTime" in after and "completionTime" not in before
+    for phase in ("Succeeded", "Failed"):
+        yield Sample(_ENDED, float(ended and after.get("phase") == phase), (phase,))
+    for name, place, labels in (
+        ("state_seconds_total", "goodput.seconds", STATES),
+        ("resource_hours_total", "cost.hours", ()),
+    ):
         old, new = _numbers(before, place), _numbers(after, place)
-        for label, value in new.items():
-            yield Sample(_PREFIX + name, value - old.get(label, 0.0), (label,))
+        for label in dict.fromkeys((*labels, *new)):
+            yield Sample(_PREFIX + name, new.get(label, 0.0) - old.get(label, 0.0), (label,))
     old, new = _numbers(before, "cost"), _numbers(after, "cost")
     if "amount" in new:
         currency = str(after["cost"].get("currency", ""))
