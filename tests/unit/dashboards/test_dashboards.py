@@ -52,7 +52,9 @@ def _labels() -> dict[str, set[str]]:
     for name, collector in metrics.registry._names_to_collectors.items():
         declared: Any = collector
         if isinstance(collector, ResourceCollector | TotalsCollector):
-            declared = next(f for f in collector.describe() if name in (f.name, f"{f.name}_total", f"{f.name}_created"))
+            declared = next(
+                f for f in collector.describe() if name in (f.name, f"{f.name}_total", f"{f.name}_created")
+            )
         found[name] = set(declared._labelnames) | ({"le"} if name.endswith("_bucket") else set())
     agent = Progress(1)
     report: dict[str, Any] = dict.fromkeys(
