@@ -2,6 +2,7 @@
 
 `python -m tests.trainer.forked` with torchrun's options. BEHAVIOUR is Python, run in each rank with `rank`, `restart`,
 `forked` (whether it has what was imported before) and `folder`, which FOLDER names; `code` is the trainer's exit code.
+With IMPORTS what ranks need is really imported; else only one module that stands for it.
 """
 
 from __future__ import annotations
@@ -33,5 +34,6 @@ def _behave() -> int:
 
 if __name__ == "__main__":
     training.main = _behave
-    forking.import_all = lambda: sys.modules.update({_IMPORTED: ModuleType(_IMPORTED)})
+    if "IMPORTS" not in os.environ:
+        forking.import_all = lambda: sys.modules.update({_IMPORTED: ModuleType(_IMPORTED)})
     sys.exit(main(sys.argv[1:]))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelyard.contract import codes
@@ -25,19 +26,21 @@ _LIMIT_SECONDS = 120
 _SLEEP = "import time\n(folder / f'up-{rank}').touch()\ntime.sleep(600)"
 
 
-def start(folder: Path, behaviour: str, processes: int = 1, restarts: int = 0) -> subprocess.Popen[str]:
+def start(
+    folder: Path, behaviour: str, processes: int = 1, restarts: int = 0, **environment: str
+) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "tests.trainer.forked", f"--nproc-per-node={processes}", f"--max-restarts={restarts}",
         "--monitor-interval=0.1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--log-dir={folder}/log",
     ]  # fmt: skip
-    told = {"BEHAVIOUR": behaviour, "FOLDER": str(folder), codes.ENV_RUNTIME_DIR: str(folder)}
+    told = {"BEHAVIOUR": behaviour, "FOLDER": str(folder), codes.ENV_RUNTIME_DIR: str(folder), **environment}
     return subprocess.Popen(
         command, env=os.environ | FIXED | told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def run(folder: Path, behaviour: str, processes: int = 1, restarts: int = 0) -> tuple[int, str]:
-    process = start(folder, behaviour, processes, restarts)
+def run(folder: Path, behaviour: str, processes: int = 1, **options: Any) -> tuple[int, str]:
+    process = start(folder, behaviour, processes, **options)
     output, _ = process.communicate(timeout=_LIMIT_SECONDS)
     return process.returncode, output
 
@@ -61,6 +64,18 @@ def test_ranks_begin_with_what_was_imported_once(tmp_path: Path) -> None:
     assert sorted((i["RANK"], i["LOCAL_RANK"], i["TORCHELASTIC_RESTART_COUNT"]) for i in introduced) == [
         ("0", "0", "0"), ("1", "1", "0")
     ]  # fmt: skip
+
+
+def test_what_is_really_imported_leaves_no_thread_pool_that_a_fork_would_break(tmp_path: Path) -> None:
+    behaviour = (
+        "import sys, numpy, torch\n"
+        "assert 'transformers.trainer' in sys.modules and torch.get_num_threads() == 2\n"
+        "big = torch.rand(1500, 1500)\n"
+        "assert (big @ big).double().sum() > 0 and torch.randperm(1 << 20).float().sort().values[0] == 0\n"
+        "assert numpy.linalg.inv(numpy.eye(800)).sum() == 800"
+    )
+    code, output = run(tmp_path, behaviour, IMPORTS="1", OMP_NUM_THREADS="2")
+    assert code == 0, output
 
 
 @pytest.mark.parametrize(

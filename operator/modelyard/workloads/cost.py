@@ -37,16 +37,23 @@ class Usage:
 
 
 def list_amounts(pod: Mapping[str, Any]) -> dict[str, float]:
-    """What a pod's spec sets aside: the requests of its containers. Cores, GiB, devices.
+    """What a pod's spec sets aside: the requests of all that runs in it. Cores, GiB, devices.
 
-    Init containers aren't counted: ours ask for less, and theirs are over in seconds.
+    As the scheduler reckons: a limit without a request is one, and what the pod as a whole asks for goes before that.
+    Init containers count where they run on beside the others; those that end are over in seconds, and ask for less.
     """
+    sidecars = [c for c in pod.get("initContainers") or () if c.get("restartPolicy") == "Always"]
     amounts: dict[str, float] = {}
-    for container in pod.get("containers") or ():
-        for name, quantity in ((container.get("resources") or {}).get("requests") or {}).items():
-            amount = parse_quantity(quantity) / (_GIB if name in _IN_BYTES else 1.0)
+    for container in (*(pod.get("containers") or ()), *sidecars):
+        for name, amount in _read_requests(container).items():
             amounts[name] = amounts.get(name, 0.0) + amount
-    return amounts
+    return {**amounts, **_read_requests(pod)}
+
+
+def _read_requests(owner: Mapping[str, Any]) -> dict[str, float]:
+    resources = owner.get("resources") or {}
+    asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return {name: parse_quantity(text) / (_GIB if name in _IN_BYTES else 1.0) for name, text in asked.items()}
 
 
 def add(one: Hours, other: Hours) -> dict[str, float]:

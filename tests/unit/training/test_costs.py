@@ -170,6 +170,16 @@ def test_a_pod_sets_aside_what_its_containers_request() -> None:
     assert cost.list_amounts({}) == {}
 
 
+def test_what_runs_beside_the_trainer_counts_as_the_scheduler_counts_it() -> None:
+    proxy = {"resources": {"requests": {"cpu": "100m"}}, "restartPolicy": "Always"}
+    setup = {"resources": {"requests": {"cpu": "64"}}}
+    shipper = {"resources": {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "500m"}}}
+    pod = {"containers": [shipper], "initContainers": [setup, proxy]}
+    assert cost.list_amounts(pod) == pytest.approx({"cpu": 0.6, "memory": 1.0})
+    whole = pod | {"resources": {"limits": {"cpu": "3"}, "requests": {"memory": "4Gi"}}}
+    assert cost.list_amounts(whole) == pytest.approx({"cpu": 3.0, "memory": 4.0})
+
+
 def test_what_has_no_price_costs_nothing() -> None:
     prices = Prices.model_validate({"currency": "EUR", "perHour": {"cpu": 0.1}})
     assert cost.price({"cpu": 30.0, "memory": 1000.0}, prices) == 3.0
