@@ -37,6 +37,12 @@ def job(name: str, values: str, **labels: str) -> dict[str, str]:
     return {f"modelyard_trainingjob_{name}{{{JOB}{more}}}": values}
 
 
+def later(name: str, values: str, **labels: str) -> dict[str, str]:
+    """The same series, as another operator has them."""
+    (series,) = job(name, values, **labels)
+    return {series.replace('instance="i"', 'instance="j"'): values}
+
+
 def calls(good: str, bad: str) -> dict[str, str]:
     name = 'modelyard_api_requests_total{{method="GET", code="{}"}}'
     return {name.format(200): good, name.format(503): bad, name.format(0): "0x60"}
@@ -101,6 +107,24 @@ CASES = {
     "no step for long": Case("ModelyardTrainingJobNoProgress", job("step", "7x60") | TRAINS, 45, True),
     "a slow step now and then": Case(
         "ModelyardTrainingJobNoProgress", job("step", "7x25 8x25 9x25") | TRAINS, 45, False
+    ),
+    "no step for long, and another operator tells of it": Case(
+        "ModelyardTrainingJobNoProgress",
+        job("step", "7x20") | later("step", "_x21 7x40") | job("phase", "1x20", phase="Training")
+        | later("phase", "_x21 1x40", phase="Training"), 45, True,
+    ),
+    "slow steps, and another operator tells of the last": Case(
+        "ModelyardTrainingJobNoProgress",
+        job("step", "6x10 7x10") | later("step", "_x21 7x10 8x40") | later("phase", "_x21 1x60", phase="Training"),
+        45, False,
+    ),
+    "a step of an hour": Case(
+        "ModelyardTrainingJobNoProgress", job("step", "7x70 8x70") | job("step_seconds", "3600x140")
+        | job("phase", "1x140", phase="Training"), 65, False,
+    ),
+    "no step for six hours": Case(
+        "ModelyardTrainingJobNoProgress", job("step", "7x400") | job("step_seconds", "3600x400")
+        | job("phase", "1x400", phase="Training"), 395, True,
     ),
     "an evaluation that takes long": Case(
         "ModelyardTrainingJobNoProgress", job("step", "7x60") | job("phase", "1x60", phase="Evaluating"), 45, False
