@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,32 @@ MOST_NODES = 9
 DEFAULT_NAME = "default"
 
 
+class _Place(ABC):
+    """What a cluster and each of its nodes keep on disk."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """All of it."""
+
+    @property
+    def state(self) -> Path:
+        """What survives `down` without --wipe: images; etcd and volumes of a cluster."""
+        return self.folder / "state"
+
+    @property
+    def run(self) -> Path:
+        """Pid files, sockets and rendered configuration of what runs."""
+        return self.folder / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a component."""
+        return self.folder / "logs"
+
+
 @dataclass(frozen=True)
-class Cluster:
+class Cluster(_Place):
     """One cluster. Slots keep clusters apart: every address and link name contains the slot.
 
     Nothing listens outside this machine: the API server's address is on a bridge without ports, and what only the
@@ -46,21 +71,6 @@ class Cluster:
     def folder(self) -> Path:
         """Everything the cluster keeps on disk."""
         return clusters_folder() / self.name
-
-    @property
-    def state(self) -> Path:
-        """What survives `down` without --wipe: etcd, images, volumes."""
-        return self.folder / "state"
-
-    @property
-    def run(self) -> Path:
-        """Pid files, sockets and rendered configuration of the running cluster."""
-        return self.folder / "run"
-
-    @property
-    def logs(self) -> Path:
-        """One log file a component."""
-        return self.folder / "logs"
 
     @property
     def pki(self) -> Path:
@@ -119,7 +129,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Node:
+class Node(_Place):
     """One node. Number 0 is the machine itself; others have a network namespace and a folder of their own."""
 
     cluster: Cluster
@@ -139,21 +149,6 @@ class Node:
     def folder(self) -> Path:
         """Everything the node keeps on disk."""
         return self.cluster.folder / f"node{self.number}" if self.number else self.cluster.folder
-
-    @property
-    def state(self) -> Path:
-        """What survives `down` without --wipe: images."""
-        return self.folder / "state"
-
-    @property
-    def run(self) -> Path:
-        """Pid files, sockets and rendered configuration of the running node."""
-        return self.folder / "run"
-
-    @property
-    def logs(self) -> Path:
-        """One log file a component."""
-        return self.folder / "logs"
 
     @property
     def identity(self) -> str:

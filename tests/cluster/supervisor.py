@@ -56,6 +56,9 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
 
 
+BEGINNING_SECONDS = 1.0
+
+
 class Supervisor:
     """The processes of one cluster; `folder` identifies it."""
 
@@ -65,6 +68,10 @@ class Supervisor:
     def pid(self, name: str) -> int | None:
         """Return the pid of a running component, also of one whose pid file was never written."""
         recorded = self._recorded(name)
+        # Whoever stops what was started a moment ago must not take it for gone. A pid taken over may stay like that.
+        deadline = time.monotonic() + BEGINNING_SECONDS
+        while recorded and is_beginning(recorded) and time.monotonic() < deadline:
+            time.sleep(0.01)
         if recorded and self._is(recorded, name):
             return recorded
         for entry in Path("/proc").iterdir():

@@ -169,7 +169,7 @@ def _own_checkpoint_step(settings: Settings, progress: Dict[str, Any]) -> int:
 
 
 def _accept(result: Dict[str, Any], given: Dict[str, Any], redact: Redactor) -> Decision:
-    fixed = ("contractVersion", "stage", "attempt", "node", "processRestarts")
+    fixed = ("contractVersion", "stage", "attempt", "node", "processRestarts", "seconds")
     known = {key: value for key, value in given.items() if value is not None and key not in fixed}
     if "lostSteps" not in known and "lostSteps" in result:
         known["lostSteps"] = result["lostSteps"] if known["outcome"] == codes.FAILED else 0

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -239,13 +240,26 @@ def test_a_slow_node_is_waited_for_as_long_as_it_gives_signs_of_life(
 ) -> None:
     folder = write_files(tmp_path)
     monkeypatch.setattr(parts, "BEAT_SECONDS", 0.02)
-    describe = hashing.describe_files
+    describe, read_beat = hashing.describe_files, parts._read_beat
+    now, beats, enough = [0.0], {""}, threading.Event()
+
+    def read_and_let_time_pass(attempt: Path, node: int) -> str:
+        beat = read_beat(attempt, node)
+        if beat not in beats:
+            beats.add(beat)
+            now[0] += 0.6 * parts.SILENT_SECONDS
+        if len(beats) > 10:
+            enough.set()
+        return beat
 
     def describe_slowly(inner: Path, chosen: list[str], threads: int) -> Any:
         if chosen and "latest" not in chosen:
-            time.sleep(3 * parts.SILENT_SECONDS)
+            assert enough.wait(60), "too few signs of life"
         return describe(inner, chosen, threads)
 
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time, sleep=time.sleep)
+    monkeypatch.setattr(parts, "time", clock)
+    monkeypatch.setattr(parts, "_read_beat", read_and_let_time_pass)
     monkeypatch.setattr(hashing, "describe_files", describe_slowly)
     other = threading.Thread(target=checkpoints.write_part, args=(folder, share(1)))
     other.start()

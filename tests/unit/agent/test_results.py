@@ -55,6 +55,15 @@ def test_the_result_file_decides_before_the_exit_code(
     assert TrainResult.model_validate_json(shrink(result, 4096), strict=True).node == node
 
 
+def test_where_the_time_went_is_the_agents_to_say(tmp_path: Path) -> None:
+    pod = settings(tmp_path)
+    given = TrainResult(outcome="succeeded", attempt=0).model_dump_json(by_alias=True, exclude_none=True)
+    (pod.runtime / "result.json").write_text(given)
+    told = {"step": 3, "seconds": {"starting": 5.0, "training": 9.5}}
+    result, _ = decide_train(pod, Ending(0), False, told, REDACT)
+    assert result["seconds"] == told["seconds"]
+
+
 @pytest.mark.parametrize(
     ("given", "ending", "outcome", "exit_code"),
     [

@@ -94,6 +94,21 @@ def test_stop_ends_the_process_and_removes_its_pid_file(supervisor: Supervisor, 
     assert not (tmp_path / "run" / "part.pid").exists()
 
 
+def test_what_was_started_a_moment_ago_is_stopped_too(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.ensure(Component("part", SLEEP))
+    pid = supervisor.pid("part")
+    assert pid is not None
+    looks = iter(range(5))
+    monkeypatch.setattr(
+        "tests.cluster.supervisor.environment_of",
+        lambda asked: {} if asked == pid and next(looks, None) is not None else environment_of(asked),
+    )
+    supervisor.stop(["part"])
+    assert not environment_of(pid)
+
+
 def test_a_process_deaf_to_sigterm_is_killed(supervisor: Supervisor) -> None:
     supervisor.ensure(Component("part", STUBBORN))
     wait_for_log(supervisor, "deaf")

@@ -124,6 +124,26 @@ def test_of_a_pod_that_was_killed_counts_what_was_last_heard() -> None:
     assert seconds_of(simulation) == {"starting": 20.0, "productive": 80.0, "recovering": 30.0}
 
 
+def test_while_nobody_answers_what_was_told_stays() -> None:
+    simulation = prepared()
+    placed = place(simulation)
+    started = run(simulation, placed)
+    simulation.advance(100)
+    tell(simulation, 20, starting=20.0, training=80.0)
+    simulation.facts.clear()
+    simulation.advance(30)
+    # Its pod has ended and its Job has not yet: the status changes meanwhile, and nobody is there to ask.
+    result = success(seconds={"starting": 20.0, "training": 90.0, "exporting": 18.0})
+    simulation.put(
+        simulation.pod("sentiment-train-1").placed(placed).ended(0, result, started, simulation.time)
+    )
+    simulation.settle()
+    assert simulation.status["nodes"]["ready"] == 0
+    assert seconds_of(simulation) == {"starting": 20.0, "productive": 80.0}
+    simulation.advance(1).end("sentiment-train-1", "Complete").settle()
+    assert seconds_of(simulation) == {"starting": 20.0, "productive": 90.0, "exporting": 20.0}
+
+
 def test_pods_and_job_that_others_deleted_leave_what_was_said() -> None:
     simulation = prepared()
     placed = place(simulation)

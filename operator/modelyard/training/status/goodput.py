@@ -22,6 +22,8 @@ Seconds = Mapping[str, float]
 STATES = ("queued", "starting", "productive", "evaluating", "saving", "exporting", "recovering")
 
 _DIGITS = 1
+# What is known of an attempt whose agent has told nothing.
+_UNTOLD = {"queued", "starting", "recovering"}
 # What agents call their states, and what they are to the job as a whole.
 _STATES = {
     "training": "productive",
@@ -36,7 +38,11 @@ _STATES = {
 def note(draft: Draft, pods: list[Manifest]) -> None:
     """The attempt runs."""
     attempt = draft.status.attempts[-1]
-    draft.spent = _spend(draft, attempt, pods, _read_told(draft, attempt), draft.view.now)
+    told = _read_told(draft, attempt)
+    known = draft.status.goodput or Goodput()
+    if told or not _subtract(known.seconds, known.ended_seconds).keys() - _UNTOLD:
+        draft.spent = _spend(draft, attempt, pods, told, draft.view.now)
+    # Else it has told more before than can be known without it: nobody answers any more, or hasn't yet again.
 
 
 def settle(
