@@ -52,36 +52,25 @@ def reason_of(place: Yard, name: str, kind: str = "Ready") -> str:
     return str(found["reason"]) if found else ""
 
 
-def test_a_service_and_a_run_config_that_others_delete_come_back_as_they_were(
-    place: Yard, operator: StartOperator
-) -> None:
+def test_a_service_that_others_delete_comes_back_as_it_was(place: Yard, operator: StartOperator) -> None:
     process = operator("--no-leader-election")
     process.wait_for("cache filled")
     place.create("a")
     end_pod(place, "a", "prepare", 0, prepared())
     wait("the train Job", lambda: find(place, "job", "a-train-1"), PATIENCE)
     settled(place)
-    chosen = ("--selector", "modelyard.dev/trainingjob=a", "--output=json")
-    (before,) = json.loads(place("get", "configmaps", *chosen).stdout)["items"]
     service = find(place, "service", "a-train")
     assert service is not None
     writes = process.metric("modelyard_writes_total.*")
     place("delete", "service", "a-train")
-    place("delete", "configmap", before["metadata"]["name"])
     wait("the Service", lambda: find(place, "service", "a-train"), 5)
-    wait("the ConfigMap", lambda: find(place, "configmap", before["metadata"]["name"]), 5)
     settled(place)
     made = find(place, "service", "a-train")
     assert made is not None
     assert made["metadata"]["uid"] != service["metadata"]["uid"]
     for field in ("selector", "ports", "clusterIP", "publishNotReadyAddresses"):
         assert made["spec"][field] == service["spec"][field]
-    again = find(place, "configmap", before["metadata"]["name"])
-    assert again is not None
-    assert again["data"] == before["data"]
-    assert again["metadata"]["labels"] == before["metadata"]["labels"]
-    assert again["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
-    assert process.metric("modelyard_writes_total.*") == writes + 2
+    assert process.metric("modelyard_writes_total.*") == writes + 1
     assert process.complaints() == []
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.apiserver.conftest import Kubectl, StartOperator
 
 MORTAL = Path(__file__).with_name("mortal.py")
-KINDS = "trainingjobs,jobs,configmaps,services,persistentvolumeclaims"
+KINDS = "trainingjobs,jobs,services,persistentvolumeclaims"
 
 
 def training_job(name: str, **spec: Any) -> str:
@@ -177,15 +177,13 @@ def comparable(yard: Yard, old: str, new: str) -> dict[str, Any]:
     state: dict[str, Any] = {}
     text = text.replace(f"{old}-", f"{new}-").replace(f'/{old}"', f'/{new}"')
     for key, obj in json.loads(text).items():
-        # Run configs are named after their content, which holds the job's uid.
-        name = key.rsplit("-", 1)[0] if key.startswith("ConfigMap/") else key
         managers = sorted({f"{m['manager']} {m['operation']}" for m in obj["metadata"]["managedFields"]})
         conditions = [
             (c["type"], c["status"], c["reason"])
             for c in obj.get("status", {}).get("conditions", [])
             if obj["kind"] == "TrainingJob"
         ]
-        state[name] = {
+        state[key] = {
             "labels": sorted(obj["metadata"].get("labels", {})),
             "owners": [o["kind"] for o in obj["metadata"].get("ownerReferences", [])],
             "managers": [m for m in managers if m.startswith("modelyard")],

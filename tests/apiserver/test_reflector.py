@@ -16,10 +16,10 @@ from modelyard.cluster.reflector import Reflector
 from modelyard.engine.cache import Cache
 from modelyard.engine.kinds import Kind
 from modelyard.engine.plan import Key, Manifest
-from modelyard.features import KINDS
 from modelyard.telemetry.metrics import Metrics
 
 from tests.apiserver.conftest import Kubectl
+from tests.fakes.harness import KINDS
 
 CONFIG_MAP = KINDS["ConfigMap"]
 

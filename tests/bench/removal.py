@@ -18,10 +18,7 @@ PAGE = 250
 CLIENTS = 8
 OWNED = (
     CHILDREN,
-    *(
-        f"/api/v1/namespaces/default/{kind}"
-        for kind in ("pods", "configmaps", "services", "persistentvolumeclaims")
-    ),
+    *(f"/api/v1/namespaces/default/{kind}" for kind in ("pods", "services", "persistentvolumeclaims")),
 )
 
 

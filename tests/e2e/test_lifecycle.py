@@ -40,7 +40,7 @@ def test_deletion_and_time_to_live_leave_only_the_storage_that_was_asked_to_stay
     gone.wait("deletion", lambda s: not s and kube.get("tj", gone.name) is None, 240)
     kept.wait_succeeded()
     kept.delete()
-    for resource in ("jobs", "pods", "configmaps", "services"):
+    for resource in ("jobs", "pods", "services"):
         assert wait_gone(kube, resource, OURS, 60) == [], resource
     assert kube.get("pvc", "kept-storage") is not None
     assert "gone-storage" not in wait_gone(kube, "pvc", "modelyard.dev/trainingjob=gone", 60)

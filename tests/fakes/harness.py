@@ -25,6 +25,7 @@ TOY = Kind("Toy", *GROUP, "toys", owner_label="modelyard.dev/toy", digest=digest
 TROOP = Kind("Troop", *GROUP, "troops", owner_label="modelyard.dev/troop")
 GUEST = Kind("Guest", *GROUP, "guests", owner_label="modelyard.dev/guest")
 LISTENER = Kind("Listener", *GROUP, "listeners", owner_label="modelyard.dev/listener")
+CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 GADGET = Kind("Gadget", *GROUP, "gadgets", optional=True)
 KINDS = Kinds(
     [
@@ -33,7 +34,7 @@ KINDS = Kinds(
         GUEST,
         LISTENER,
         GADGET,
-        Kind("ConfigMap", "", "v1", "configmaps"),
+        CONFIG_MAP,
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True),
         Kind("Job", "batch", "v1", "jobs"),
         Kind("Pod", "", "v1", "pods", remembered=True),

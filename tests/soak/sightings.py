@@ -13,7 +13,6 @@ NAMESPACED = "/api/v1/namespaces/default/"
 KINDS = {
     "Job": "/apis/batch/v1/namespaces/default/jobs",
     "Pod": NAMESPACED + "pods",
-    "ConfigMap": NAMESPACED + "configmaps",
     "Service": NAMESPACED + "services",
     "PersistentVolumeClaim": NAMESPACED + "persistentvolumeclaims",
 }
@@ -95,5 +94,5 @@ async def list_shapes(server: Server, jobs: str) -> dict[str, Shape]:
 
 def _shorten(name: str, parent: str, kind: str) -> str:
     own = name.removeprefix(parent)
-    # A ConfigMap's name ends with a hash of its content, which holds the job's uid; a pod's with random letters.
-    return own.rsplit("-", 1)[0] if kind in ("ConfigMap", "Pod") else own
+    # A pod's ends with random letters.
+    return own.rsplit("-", 1)[0] if kind == "Pod" else own

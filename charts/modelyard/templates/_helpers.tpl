@@ -98,7 +98,7 @@ Settings as the operator reads them: every profile with the images it does not n
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [configmaps, services, persistentvolumeclaims]
+  resources: [services, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]
 # get: a claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
 - apiGroups: [""]

@@ -7,14 +7,14 @@ from modelyard.engine.kinds import Kind
 from modelyard.training import names
 from modelyard.training.plan import make_planner
 from modelyard.training.status.measures import MEASURE
-from modelyard.workloads.kinds import CLAIM, CONFIG_MAP, JOB, POD, SERVICE
+from modelyard.workloads.kinds import CLAIM, JOB, POD, SERVICE
 
 TRAINING_JOB = Kind("TrainingJob", "modelyard.dev", "v1alpha1", "trainingjobs", owner_label=names.JOB_LABEL)
 
 FEATURE = Feature(
     kind=TRAINING_JOB,
     make_planner=make_planner,
-    makes=(CONFIG_MAP, SERVICE, CLAIM, JOB),
+    makes=(SERVICE, CLAIM, JOB),
     sees=(POD,),
     # A claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
     looks_at=(CLAIM,),

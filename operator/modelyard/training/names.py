@@ -24,11 +24,6 @@ def storage_claim(job: str) -> str:
     return f"{job}-storage"
 
 
-def run_config(job: str, digest: str) -> str:
-    """ConfigMap with the run config of this digest."""
-    return f"{job}-run-{digest}"
-
-
 def stage_job(job: str, stage: str, index: int) -> str:
     """Job of one attempt at a stage: prepare, train or collect."""
     return f"{job}-{stage}-{index}"

@@ -54,7 +54,7 @@ def plan_job(job: Manifest, seen: Seen, now: datetime, settings: Settings) -> Pl
             train.advance(draft, settings)
     except Refused as refusal:
         draft.children.clear()
-        draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
+        draft.keep_kinds("PersistentVolumeClaim", "Service", "Job")
         draft.stand("Pending", refusal.problem.message)
         draft.stalled = refusal.problem
     goodput.sum_up(draft)
@@ -66,7 +66,7 @@ def _finish(draft: Draft) -> Plan:
     view = draft.view
     if draft.over:
         draft.children.clear()
-        draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service", "Job")
+        draft.keep_kinds("PersistentVolumeClaim", "Service", "Job")
         if view.spec.ttl_seconds_after_finished is not None:
             draft.wake_in(view.spec.ttl_seconds_after_finished)
     else:

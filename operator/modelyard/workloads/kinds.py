@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from modelyard.engine.kinds import Kind
 
-# One that others delete is made again from what it held.
-CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", remembered=True)
 SERVICE = Kind("Service", "", "v1", "services")
 # One that shall outlive its owner has none.
 CLAIM = Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", detachable=True)

@@ -24,13 +24,13 @@ def render(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[d
 def test_the_example_is_rendered_without_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
     code, objects, _ = render(capsys, "-f", str(EXAMPLE))
     assert code == 0
-    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "ConfigMap", "Job"]
+    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "Job"]
 
 
 def test_the_train_stage_is_rendered_with_its_service(capsys: pytest.CaptureFixture[str]) -> None:
     code, objects, _ = render(capsys, "-f", str(EXAMPLE), "--stage", "train", "-n", "team")
     assert code == 0
-    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "ConfigMap", "Service", "Job"]
+    assert [o["kind"] for o in objects] == ["PersistentVolumeClaim", "Service", "Job"]
     job = objects[-1]
     assert job["metadata"]["namespace"] == "team"  # type: ignore[index]
     assert_restricted(job["spec"]["template"]["spec"])  # type: ignore[index]
@@ -60,8 +60,8 @@ def test_profiles_are_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_p
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(manifest))
     _, objects, _ = render(capsys, "-f", str(path), "--profiles", str(profiles))
-    assert [o["kind"] for o in objects] == ["ConfigMap", "Job"], "a shared claim is not created"
-    assert objects[1]["spec"]["template"]["spec"]["containers"][0]["image"] == "example.org/t:2"  # type: ignore[index]
+    assert [o["kind"] for o in objects] == ["Job"], "a shared claim is not created"
+    assert objects[0]["spec"]["template"]["spec"]["containers"][0]["image"] == "example.org/t:2"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from modelyard.engine.feature import Feature, find_kinds, find_permissions
 from modelyard.features import FEATURES
-from modelyard.workloads.kinds import CLAIM, CONFIG_MAP, JOB, POD
+from modelyard.workloads.kinds import CLAIM, JOB, POD
 
-from tests.fakes.harness import GADGET, TOY, TROOP
+from tests.fakes.harness import CONFIG_MAP, GADGET, TOY, TROOP
 from tests.fakes.toys import plan_toy, plan_troop
 
 TOYS = Feature(TOY, lambda settings: plan_toy, makes=(CONFIG_MAP, CLAIM, JOB), sees=(POD,), looks_at=(CLAIM,))
@@ -24,7 +24,6 @@ def test_the_operator_needs_for_training_jobs_what_it_always_has() -> None:
         ("modelyard.dev", "trainingjobs/status"): {"patch"},
         ("modelyard.dev", "trainingjobs/finalizers"): {"update"},
         ("batch", "jobs"): writes,
-        ("", "configmaps"): writes,
         ("", "services"): writes,
         ("", "persistentvolumeclaims"): writes | {"get"},
         ("", "pods"): FOLLOWED,

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from modelyard.engine.plan import Manifest, Rejection
+from modelyard.engine.plan import Rejection
 from modelyard.engine.probe import ObjectProbe
 
 from tests.builders import TrainingJobBuilder, make_settings
@@ -15,18 +15,6 @@ from tests.unit.training.test_lifecycle import checkpoint, report, success, trai
 
 CLAIM = "PersistentVolumeClaim/sentiment-storage"
 SERVICE = "Service/sentiment-train"
-
-
-def config_map(simulation: Simulation) -> str:
-    return next(key for key in simulation.objects if key.startswith("ConfigMap/"))
-
-
-def delete_config_map(simulation: Simulation, *, remembered: bool) -> Manifest:
-    gone = copy.deepcopy(simulation.objects[config_map(simulation)])
-    simulation.remove(config_map(simulation))
-    if remembered:
-        simulation.departed.append(gone)
-    return gone
 
 
 def end_claim(simulation: Simulation) -> Simulation:
@@ -48,36 +36,6 @@ def test_a_deleted_service_of_a_running_attempt_is_made_again_as_it_was() -> Non
     assert simulation.condition("PodsReady") == ("True", "Running")
 
 
-@pytest.mark.parametrize("stage", ["prepare", "train"])
-def test_a_deleted_run_config_is_made_again_from_spec_and_profile(stage: str) -> None:
-    simulation = train() if stage == "train" else Simulation(TrainingJobBuilder())
-    simulation.settle()
-    gone = delete_config_map(simulation, remembered=False)
-    simulation.settle()
-    made = simulation.objects[f"ConfigMap/{gone['metadata']['name']}"]
-    assert (made["data"], made["immutable"]) == (gone["data"], True)
-
-
-def test_a_run_config_of_an_older_profile_is_made_again_from_what_it_held() -> None:
-    simulation = train()
-    simulation.settings = make_settings(resources={"limits": {"nvidia.com/gpu": 4}})
-    gone = delete_config_map(simulation, remembered=True)
-    simulation.settle()
-    made = simulation.objects[f"ConfigMap/{gone['metadata']['name']}"]
-    assert (made["data"], made["immutable"]) == (gone["data"], True)
-
-
-def test_a_run_config_that_can_not_be_made_again_is_told_where_a_pod_still_needs_it() -> None:
-    simulation = train()
-    simulation.settings = make_settings(resources={"limits": {"nvidia.com/gpu": 4}})
-    delete_config_map(simulation, remembered=False)
-    simulation.settle()
-    assert simulation.condition("Ready") == ("False", "Progressing"), "pods that run have read it"
-    simulation.put(simulation.pod("sentiment-train-1", 1).waiting("ContainerCreating")).settle()
-    assert simulation.condition("PodsReady") == ("False", "RunConfigMissing")
-    assert "Delete Job sentiment-train-1" in simulation.message()
-
-
 def test_what_is_there_is_never_written_again() -> None:
     simulation = train()
     writes = len(simulation.writes)
@@ -85,7 +43,7 @@ def test_what_is_there_is_never_written_again() -> None:
     simulation.job["metadata"]["labels"]["modelyard.dev/team"] = "other"
     simulation.advance(60).settle()
     assert len(simulation.writes) == writes
-    assert not [c for c in simulation.plan.children if c.manifest["kind"] in ("Service", "ConfigMap")]
+    assert not [c for c in simulation.plan.children if c.manifest["kind"] == "Service"]
 
 
 def test_nothing_is_made_again_once_the_attempt_or_the_job_has_ended() -> None:

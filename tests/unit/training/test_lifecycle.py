@@ -45,7 +45,7 @@ def test_the_first_pass_creates_only_what_preparing_needs() -> None:
     simulation = Simulation(TrainingJobBuilder())
     simulation.step()
     assert [w.split("/")[0] for w in simulation.writes] == [
-        "create PersistentVolumeClaim", "create ConfigMap", "create Job"
+        "create PersistentVolumeClaim", "create Job"
     ]  # fmt: skip
     assert simulation.jobs() == ["sentiment-prepare-1"]
     assert simulation.condition("Ready") == ("False", "Progressing")

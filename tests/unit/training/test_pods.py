@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from modelyard.api.profile import Settings
+from modelyard.contract import codes
 from modelyard.contract.run import RunConfig
 from modelyard.engine.plan import Manifest, Seen
 from modelyard.training import plan_job
+from modelyard.training.children import pods
 from modelyard.workloads.pods import overlay
 from modelyard.workloads.problem import Refused
 
@@ -60,7 +63,20 @@ def env_of(pod: dict[str, Any]) -> dict[str, str]:
 
 def run_config(builder: TrainingJobBuilder) -> RunConfig:
     """The run config of a job."""
-    return RunConfig.model_validate_json(children(builder, "prepare")["ConfigMap"]["data"]["run.json"])
+    return RunConfig.model_validate_json(told(builder, "prepare"))
+
+
+def told(builder: TrainingJobBuilder, stage: str) -> str:
+    """The run config as the pods of a stage find it."""
+    template = children(builder, stage)["Job"]["spec"]["template"]
+    volume = next(v for v in template["spec"]["volumes"] if v["name"] == pods.RUN_VOLUME)
+    mount = next(m for m in template["spec"]["containers"][0]["volumeMounts"] if m["name"] == pods.RUN_VOLUME)
+    (item,) = volume["downwardAPI"]["items"]
+    assert f"{mount['mountPath']}/{item['path']}" == codes.RUN_CONFIG_PATH
+    name = re.fullmatch(r"metadata\.annotations\['(.+)'\]", item["fieldRef"]["fieldPath"])
+    assert name is not None
+    text: str = template["metadata"]["annotations"][name.group(1)]
+    return text
 
 
 GOLDENS = {
@@ -83,9 +99,10 @@ def test_is_as_written_down(name: str) -> None:
     """To accept a change: delete the file, run the test twice, read the difference."""
     builder, stage = GOLDENS[name]
     objects = children(builder, stage, make_settings(**PROFILE))
-    text = yaml.safe_dump_all(
-        [objects[k] for k in sorted(objects) if k != "ConfigMap"], sort_keys=False, width=110
-    )
+    annotations = objects["Job"]["spec"]["template"]["metadata"]["annotations"]
+    RunConfig.model_validate_json(annotations[pods.RUN_ANNOTATION])
+    annotations[pods.RUN_ANNOTATION] = "…"  # tested below, and nothing to read as one line
+    text = yaml.safe_dump_all([objects[k] for k in sorted(objects)], sort_keys=False, width=110)
     path = GOLDEN / f"{name}.yaml"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -206,13 +223,21 @@ def test_stage_3_gathers_the_weights_to_save_them() -> None:
     assert zero == {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}
 
 
-def test_another_run_config_is_another_object() -> None:
-    first = children(TrainingJobBuilder(), "prepare")["ConfigMap"]["metadata"]["name"]
-    again = children(TrainingJobBuilder(), "prepare")["ConfigMap"]["metadata"]["name"]
-    other = children(TrainingJobBuilder().spec("training.seed", 1), "prepare")["ConfigMap"]["metadata"][
-        "name"
-    ]
-    assert first == again != other
+def test_all_stages_are_told_the_same_and_another_spec_is_told_otherwise() -> None:
+    first = told(TrainingJobBuilder(), "prepare")
+    assert first == told(TrainingJobBuilder(), "train")
+    assert first != told(TrainingJobBuilder().spec("training.seed", 1), "prepare")
+
+
+def test_a_run_config_that_no_annotation_has_room_for_is_refused() -> None:
+    # The server counts bytes, and these are three each.
+    long = {"comms_logger": {"prof_ops": ["é€" * 1000] * 60}}
+    job = TrainingJobBuilder().spec("deepspeed", {"config": long}).build()
+    plan = plan_job(job, Seen(), NOW, make_settings())
+    assert plan.children == ()
+    stalled = next(c for c in plan.status["conditions"] if c["type"] == "Stalled")
+    assert stalled["reason"] == "SpecTooLarge"
+    assert "takes 294 KiB, and pods can be told 192 KiB" in stalled["message"]
 
 
 words = st.sampled_from(

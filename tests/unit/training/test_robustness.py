@@ -84,9 +84,7 @@ moves = st.lists(
         st.tuples(st.just("pods"), st.lists(states, min_size=2, max_size=2)),
         st.tuples(st.just("end"), st.sampled_from(["Complete", "Failed", "FailureTarget", "active"])),
         st.tuples(st.just("suspend"), st.booleans()),
-        st.tuples(
-            st.just("delete"), st.sampled_from(["Job", "ConfigMap", "Service", "PersistentVolumeClaim"])
-        ),
+        st.tuples(st.just("delete"), st.sampled_from(["Job", "Service", "PersistentVolumeClaim"])),
         st.tuples(st.just("reject"), st.sampled_from(["Invalid", "QuotaExceeded", ""])),
         st.tuples(st.just("report"), st.one_of(junk, st.integers(0, 100))),
         st.tuples(st.just("refuse"), st.text(max_size=200)),

@@ -34,10 +34,7 @@ def advance(draft: Draft, settings: Settings) -> None:
         else:
             factory.existing(draft)
             upkeep.keep_service(draft)
-            missing = upkeep.keep_run_config(draft, settings, job)
             lifecycle.advance(draft, settings, job)
-            if missing is not None and not draft.pods_ready and draft.stage in ("Starting", "Recovering"):
-                draft.problem = missing
             if draft.status.attempts[-1].cause is not None:
                 draft.children.clear()  # nothing is made again for pods that have ended
         if draft.over or draft.status.attempts[-1].cause is None:

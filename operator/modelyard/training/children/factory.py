@@ -26,7 +26,7 @@ _QUOTA = {
 
 
 def create_prepare(draft: Draft, settings: Settings, index: int) -> None:
-    """The claim, the run config and the Job of this preparation. Raises Refused."""
+    """The claim and the Job of this preparation. Raises Refused."""
     view = draft.view
     site, base = _begin(view, settings)
     draft.children += [*base, jobs.build_prepare(site, view.spec, view.labels, index)]
@@ -34,7 +34,7 @@ def create_prepare(draft: Draft, settings: Settings, index: int) -> None:
 
 
 def create_train(draft: Draft, settings: Settings, index: int) -> None:
-    """The claim, the run config, the Service and the Job of this attempt. Raises Refused."""
+    """The claim, the Service and the Job of this attempt. Raises Refused."""
     view, data = draft.view, draft.status.data
     site, base = _begin(view, settings)
     job = jobs.build_train(
@@ -70,18 +70,12 @@ def check(view: View, settings: Settings) -> Profile:
 def _begin(view: View, settings: Settings) -> tuple[Site, list[Child]]:
     profile = check(view, settings)
     config = runconfig.build_run_config(view.spec, profile, view.namespace, view.name, view.uid, view.labels)
-    config_map = runconfig.build_config_map(config, view.labels)
     place = find_place(names.storage_claim(view.name), view.spec.storage, profile)
-    children = [config_map]
-    if place.own is not None:
-        children.insert(
-            0,
-            build_claim(
-                place.claim, view.namespace, names.object_labels(view.name, view.labels), place.own, profile
-            ),
-        )
-    site = Site(view.namespace, view.name, view.uid, profile, place, config_map.manifest["metadata"]["name"])
-    return site, children
+    site = Site(view.namespace, view.name, view.uid, profile, place, runconfig.write(config))
+    if place.own is None:
+        return site, []
+    labels = names.object_labels(view.name, view.labels)
+    return site, [build_claim(place.claim, view.namespace, labels, place.own, profile)]
 
 
 def _report_rejections(draft: Draft) -> None:
@@ -112,7 +106,7 @@ def _explain_rejection(child: Child, rejection: Rejection) -> Problem:
 
 def existing(draft: Draft) -> None:
     """Keeps what running pods need."""
-    draft.keep_kinds("PersistentVolumeClaim", "ConfigMap", "Service")
+    draft.keep_kinds("PersistentVolumeClaim", "Service")
 
 
 def job_name(view: View, stage: str, index: int) -> str:

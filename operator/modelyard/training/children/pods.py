@@ -16,7 +16,15 @@ from modelyard.workloads.pods import template
 from modelyard.workloads.storage import STORAGE_VOLUME, Place
 
 RUN_VOLUME = "modelyard-run"
+# The run config travels with the pod: no object of its own that could be missing, or be another than the pod's.
+RUN_ANNOTATION = "modelyard.dev/run-config"
 _RUNTIME_VOLUME = "modelyard-runtime"
+
+
+_RUN_CONFIG = {
+    "path": PurePosixPath(codes.RUN_CONFIG_PATH).name,
+    "fieldRef": {"fieldPath": f"metadata.annotations['{RUN_ANNOTATION}']"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Site:
     uid: str
     profile: Profile
     place: Place
-    run_config: str
+    run_config: str  # JSON
 
 
 def build_pod(
@@ -62,7 +70,7 @@ def build_pod(
         ],
     }
     volumes = [
-        {"name": RUN_VOLUME, "configMap": {"name": site.run_config}},
+        {"name": RUN_VOLUME, "downwardAPI": {"items": [_RUN_CONFIG]}},
         {"name": STORAGE_VOLUME, "persistentVolumeClaim": {"claimName": site.place.claim}},
         {"name": _RUNTIME_VOLUME, "emptyDir": {}},
         *template.build_scratch(resources),

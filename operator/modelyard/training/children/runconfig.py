@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
 from modelyard.api.profile import Profile
 from modelyard.api.trainingjob import Resources, TrainingJobSpec
 from modelyard.contract.run import CheckpointPolicy, GateInput, Identity, ModelInput, RunConfig, TrainingInput
-from modelyard.engine.plan import Child
-from modelyard.training import names
 from modelyard.training.spec import arguments, batch
 from modelyard.training.spec.deepspeed import config as deepspeed
 from modelyard.training.spec.deepspeed.agreement import take_over
 from modelyard.training.spec.optimizers import check_optimizer
 from modelyard.training.spec.schedulers import FOLLOWS_EVALUATIONS, check_scheduler
 from modelyard.workloads.labels import INHERITED_LABELS
+from modelyard.workloads.problem import Refused
 
 DEFAULT_EPOCHS = 3.0
 DEFAULT_LOST_SECONDS = 600
 EVALUATIONS = 10
-KEY = "run.json"
+# Bytes. Annotations of one object have 256 KiB together.
+LIMIT = 192 << 10
 
 
 def pod_resources(spec: TrainingJobSpec, profile: Profile) -> Resources:
@@ -66,23 +65,17 @@ def build_run_config(
     )  # fmt: skip
 
 
-def build_config_map(config: RunConfig, labels: dict[str, str]) -> Child:
-    """The ConfigMap, named by its content: another run config is another object."""
+def write(config: RunConfig) -> str:
+    """As pods read it. Raises Refused where an annotation of a pod has no room for it."""
     text = json.dumps(config.model_dump(mode="json", by_alias=True), sort_keys=True, ensure_ascii=False)
-    job = config.identity.name
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": names.run_config(job, hashlib.sha256(text.encode()).hexdigest()[:8]),
-            "namespace": config.identity.namespace,
-            "labels": names.object_labels(job, labels),
-        },
-        # The kubelet need not watch it.
-        "immutable": True,
-        "data": {KEY: text},
-    }
-    return Child(manifest, immutable=True)
+    size = len(text.encode())
+    if size > LIMIT:
+        raise Refused(
+            "SpecTooLarge",
+            f"With all defaults the spec takes {size >> 10} KiB, and pods can be told {LIMIT >> 10} KiB at most."
+            " Shorten spec.deepspeed.config, spec.training.args or spec.data; long lists belong into the data.",
+        )
+    return text
 
 
 def _resolve_training(spec: TrainingJobSpec, num_proc: int, on_cpu: bool) -> TrainingInput:

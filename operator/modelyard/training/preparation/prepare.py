@@ -11,7 +11,7 @@ from modelyard.engine.plan import Manifest
 from modelyard.training import names
 from modelyard.training.attempts import deadline, departure, restarts
 from modelyard.training.attempts.ending import Ending, classify_single, has_failed, read_result
-from modelyard.training.children import claims, factory, holders, jobs, upkeep
+from modelyard.training.children import claims, factory, holders, jobs
 from modelyard.training.draft import Draft
 from modelyard.training.preparation import warnings
 from modelyard.training.status import costs, progress
@@ -61,10 +61,7 @@ def advance(draft: Draft, settings: Settings) -> bool:
     factory.existing(draft)
     claims.warn(draft, progress.place_of(job).claim)
     costs.note(draft, job, _count_seconds(draft, job, pods))
-    missing = upkeep.keep_run_config(draft, settings, job)
     _watch(draft, job, pods)
-    if missing is not None and not draft.pods_ready and draft.stage == "Preparing":
-        draft.problem = missing
     return False
 
 
@@ -90,7 +87,7 @@ def _start(draft: Draft, settings: Settings, index: int) -> None:
     if view.spec.suspend:
         draft.stand("Suspended", "spec.suspend is true; set it to false to go on.")
         factory.check(view, settings)
-        draft.keep_kinds("PersistentVolumeClaim", "ConfigMap")
+        draft.keep_kinds("PersistentVolumeClaim")
         return
     draft.stand("Preparing", "The data is being prepared.")
     factory.create_prepare(draft, settings, index)
