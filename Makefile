@@ -9,6 +9,9 @@ PY       := $(VENV)/bin/python
 CLUSTER  := python3 -m tests.cluster
 NAME     ?= default
 PYTEST   := $(PY) -m pytest
+# As many as there are processors, within reason; tests that mostly wait for a cluster take three.
+AT_ONCE  := -n auto --maxprocesses 8 --dist worksteal
+WAITING  := -n 3 --dist worksteal
 
 export PYTHONPATH := operator:images/trainer:images/agent
 
@@ -68,20 +71,20 @@ lint: venv ## ruff, mypy --strict, import contracts
 verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PY) -m modelyard.api.generate --check
 	$(PY) -m dashboards --check
-	$(PYTEST) tests/unit
+	$(PYTEST) $(AT_ONCE) tests/unit
 
 ##@ Tests and measurements
 .PHONY: test test-unit test-trainer test-apiserver test-e2e test-two-nodes soak bench
 test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit tests, training, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
-	$(PYTEST) tests/unit
+	$(PYTEST) $(AT_ONCE) tests/unit
 
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
 	$(PYTEST) tests/trainer
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
-	$(PYTEST) tests/apiserver
+	$(PYTEST) $(WAITING) tests/apiserver
 
 test-e2e: venv ## With real pods that really train
 	$(PYTEST) tests/e2e

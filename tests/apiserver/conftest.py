@@ -23,6 +23,7 @@ from tests.apiserver.inprocess import Scenario, install_crds, run_beside_engine
 ROOT = Path(__file__).parents[2]
 CLUSTER = "apitest"
 PROFILES = "profiles: {default: {trainerImage: localhost/trainer:1, agentImage: localhost/agent:1}}\n"
+RAN = pytest.StashKey[bool]()
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 REPEATABLE = frozenset({"get", "wait", "apply"})
 OVERLOADED = (
@@ -46,17 +47,23 @@ def _cluster(*arguments: str, seconds: float, check: bool = True) -> subprocess.
     return done
 
 
-@pytest.fixture(scope="session")
-def kubeconfig() -> Iterator[str]:
-    """Path of an administrator's kubeconfig.
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Notes, once for all of xdist's workers, whether the cluster was running before the tests."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[RAN] = _cluster("status", seconds=60, check=False).returncode == 0
 
-    A cluster that ran before the tests goes on running after them.
-    """
-    ran = _cluster("status", seconds=60, check=False).returncode == 0
-    _cluster("up", "--control-plane-only", seconds=1800)  # the first one builds Kubernetes
-    yield _cluster("kubeconfig", seconds=60).stdout.strip()
-    if not ran:
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A cluster that ran before the tests goes on running after them."""
+    if session.config.stash.get(RAN, True) is False:
         _cluster("down", seconds=120)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """Path of an administrator's kubeconfig."""
+    _cluster("up", "--control-plane-only", seconds=1800)  # the first one builds Kubernetes
+    return _cluster("kubeconfig", seconds=60).stdout.strip()
 
 
 def run_kubectl(
