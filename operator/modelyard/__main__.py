@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -73,13 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.namespaces = [
             n.strip() for n in os.environ.get("MODELYARD_NAMESPACES", "").split(",") if n.strip()
         ]
-    # Imported late: `--help` and mistakes need no Kubernetes client.
+    # Imported late: `--help` and mistakes need no Kubernetes client. Nothing of it is garbage, and looking for some
+    # meanwhile would take a tenth of the start.
+    gc.disable()
     from modelyard.assembly import Operator
     from modelyard.cluster.login import LoginError
     from modelyard.cluster.reflector import WatchError
     from modelyard.observe.profiles import ProfilesError
     from modelyard.telemetry.logs import set_up_logs
 
+    gc.enable()
     set_up_logs(options.log_level)
     try:
         return asyncio.run(Operator(options).run())

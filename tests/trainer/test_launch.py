@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,24 @@ from modelyard_agent.supervisor import Ending
 from modelyard_agent.workers import Workers
 from modelyard_trainer.launch import forking
 
-from tests.trainer.warm import FIXED
+from tests.trainer.warm import FIXED, free_port
 
 _LIMIT_SECONDS = 120
 _SLEEP = "import time\n(folder / f'up-{rank}').touch()\ntime.sleep(600)"
 
 
 def start(
-    folder: Path, behaviour: str, processes: int = 1, restarts: int = 0, **environment: str
+    folder: Path,
+    behaviour: str,
+    processes: int = 1,
+    restarts: int = 0,
+    node: Sequence[str] = (),
+    **environment: str,
 ) -> subprocess.Popen[str]:
     command = [
         sys.executable, "-m", "tests.trainer.forked", f"--nproc-per-node={processes}", f"--max-restarts={restarts}",
         "--monitor-interval=0.1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--log-dir={folder}/log",
+        *node,
     ]  # fmt: skip
     told = {"BEHAVIOUR": behaviour, "FOLDER": str(folder), codes.ENV_RUNTIME_DIR: str(folder), **environment}
     return subprocess.Popen(
@@ -119,6 +125,41 @@ def test_a_rank_that_dies_is_started_again_at_once_and_the_agent_sees_it(tmp_pat
     (tmp_path / "go").touch()
     output, _ = process.communicate(timeout=_LIMIT_SECONDS)
     assert process.returncode == 0, output
+
+
+def place(node: int, port: int, join_seconds: int) -> list[str]:
+    """What the agent tells the launcher of one of two nodes."""
+    conf = f"is_host={int(node == 0)},join_timeout={join_seconds},read_timeout=60"
+    return [
+        "--nnodes=2", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=two", f"--rdzv-conf={conf}",
+        "--local-addr=127.0.0.1",
+    ]  # fmt: skip
+
+
+def test_another_node_imports_before_node_0_listens_and_begins_with_it(tmp_path: Path) -> None:
+    behaviour, port, folders = (
+        "(folder / f'up-{rank}').touch()",
+        free_port(),
+        [tmp_path / "0", tmp_path / "1"],
+    )
+    for folder in folders:
+        folder.mkdir()
+    second = start(folders[1], behaviour, node=place(1, port, 60))
+    wait_for(lambda: len(living(second.pid)) >= 2)  # the server that forks, and the tracker of its resources
+    first = start(folders[0], behaviour, node=place(0, port, 60))
+    for process in (first, second):
+        output, _ = process.communicate(timeout=_LIMIT_SECONDS)
+        assert process.returncode == 0, output
+    assert sorted(path.name for folder in folders for path in folder.glob("up-*")) == ["up-0", "up-1"]
+
+
+def test_node_0_that_does_not_come_is_a_temporary_failure_that_names_it(tmp_path: Path) -> None:
+    ended, output = run(tmp_path, "", node=place(1, free_port(), 1))
+    failure, exit_code = diagnose(
+        Ending(code=ended, tail=output.splitlines()), tmp_path / "log", lambda text: text
+    )
+    assert (failure["reason"], exit_code) == ("RendezvousFailed", codes.EXIT_TEMPORARY), output
+    assert "does not answer" in failure["message"] and "is pod 0 running?" in failure["message"]
 
 
 def test_whoever_ends_torchrun_ends_its_ranks_and_their_server(tmp_path: Path) -> None:

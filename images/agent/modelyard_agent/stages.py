@@ -82,13 +82,14 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
         return _publish(
             settings, *results.fail_early(settings, "CommandNotFound", fault, codes.EXIT_USER_ERROR)
         )
+    own = bool(user_command)
     try:
-        met = wait_for_master(settings, pod.stop)
+        # The built-in trainer's launcher waits for the port itself, after what it has to import meanwhile.
+        met = wait_for_master(settings, pod.stop, listening=own)
     except MeetingError as error:
         return _publish(
             settings, *results.fail_early(settings, "RendezvousFailed", str(error), codes.EXIT_TEMPORARY)
         )
-    own = bool(user_command)
     ending: Union[Ending, str] = Ending(code=None, stopped=True)
     if met:
         command = pod.make_train_command(settings, user_command)

@@ -111,8 +111,11 @@ time.sleep(600)
     assert not (pod.runtime / "stop").exists()
 
 
+OWN = ("python3", "train.py")
+
+
 def test_a_stop_while_waiting_for_node_0_ends_the_pod(make_pod: MakePod) -> None:
-    pod = make_pod(node=1, num_nodes=2, master_addr="127.0.0.1", rdzv_port=1).start("")
+    pod = make_pod(node=1, num_nodes=2, master_addr="127.0.0.1", rdzv_port=1).start("", user_command=OWN)
     wait_until(lambda: (pod.runtime / "kubeflow-token").exists(), "the agent's start")
     pod.stop()
     assert pod.wait() == 143
@@ -120,7 +123,15 @@ def test_a_stop_while_waiting_for_node_0_ends_the_pod(make_pod: MakePod) -> None
 
 
 def test_node_0_missing_for_too_long_is_a_temporary_failure(make_pod: MakePod) -> None:
-    pod = make_pod(node=1, num_nodes=2, master_addr="127.0.0.1", rdzv_port=1, join_seconds=0.2).start("")
+    lost = {"node": 1, "num_nodes": 2, "master_addr": "127.0.0.1", "rdzv_port": 1, "join_seconds": 0.2}
+    pod = make_pod(**lost).start("", user_command=OWN)
     assert pod.wait() == 75
     failure = pod.result().failure
     assert failure is not None and failure.reason == "RendezvousFailed" and "pod 0" in failure.message
+
+
+def test_the_built_in_trainer_is_started_before_node_0_listens(make_pod: MakePod) -> None:
+    pod = make_pod(node=1, num_nodes=2, master_addr="127.0.0.1", rdzv_port=1).start(AGREEABLE)
+    wait_until(lambda: pod.progress().step == 7, "the first report")
+    pod.stop()
+    assert pod.wait() == 143

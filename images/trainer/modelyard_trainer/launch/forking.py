@@ -55,6 +55,10 @@ def import_all() -> None:
     from modelyard_trainer.train import session  # noqa: F401
     from modelyard_trainer.verify import check  # noqa: F401
 
+    with contextlib.suppress(ImportError):
+        # DeepSpeed imports it, and with it torch's compiler, to see whether a ZeRO optimizer is one of these.
+        from deepspeed.runtime.zero.muon import muon_optimizer  # noqa: F401
+
 
 def _is_spoilt() -> bool:
     import torch
