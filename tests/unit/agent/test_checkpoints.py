@@ -1,6 +1,9 @@
 """A checkpoint exists once its manifest does, and the last one that exists is never deleted."""
 
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,56 @@ def test_a_changed_byte_is_found_by_its_hash_only(tmp_path: Path) -> None:
     (folder / "model.bin").write_bytes(b"WEIGHTS" * 5)
     [found] = checkpoints.list_verified(tmp_path)
     with pytest.raises(CheckpointError, match="hash"):
+        checkpoints.verify_bytes(found, threads=2)
+
+
+@pytest.mark.parametrize("name", [b"w\xff.bin", b'a\nb"c\\.bin', "Gewicht-ß\u2028.bin".encode()])
+def test_a_file_is_found_again_whatever_it_is_called(tmp_path: Path, name: bytes) -> None:
+    folder = make(tmp_path, 0, 5, torn=True)
+    (folder / os.fsdecode(name)).write_bytes(b"weights")
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path)
+    checkpoints.verify_bytes(found, threads=2)
+    assert os.fsdecode(name) in [file["path"] for file in found.manifest["files"]]
+
+
+@pytest.mark.parametrize("name", [".nfs00000000018e179a00000009", ".fuse_hidden0000002500000001"])
+def test_what_is_left_of_a_deleted_file_that_is_open_is_none_of_a_checkpoint(
+    tmp_path: Path, name: str
+) -> None:
+    folder = make(tmp_path, 0, 5, torn=True)
+    (folder / "global_step" / name).write_bytes(b"moments")
+    checkpoints.write_manifest(folder, {"step": 5})
+    (folder / "global_step" / name).unlink()  # whoever had it open has closed it
+    assert [found.step for found in checkpoints.list_verified(tmp_path)] == [5]
+
+
+def test_what_cant_be_verified_is_named_and_verifies_nothing(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    make_thing: dict[str, Callable[[Path], object]] = {
+        "is a link to a folder": lambda path: path.symlink_to(tmp_path / "elsewhere"),
+        "is a link to nothing": lambda path: path.symlink_to("nowhere"),
+        "is no regular file": lambda path: os.mknod(
+            path, stat.S_IFSOCK
+        ),  # a pipe would hold up a test that fails
+    }
+    for step, (text, make_it) in enumerate(make_thing.items(), start=1):
+        folder = make(tmp_path / "run", 0, step, torn=True)
+        make_it(folder / "global_step" / "thing")
+        with pytest.raises(CheckpointError, match=f"global_step/thing {text}"):
+            checkpoints.write_manifest(folder, {"step": step})
+    assert checkpoints.list_verified(tmp_path / "run") == []
+
+
+def test_a_link_to_a_file_is_verified_as_the_file(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.bin"
+    shared.write_bytes(b"weights")
+    folder = make(tmp_path / "run", 0, 5, torn=True)
+    (folder / "linked.bin").symlink_to(shared)
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path / "run")
+    shared.write_bytes(b"WEIGHTS")
+    with pytest.raises(CheckpointError, match=r"linked\.bin does not hash"):
         checkpoints.verify_bytes(found, threads=2)
 
 
