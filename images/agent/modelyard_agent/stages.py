@@ -64,10 +64,10 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
     settings = pod.settings
     _clear_runtime(settings)
     redact = make_redactor(pod.environment)
-    progress = Progress(settings.attempt, reached=settings.reached_step)
+    policy = checkpoints.read_policy(settings.run_config)
+    progress = Progress(settings.attempt, reached=settings.reached_step, gate_metric=policy.metric)
     verifier = None
     if settings.run_dir:
-        policy = checkpoints.read_policy(settings.run_config)
         verifier = Verifier(settings.storage, settings.run_dir, settings.attempt, policy, progress)
     try:
         server = Server(settings.port, progress, verifier, kubeflow.make_token(settings.runtime))

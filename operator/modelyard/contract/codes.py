@@ -43,6 +43,9 @@ RESULT_FILE = "result.json"  # the process's own result (a TrainResult or Prepar
 RANKS_FOLDER = "ranks"  # <pid>.json: which rank a forked process is, as torchrun's variables
 FATAL_FILE = "fatal.json"  # a user error that no restart cures: the agent stops torchrun at once
 
+# Of more metrics than there is room for, these are kept: people and columns look at them.
+FIRST_METRICS = ("loss", "eval_loss", "grad_norm", "learning_rate")
+
 RUN_CONFIG_PATH = "/modelyard/run/run.json"
 STORAGE_PATH = "/modelyard/storage"
 RUNTIME_PATH = "/modelyard/runtime"
