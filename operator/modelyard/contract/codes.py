@@ -47,6 +47,7 @@ FATAL_FILE = "fatal.json"  # a user error that no restart cures: the agent stops
 FIRST_METRICS = ("loss", "eval_loss", "grad_norm", "learning_rate")
 
 RUN_CONFIG_PATH = "/modelyard/run/run.json"
+RUN_CONFIG_ANNOTATION = "modelyard.dev/run-config"  # of the pod: what the file shows
 STORAGE_PATH = "/modelyard/storage"
 RUNTIME_PATH = "/modelyard/runtime"
 SOURCES_PATH = "/modelyard/sources"  # pvc/<claim> and configmap/<name> are mounted below it, read-only
