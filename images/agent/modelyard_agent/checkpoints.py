@@ -215,14 +215,23 @@ def remove(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         (folder / layout.CHECKPOINT_MANIFEST).unlink()
     for tries_left in (3, 2, 1, 0):
+        errors = _clear(folder)
         if not folder.exists():
             return
-        try:
-            shutil.rmtree(str(folder))
-        except OSError as error:
-            # A node that still hashes it may leave its part meanwhile.
-            if not tries_left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise
+        # A node that still hashes it may leave its part meanwhile.
+        if tries_left and (not errors or errors[0].errno in (errno.ENOENT, errno.ENOTEMPTY)):
+            continue
+        # Files that somebody still has open, as who hashes them has, NFS only renames: they go by themselves.
+        if errors and _file_names(folder):
+            raise errors[0]
+        return
+
+
+def _clear(folder: Path) -> List[OSError]:
+    """Delete all of a folder that can be deleted. Returns what stood against the rest."""
+    errors: List[BaseException] = []
+    shutil.rmtree(str(folder), onerror=lambda _function, _path, info: errors.append(info[1]))
+    return [error for error in errors if isinstance(error, OSError)]
 
 
 def is_finite_number(value: object) -> bool:

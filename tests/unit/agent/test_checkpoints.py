@@ -1,10 +1,12 @@
 """A checkpoint exists once its manifest does, and the last one that exists is never deleted."""
 
+import errno
 import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelyard_agent import checkpoints
@@ -75,6 +77,45 @@ def test_what_is_left_of_a_deleted_file_that_is_open_is_none_of_a_checkpoint(
     checkpoints.write_manifest(folder, {"step": 5})
     (folder / "global_step" / name).unlink()  # whoever had it open has closed it
     assert [found.step for found in checkpoints.list_verified(tmp_path)] == [5]
+
+
+def test_a_step_is_saved_again_where_somebody_still_has_its_files_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path, 0, 5)
+    unlink = os.unlink
+
+    def as_nfs(path: Any, **where: Any) -> None:
+        name = Path(path).name
+        if name.startswith(".nfs"):
+            raise OSError(errno.EBUSY, "Device or resource busy", name)
+        if name == "model.bin":
+            os.rename(
+                path, ".nfs00000000018e179a00000009", src_dir_fd=where["dir_fd"], dst_dir_fd=where["dir_fd"]
+            )
+        else:
+            unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", as_nfs)
+    checkpoints.remove(folder)
+    assert checkpoints.list_verified(tmp_path) == []
+    (folder / "model.bin").write_bytes(b"weights")
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path)
+    assert [file["path"] for file in found.manifest["files"]] == ["model.bin"]
+
+
+def test_what_may_not_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path, 0, 5)
+
+    def refuse(path: Any, **where: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", path)
+
+    (folder / "manifest.json").unlink()
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr(Path, "unlink", lambda *_: None)
+    with pytest.raises(PermissionError):
+        checkpoints.remove(folder)
 
 
 def test_what_cant_be_verified_is_named_and_verifies_nothing(tmp_path: Path) -> None:
