@@ -9,6 +9,7 @@ from __future__ import annotations
 # Jobs of nobody have no such label; All must show them too, so it is `.*`.
 OWNED = 'project=~"$project", team=~"$team"'
 KIND = f'kind="TrainingJob", {OWNED}'
+_INSTALL = ("cluster", "namespace", "job")
 OWNERS = f'max by (namespace, name, project, team) (modelyard_trainingjob_info{{namespace=~"$namespace", {OWNED}}})'
 
 
@@ -35,6 +36,13 @@ def over(function: str, metric: str, window: str, where: str = "") -> str:
     """A function over the last values of a metric of each job of the chosen namespaces, by namespace and name."""
     chosen = ", ".join(filter(None, ('namespace=~"$namespace"', where)))
     return f"max by (namespace, name) ({function}(modelyard_trainingjob_{metric}{{{chosen}}}[{window}]))"
+
+
+def resources(*by: str, where: str) -> str:
+    """How many resources there are, by these labels: each install's own, whichever of its operators tells of them."""
+    labels = ("kind", "phase", "project", "team")
+    each = f"max by ({', '.join((*labels, *_INSTALL))}) (modelyard_resources{{{where}}})"
+    return f"sum by ({', '.join(by)}) ({each})" if by else f"sum({each})"
 
 
 def owned(expr: str) -> str:

@@ -6,7 +6,18 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
 
 from dashboards.board import add_row, build_board, choose_many
-from dashboards.expressions import KIND, OWNERS, counted, name_nobody, of_jobs, once, or_zero, over, owned
+from dashboards.expressions import (
+    KIND,
+    OWNERS,
+    counted,
+    name_nobody,
+    of_jobs,
+    once,
+    or_zero,
+    over,
+    owned,
+    resources,
+)
 from dashboards.panels import (
     MORE_IS_BETTER,
     NONE_IS_WELL,
@@ -18,7 +29,7 @@ from dashboards.panels import (
     rows,
 )
 
-_PHASES = f"sum by (phase) (max by (phase, project, team) (modelyard_resources{{{KIND}}}))"
+_PHASES = resources("phase", where=KIND)
 _PRODUCTIVE = counted("job_state_seconds_total", 'state="productive"')
 _ALL_TIME = counted("job_state_seconds_total", 'state!="queued"')
 _JOB_PAGE = (
@@ -76,7 +87,7 @@ def _add_overview(board: Dashboard) -> None:
         ),
         number(
             "Failed", "Failed jobs that are still there.", units.Short,
-            Query(or_zero(f'sum(max by (project, team) (modelyard_resources{{phase="Failed", {KIND}}}))')),
+            Query(or_zero(resources(where=f'phase="Failed", {KIND}'))),
             steps=NONE_IS_WELL,
         ),
         number(

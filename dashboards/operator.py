@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models import units
 
 from dashboards.board import add_row, build_board, choose_many
-from dashboards.expressions import or_zero, quantile
+from dashboards.expressions import or_zero, quantile, resources
 from dashboards.panels import NONE_IS_WELL, Query, curves, number, states
 
 _CHOSEN = 'instance=~"$instance"'
@@ -66,7 +66,7 @@ def _add_health(board: Dashboard) -> None:
         ),
         number(
             "Resources", "Custom resources that the leader knows.", units.Short,
-            Query("sum(max by (kind, phase, project, team) (modelyard_resources))"), empty="0",
+            Query(resources(where="")), empty="0",
         ),
         number(
             "Without own series", "Live resources beyond the thousand that have series of their own.",

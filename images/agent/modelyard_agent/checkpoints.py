@@ -20,11 +20,13 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 from modelyard.contract import codes, layout
 
 from modelyard_agent import hashing, parts
-from modelyard_agent.files import encode, explain, read_object, say, write_atomically
+from modelyard_agent.files import encode_exactly, explain, read_object, say, write_atomically
 from modelyard_agent.hashing import CheckpointError
 
 _ATTEMPT = re.compile(r"a([0-9]+)")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
+# What NFS and FUSE make of a deleted file that somebody still has open: it goes with the last who has.
+_DELETED = re.compile(r"\.(nfs|fuse_hidden)[0-9a-fA-F]{8,}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def write_manifest(folder: Path, info: Dict[str, Any], share: Optional[parts.Sha
     """Hash and sync every file of a checkpoint, then write its manifest. Returns the manifest.
 
     With a share of several nodes this is node 0, which takes in what the others hash. Raises CheckpointError if
-    there is nothing to verify, a file changes, comes or goes meanwhile, or a node's part is missing; and OSError.
+    there is nothing to verify or something that can't be, a file changes, comes or goes meanwhile, or a node's part is
+    missing; and OSError.
     """
     names = _file_names(folder)
     if not names:
@@ -97,7 +100,7 @@ def write_manifest(folder: Path, info: Dict[str, Any], share: Optional[parts.Sha
         raise CheckpointError("the nodes don't see the same files in {}".format(folder))
     _check_sizes(folder, files)
     manifest = dict(info, contractVersion=codes.CONTRACT_VERSION, time=time.time(), files=files)
-    write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode(manifest))
+    write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode_exactly(manifest))
     if share is not None:
         parts.discard(folder, share)
     return manifest
@@ -117,7 +120,7 @@ def amend_manifest(folder: Path, info: Dict[str, Any]) -> Dict[str, Any]:
     Raises CheckpointError if the checkpoint isn't verified, and OSError.
     """
     manifest = dict(verify(folder), **info)
-    write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode(manifest))
+    write_atomically(folder / layout.CHECKPOINT_MANIFEST, encode_exactly(manifest))
     return manifest
 
 
@@ -212,14 +215,23 @@ def remove(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         (folder / layout.CHECKPOINT_MANIFEST).unlink()
     for tries_left in (3, 2, 1, 0):
+        errors = _clear(folder)
         if not folder.exists():
             return
-        try:
-            shutil.rmtree(str(folder))
-        except OSError as error:
-            # A node that still hashes it may leave its part meanwhile.
-            if not tries_left or error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise
+        # A node that still hashes it may leave its part meanwhile.
+        if tries_left and (not errors or errors[0].errno in (errno.ENOENT, errno.ENOTEMPTY)):
+            continue
+        # Files that somebody still has open, as who hashes them has, NFS only renames: they go by themselves.
+        if errors and _file_names(folder):
+            raise errors[0]
+        return
+
+
+def _clear(folder: Path) -> List[OSError]:
+    """Delete all of a folder that can be deleted. Returns what stood against the rest."""
+    errors: List[BaseException] = []
+    shutil.rmtree(str(folder), onerror=lambda _function, _path, info: errors.append(info[1]))
+    return [error for error in errors if isinstance(error, OSError)]
 
 
 def is_finite_number(value: object) -> bool:
@@ -259,14 +271,21 @@ def _file_names(folder: Path) -> List[str]:
         raise error
 
     names = []
-    for parent, _, files in os.walk(str(folder), onerror=failed):
+    for parent, folders, files in os.walk(str(folder), onerror=failed):
         relative = Path(parent).relative_to(folder)
-        names += [(relative / name).as_posix() for name in files if not _is_ours(name)]
+        for link in (Path(parent) / name for name in folders):
+            if link.is_symlink():  # what lies behind would not be verified
+                raise CheckpointError(
+                    "{} is a link to a folder: a checkpoint needs the folder itself".format(link)
+                )
+        names += [(relative / name).as_posix() for name in files if not _is_passing(name)]
     return sorted(name for name in names if name != layout.CHECKPOINT_MANIFEST)
 
 
-def _is_ours(name: str) -> bool:
-    return name.startswith(".{}.".format(layout.CHECKPOINT_MANIFEST)) or parts.is_part(name)
+def _is_passing(name: str) -> bool:
+    """True of a file that is none of the checkpoint's: ours, or deleted."""
+    ours = name.startswith(".{}.".format(layout.CHECKPOINT_MANIFEST)) or parts.is_part(name)
+    return ours or bool(_DELETED.fullmatch(name))
 
 
 def _check_sizes(folder: Path, files: List[Dict[str, Any]]) -> None:

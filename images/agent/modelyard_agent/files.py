@@ -53,6 +53,11 @@ def encode(value: Dict[str, Any]) -> bytes:
     )
 
 
+def encode_exactly(value: Dict[str, Any]) -> bytes:
+    """As `encode`, but what is read back is the same also where it is no Unicode, as names of files may be."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 def read_object(path: Path) -> Optional[Dict[str, Any]]:
     """A JSON object, or None where there is none or it can't be read."""
     try:

@@ -8,6 +8,7 @@ the package xxhash, else SHA-256 of the standard library.
 import contextlib
 import hashlib
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -57,10 +58,16 @@ def sign(folder: Path, names: Sequence[str]) -> Dict[str, Tuple[int, int]]:
     """Size and time of change of files, to see whether they changed. Raises CheckpointError, OSError."""
     found = {}
     for name in names:
+        path = folder / name
         try:
-            status = (folder / name).stat()
+            status = path.stat()
         except FileNotFoundError as error:
-            raise CheckpointError("{} vanished while it was being verified".format(folder / name)) from error
+            text = (
+                "{} is a link to nothing" if path.is_symlink() else "{} vanished while it was being verified"
+            )
+            raise CheckpointError(text.format(path)) from error
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would never end
+            raise CheckpointError("{} is no regular file, and can't be verified".format(path))
         found[name] = (status.st_size, status.st_mtime_ns)
     return found
 

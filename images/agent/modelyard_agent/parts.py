@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from modelyard.contract import layout
 
 from modelyard_agent import hashing
-from modelyard_agent.files import encode, explain, read_object, say, write_atomically
+from modelyard_agent.files import encode_exactly, explain, read_object, say, write_atomically
 from modelyard_agent.hashing import CheckpointError, Piece
 
 SILENT_SECONDS = 60.0  # after which a node that still owes its part is given up
@@ -160,7 +160,7 @@ def _name(save: str, node: int) -> str:
 def _tell(folder: Path, share: Share, part: Dict[str, Any]) -> None:
     if not folder.is_dir():  # or writing would make it anew
         raise CheckpointError("{} vanished while it was being verified".format(folder))
-    write_atomically(folder / _name(share.save, share.node), encode(part))
+    write_atomically(folder / _name(share.save, share.node), encode_exactly(part))
 
 
 def _read(part: Dict[str, Any], node: int) -> List[Dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Optional
 from modelyard.contract import codes
 
 from modelyard_agent.checkpoints import is_finite_number
+from modelyard_agent.metrics import Metrics
 from modelyard_agent.pace import Pace
 from modelyard_agent.timesheet import STARTING, TRAINING, Timesheet
 
@@ -22,8 +23,14 @@ class Progress:
     A report may say `pid`, the reporting process: a new one starts the pace anew.
     """
 
-    def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic, reached: int = 0):
-        """`reached`: the highest step that earlier attempts did."""
+    def __init__(
+        self,
+        attempt: int,
+        clock: Callable[[], float] = time.monotonic,
+        reached: int = 0,
+        gate_metric: Optional[str] = None,
+    ):
+        """`reached`: the highest step that earlier attempts did. The metric of the gate is kept in any case."""
         self._attempt = attempt
         self._clock = clock
         self._lock = threading.Lock()
@@ -32,7 +39,7 @@ class Progress:
         self._pid: Optional[int] = None
         self._state = STATES[0]
         self._fields: Dict[str, Any] = {"step": 0}
-        self._metrics: Dict[str, float] = {}
+        self._metrics = Metrics(gate_metric)
         self._checkpoints: Dict[str, Any] = {}
         self._restarts = 0
         self._complete = False
@@ -51,7 +58,7 @@ class Progress:
             self._complete = self._complete or report.get("complete") is True
             metrics = report.get("metrics")
             if isinstance(metrics, dict):
-                self._metrics.update({str(name): value for name, value in _numbers(metrics).items()})
+                self._metrics.update(metrics)
             pid = report.get("pid")
             if isinstance(pid, int) and pid != self._pid:
                 self._pid = pid
@@ -96,7 +103,7 @@ class Progress:
                 report["seconds"] = {
                     state: round(spent, 3) for state, spent in self._timesheet.read().items()
                 }
-            report["metrics"] = {name: value for name, value in self._metrics.items() if math.isfinite(value)}
+            report["metrics"] = self._metrics.told()
             report.update({key: value for key, value in self._checkpoints.items() if value is not None})
             seconds = self._pace.step_seconds
             if seconds is not None:
@@ -108,7 +115,7 @@ class Progress:
         """The same in Prometheus' text format; NaN included."""
         report = self.snapshot()
         with self._lock:
-            metrics = dict(self._metrics)
+            metrics = self._metrics.all()
         lines = []
         for name, key, kind, text in _SERIES:
             if key in report:
@@ -181,19 +188,9 @@ def _known_fields(report: Dict[str, Any]) -> Dict[str, Any]:
     return fields
 
 
-def _numbers(values: Dict[Any, Any]) -> Dict[Any, float]:
-    numbers: Dict[Any, float] = {}
-    for key, value in values.items():
-        if isinstance(value, (int, float)) and value is not True:
-            try:
-                numbers[key] = float(value)
-            except OverflowError:  # an integer beyond all floats
-                continue
-    return numbers
-
-
 def _estimate(report: Dict[str, Any], window_seconds: Optional[float]) -> Dict[str, float]:
     step_seconds = window_seconds if window_seconds is not None else report.get("stepSeconds")
     if step_seconds is None or "maxSteps" not in report:
         return {}
-    return {"secondsLeft": step_seconds * max(0, report["maxSteps"] - report["step"])}
+    seconds = step_seconds * max(0, report["maxSteps"] - report["step"])
+    return {"secondsLeft": seconds} if math.isfinite(seconds) else {}

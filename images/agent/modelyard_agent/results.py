@@ -108,7 +108,10 @@ def write_termination_message(path: Path, result: Dict[str, Any]) -> None:
 
 
 def shrink(result: Dict[str, Any], limit: int) -> bytes:
-    """JSON of at most `limit` bytes: the excerpt is cut first, then the message, the warnings, details."""
+    """JSON of at most `limit` bytes: the excerpt is cut first, then the message, the warnings, details.
+
+    Of metrics the first are kept, as many as fit: a gate may be judged by one.
+    """
     result = clean_numbers(result)
     for cut in (_cut_excerpt, _cut_message):
         data = encode(result)
@@ -122,7 +125,7 @@ def shrink(result: Dict[str, Any], limit: int) -> bytes:
     for key in _EXPENDABLE:
         if len(encode(result)) <= limit:
             break
-        result = {name: value for name, value in result.items() if name != key}
+        result = _cut_entries(result, key, limit) if key in _NUMBERS_BY_NAME else _without(result, key)
     return encode(result)
 
 
@@ -230,6 +233,23 @@ def _cut_warnings(result: Dict[str, Any], length: int) -> Dict[str, Any]:
     if not isinstance(warnings, list):
         return result
     return dict(result, warnings=[_cut_warning(w, length) for w in warnings if isinstance(w, dict)])
+
+
+def _without(result: Dict[str, Any], key: str) -> Dict[str, Any]:
+    return {name: value for name, value in result.items() if name != key}
+
+
+def _cut_entries(result: Dict[str, Any], key: str, limit: int) -> Dict[str, Any]:
+    """The first entries of an object, as many as fit; without the object where none does."""
+    entries, shorter = result.get(key), _without(result, key)
+    room = limit - len(encode(dict(shorter, **{key: {}})))
+    kept: Dict[str, Any] = {}
+    for name, value in entries.items() if isinstance(entries, dict) else ():
+        room -= len(encode({name: value})) - 1  # without its brackets, with a comma
+        if room < 0:
+            break
+        kept[name] = value
+    return dict(shorter, **{key: kept}) if kept else shorter
 
 
 def _cut_warning(warning: Dict[str, Any], length: int) -> Dict[str, Any]:

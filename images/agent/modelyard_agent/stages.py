@@ -22,6 +22,10 @@ from modelyard_agent.supervisor import Ending, Supervisor
 from modelyard_agent.verifier import Verifier
 
 VERIFY_SECONDS = 600.0
+_UNTOLD = (
+    "the pod was not told what to do: its annotation {} is empty, gone or cut. Have whatever changes pods here (a"
+    " mutating webhook or policy, a controller) leave it as it is, then create the job anew"
+).format(codes.RUN_CONFIG_ANNOTATION)
 
 MakeTrainCommand = Callable[[Settings, Sequence[str]], List[str]]
 MakePrepareCommand = Callable[[], List[str]]
@@ -42,6 +46,8 @@ def prepare(pod: Pod) -> int:
     """Run the prepare stage as a plain child."""
     settings = pod.settings
     _clear_runtime(settings)
+    if not settings.run_config:
+        return _refuse(settings, "RunConfigMissing", _UNTOLD)
     redact = make_redactor(pod.environment)
     progress = Progress(settings.attempt)
     try:
@@ -53,9 +59,7 @@ def prepare(pod: Pod) -> int:
         pod, progress, False, pod.make_prepare_command(), server.port, False, _stored_log(settings)
     )
     if isinstance(ending, str):
-        return _publish(
-            settings, *results.fail_early(settings, "CommandNotFound", ending, codes.EXIT_USER_ERROR)
-        )
+        return _refuse(settings, "CommandNotFound", ending)
     return _publish(settings, *results.decide_prepare(settings, ending, redact))
 
 
@@ -63,11 +67,13 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
     """Run torchrun on this node, with the built-in trainer or the user's command."""
     settings = pod.settings
     _clear_runtime(settings)
+    if not settings.run_config:
+        return _refuse(settings, "RunConfigMissing", _UNTOLD)
     redact = make_redactor(pod.environment)
-    progress = Progress(settings.attempt, reached=settings.reached_step)
+    policy = checkpoints.read_policy(settings.run_config)
+    progress = Progress(settings.attempt, reached=settings.reached_step, gate_metric=policy.metric)
     verifier = None
     if settings.run_dir:
-        policy = checkpoints.read_policy(settings.run_config)
         verifier = Verifier(settings.storage, settings.run_dir, settings.attempt, policy, progress)
     try:
         server = Server(settings.port, progress, verifier, kubeflow.make_token(settings.runtime))
@@ -79,9 +85,7 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
     _check_storage(settings)
     fault = program.find_fault(user_command, pod.environment) if user_command else None
     if fault is not None:
-        return _publish(
-            settings, *results.fail_early(settings, "CommandNotFound", fault, codes.EXIT_USER_ERROR)
-        )
+        return _refuse(settings, "CommandNotFound", fault)
     own = bool(user_command)
     try:
         # The built-in trainer's launcher waits for the port itself, after what it has to import meanwhile.
@@ -95,9 +99,7 @@ def train(pod: Pod, user_command: Sequence[str]) -> int:
         command = pod.make_train_command(settings, user_command)
         ending = _supervise(pod, progress, not own, command, server.port, own, _stored_log(settings))
     if isinstance(ending, str):
-        return _publish(
-            settings, *results.fail_early(settings, "CommandNotFound", ending, codes.EXIT_USER_ERROR)
-        )
+        return _refuse(settings, "CommandNotFound", ending)
     if verifier is not None and not verifier.finish(
         settings.margin_seconds if ending.stopped else VERIFY_SECONDS
     ):
@@ -161,6 +163,11 @@ def _publish(settings: Settings, result: Dict[str, Any], exit_code: int) -> int:
     detail = " ({}: {})".format(report.get("reason"), report.get("message")) if report else ""
     say("{} {}{}; exit code {}".format(settings.stage, result["outcome"], detail, exit_code))
     return exit_code
+
+
+def _refuse(settings: Settings, reason: str, message: str) -> int:
+    """What no repetition cures."""
+    return _publish(settings, *results.fail_early(settings, reason, message, codes.EXIT_USER_ERROR))
 
 
 def _cannot_start(settings: Settings, message: str) -> int:

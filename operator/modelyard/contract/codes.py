@@ -43,7 +43,11 @@ RESULT_FILE = "result.json"  # the process's own result (a TrainResult or Prepar
 RANKS_FOLDER = "ranks"  # <pid>.json: which rank a forked process is, as torchrun's variables
 FATAL_FILE = "fatal.json"  # a user error that no restart cures: the agent stops torchrun at once
 
+# Of more metrics than there is room for, these are kept: people and columns look at them.
+FIRST_METRICS = ("loss", "eval_loss", "grad_norm", "learning_rate")
+
 RUN_CONFIG_PATH = "/modelyard/run/run.json"
+RUN_CONFIG_ANNOTATION = "modelyard.dev/run-config"  # of the pod: what the file shows
 STORAGE_PATH = "/modelyard/storage"
 RUNTIME_PATH = "/modelyard/runtime"
 SOURCES_PATH = "/modelyard/sources"  # pvc/<claim> and configmap/<name> are mounted below it, read-only

@@ -99,6 +99,10 @@ class Metrics:
         self._children: dict[tuple[Any, ...], Any] = {}
         self._census: dict[Any, tuple[str, str, str, str]] = {}
         self._owners = Owners()
+        for kind in (
+            measures or {}
+        ):  # increase() knows no value before a series' first: the alert would miss it
+            self._child(self._refusals, kind, "status")
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -79,6 +79,7 @@ class AgentPod:
             "run_dir": RUN_DIR,
             "port": 0,
             "grace_seconds": 30.0,
+            "run_config": {"contractVersion": 1},
             **settings,
         }
         self.environment: dict[str, str] = {}

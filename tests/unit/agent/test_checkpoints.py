@@ -1,7 +1,12 @@
 """A checkpoint exists once its manifest does, and the last one that exists is never deleted."""
 
+import errno
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelyard_agent import checkpoints
@@ -50,6 +55,95 @@ def test_a_changed_byte_is_found_by_its_hash_only(tmp_path: Path) -> None:
     (folder / "model.bin").write_bytes(b"WEIGHTS" * 5)
     [found] = checkpoints.list_verified(tmp_path)
     with pytest.raises(CheckpointError, match="hash"):
+        checkpoints.verify_bytes(found, threads=2)
+
+
+@pytest.mark.parametrize("name", [b"w\xff.bin", b'a\nb"c\\.bin', "Gewicht-ß\u2028.bin".encode()])
+def test_a_file_is_found_again_whatever_it_is_called(tmp_path: Path, name: bytes) -> None:
+    folder = make(tmp_path, 0, 5, torn=True)
+    (folder / os.fsdecode(name)).write_bytes(b"weights")
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path)
+    checkpoints.verify_bytes(found, threads=2)
+    assert os.fsdecode(name) in [file["path"] for file in found.manifest["files"]]
+
+
+@pytest.mark.parametrize("name", [".nfs00000000018e179a00000009", ".fuse_hidden0000002500000001"])
+def test_what_is_left_of_a_deleted_file_that_is_open_is_none_of_a_checkpoint(
+    tmp_path: Path, name: str
+) -> None:
+    folder = make(tmp_path, 0, 5, torn=True)
+    (folder / "global_step" / name).write_bytes(b"moments")
+    checkpoints.write_manifest(folder, {"step": 5})
+    (folder / "global_step" / name).unlink()  # whoever had it open has closed it
+    assert [found.step for found in checkpoints.list_verified(tmp_path)] == [5]
+
+
+def test_a_step_is_saved_again_where_somebody_still_has_its_files_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path, 0, 5)
+    unlink = os.unlink
+
+    def as_nfs(path: Any, **where: Any) -> None:
+        name = Path(path).name
+        if name.startswith(".nfs"):
+            raise OSError(errno.EBUSY, "Device or resource busy", name)
+        if name == "model.bin":
+            os.rename(
+                path, ".nfs00000000018e179a00000009", src_dir_fd=where["dir_fd"], dst_dir_fd=where["dir_fd"]
+            )
+        else:
+            unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", as_nfs)
+    checkpoints.remove(folder)
+    assert checkpoints.list_verified(tmp_path) == []
+    (folder / "model.bin").write_bytes(b"weights")
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path)
+    assert [file["path"] for file in found.manifest["files"]] == ["model.bin"]
+
+
+def test_what_may_not_be_deleted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path, 0, 5)
+
+    def refuse(path: Any, **where: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", path)
+
+    (folder / "manifest.json").unlink()
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr(Path, "unlink", lambda *_: None)
+    with pytest.raises(PermissionError):
+        checkpoints.remove(folder)
+
+
+def test_what_cant_be_verified_is_named_and_verifies_nothing(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    make_thing: dict[str, Callable[[Path], object]] = {
+        "is a link to a folder": lambda path: path.symlink_to(tmp_path / "elsewhere"),
+        "is a link to nothing": lambda path: path.symlink_to("nowhere"),
+        "is no regular file": lambda path: os.mknod(
+            path, stat.S_IFSOCK
+        ),  # a pipe would hold up a test that fails
+    }
+    for step, (text, make_it) in enumerate(make_thing.items(), start=1):
+        folder = make(tmp_path / "run", 0, step, torn=True)
+        make_it(folder / "global_step" / "thing")
+        with pytest.raises(CheckpointError, match=f"global_step/thing {text}"):
+            checkpoints.write_manifest(folder, {"step": step})
+    assert checkpoints.list_verified(tmp_path / "run") == []
+
+
+def test_a_link_to_a_file_is_verified_as_the_file(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.bin"
+    shared.write_bytes(b"weights")
+    folder = make(tmp_path / "run", 0, 5, torn=True)
+    (folder / "linked.bin").symlink_to(shared)
+    checkpoints.write_manifest(folder, {"step": 5})
+    [found] = checkpoints.list_verified(tmp_path / "run")
+    shared.write_bytes(b"WEIGHTS")
+    with pytest.raises(CheckpointError, match=r"linked\.bin does not hash"):
         checkpoints.verify_bytes(found, threads=2)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from modelyard_agent.failure import diagnose
 from modelyard_agent.redaction import make_redactor
+from modelyard_agent.settings import read_settings
 from modelyard_agent.supervisor import Ending
 
 from tests.unit.agent.conftest import MakePod
@@ -169,3 +170,20 @@ def test_a_failed_prepare_stage_has_a_failure(make_pod: MakePod) -> None:
     pod = make_pod(stage="prepare").start('put("result.json", {"outcome": "failed"}); sys.exit(1)')
     assert pod.wait() == 1
     assert pod.prepare_result().failure is not None
+
+
+@pytest.mark.parametrize("text", ["", '{"contractVersion": 1, "task": "text-class'])
+@pytest.mark.parametrize(
+    ("stage", "command"), [("prepare", ()), ("train", ()), ("train", ("python3", "train.py"))]
+)
+def test_a_pod_whose_run_config_somebody_took_starts_nothing_and_says_so(
+    make_pod: MakePod, tmp_path: Path, stage: str, command: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "run.json").write_text(text)
+    read = read_settings(stage, {"MODELYARD_RUN_CONFIG": str(tmp_path / "run.json")}).run_config
+    pod = make_pod(stage=stage, run_config=read).start("put('started', 1)", user_command=command)
+    assert pod.wait() == 2
+    result = pod.prepare_result() if stage == "prepare" else pod.result()
+    assert result.failure is not None and result.failure.reason == "RunConfigMissing"
+    assert "modelyard.dev/run-config" in result.failure.message
+    assert not (pod.runtime / "started").exists()

@@ -179,7 +179,8 @@ def test_an_agent_whose_hashing_hangs_ends_all_the_same(make_pod: MakePod) -> No
     pod = make_pod(grace_seconds=3.0).start("""
 folder = storage / "runs/team/job-12345678/a0/checkpoint-1"
 folder.mkdir(parents=True)
-os.mkfifo(folder / "never")  # opening it waits for a writer
+(folder / "endless").touch()
+os.truncate(folder / "endless", 1 << 42)  # takes no room, and minutes to read
 client.request_verification(step=1, path="runs/team/job-12345678/a0/checkpoint-1")
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 time.sleep(600)

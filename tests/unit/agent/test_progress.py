@@ -5,7 +5,8 @@ import json
 
 import pytest
 from modelyard.contract.report import ProgressReport
-from modelyard_agent import kubeflow
+from modelyard.observe.http import MAX_BYTES
+from modelyard_agent import kubeflow, metrics
 from modelyard_agent.progress import Progress
 
 from tests.unit.agent.conftest import MakePod
@@ -48,6 +49,34 @@ def test_numbers_beyond_all_floats_cost_nothing_but_themselves() -> None:
     progress.merge({"maxSteps": 7})
     report = read(progress)
     assert (report.state, report.step, report.max_steps, report.metrics) == ("training", 0, 7, {"loss": 0.5})
+
+
+def test_names_that_are_no_text_cost_nothing_but_themselves() -> None:
+    progress = Progress(attempt=1)
+    progress.merge(
+        {"step": 1, "metrics": json.loads('{"half \\ud800": 1, "loss": 0.5, "a\\"b\\\\c\\nd": 2}')}
+    )
+    assert read(progress).metrics == {"loss": 0.5, "half ?": 1.0, 'a"b\\c\nd': 2.0}
+    assert b'{name="half ?"} 1' in progress.render().encode()
+    assert b'{name="a\\"b\\\\c\\nd"} 2' in progress.render().encode()
+
+
+def test_an_end_that_is_beyond_all_numbers_is_not_told() -> None:
+    progress = Progress(attempt=1)
+    progress.merge({"step": 1, "maxSteps": 10**300, "stepSeconds": 1e300})
+    assert read(progress).seconds_left is None
+
+
+def test_more_names_than_there_is_room_for_cost_the_last(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(attempt=1, gate_metric="zeta")
+    for step in range(3 * metrics.MOST):  # a name with the step in it
+        progress.merge({"step": step, "metrics": {f"{step} {'ü' * 999}": 1.0, "grad_norm": float("nan")}})
+    progress.merge({"metrics": {"zeta": 0.5, "loss": 0.25}})
+    told = list(read(progress).metrics)
+    assert told[:2] == ["zeta", "loss"] and len(told) == metrics.MOST_TOLD
+    assert len(json.dumps(progress.snapshot())) < MAX_BYTES
+    assert progress.render().count("modelyard_training_metric{") == metrics.MOST + 2
+    assert capfd.readouterr().err.count("left out") == 1
 
 
 def test_the_estimate_after_a_resume_counts_only_steps_done_since() -> None:

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from modelyard.api.trainingjob import Gate
 from modelyard.contract.report import PrepareResult, TrainResult
+from modelyard.observe.http import MAX_BYTES
+from modelyard.training.status.progress import build_gate
 from modelyard_agent.redaction import make_redactor
 from modelyard_agent.results import decide_prepare, decide_train, fail_early, publish, shrink
 from modelyard_agent.settings import Settings
 from modelyard_agent.supervisor import Ending
 
 from tests.unit.agent.conftest import MakePod
+from tests.unit.agent.pods import wait_until
 
 REDACT = make_redactor({})
 FAILED = {"outcome": "failed", "failure": {"reason": "DataInvalid", "message": "m", "exitCode": 2}}
@@ -101,6 +105,36 @@ def test_a_long_message_and_many_metrics_still_fit(tmp_path: Path) -> None:
     assert len(data) <= 4096
     parsed = TrainResult.model_validate_json(data, strict=True)
     assert parsed.failure is not None and parsed.failure.reason == "UserCodeError"
+
+
+def test_of_many_metrics_the_first_are_kept_as_many_as_fit() -> None:
+    metrics = {"eval_f1": 0.9, "loss": 0.5, **{f"norm of layer ü {index}": 1.0 for index in range(300)}}
+    result = {"outcome": "succeeded", "attempt": 1, "metrics": metrics, "baseline": metrics}
+    data = shrink(result, 4096)
+    parsed = TrainResult.model_validate_json(data, strict=True)
+    kept = list(parsed.metrics.items())
+    assert 4000 < len(data) <= 4096 and not parsed.baseline
+    assert len(kept) > 50 and kept == list(metrics.items())[: len(kept)]
+    assert len(shrink({**result, "metrics": {"m" * 5000: 1.0}}, 4096)) <= 4096
+
+
+def test_a_program_that_tells_of_everything_is_judged_by_the_gates_metric(make_pod: MakePod) -> None:
+    pod = make_pod(run_config={"gate": {"metric": "eval_score", "min": 0.5}}).start(
+        """
+client.report(step=7, metrics={"attention of layer %d" % index: 1.0 for index in range(3000)})
+client.report(metrics={"eval_score": 0.75})
+wait_for((runtime / "go").exists)
+""",
+        user_command=("python3", "train.py"),
+    )
+    wait_until(lambda: "eval_score" in pod.progress().metrics, "the reports")
+    assert len(pod.get("/v1/progress")[1]) < MAX_BYTES
+    assert 'modelyard_training_metric{name="eval_score"} 0.75' in pod.get("/metrics")[1].decode()
+    (pod.runtime / "go").touch()
+    assert pod.wait() == 0
+    verdict = build_gate(pod.result(), Gate(metric="eval_score", min=0.5))
+    assert verdict is not None and verdict.passed
+    assert "attention of layer" in pod.log()
 
 
 def test_many_warnings_keep_their_reasons_and_counts_and_lose_words(tmp_path: Path) -> None:

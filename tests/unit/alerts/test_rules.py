@@ -56,6 +56,28 @@ CASES = {
     "nobody is scraped": Case("ModelyardOperatorDown", {}, 11, True),
     "nobody is scraped for a moment": Case("ModelyardOperatorDown", {}, 5, False),
     "an operator is there": Case("ModelyardOperatorDown", {"modelyard_leader": "1x60"}, 30, False),
+    "one of two installs is gone": Case(
+        "ModelyardOperatorDown",
+        {'modelyard_leader{namespace="a"}': "1x60", 'modelyard_leader{namespace="b"}': "1x5 _x60"}, 30, True,
+    ),
+    "an operator's pod is replaced": Case(
+        "ModelyardOperatorDown",
+        {'modelyard_leader{job="m", pod="a"}': "1x20 _x60", 'modelyard_leader{job="m", pod="b"}': "_x22 1x60"},
+        50, False,
+    ),
+    "one of two installs waits for the Lease": Case(
+        "ModelyardOperatorNotLeading",
+        {'modelyard_leader{namespace="a"}': "1x60", 'modelyard_leader{namespace="b"}': "0x60"}, 6, True,
+    ),
+    "a job of the smaller of two installs has failed": Case(
+        "ModelyardTrainingJobsFailed",
+        {
+            'modelyard_leader{namespace="a"}': "1x60", 'modelyard_leader{namespace="b"}': "1x60",
+            'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", namespace="a"}': "9x60",
+            'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", namespace="b"}': "0x20 1x30",
+        },
+        25, True,
+    ),
     "two wait for the Lease": Case(
         "ModelyardOperatorNotLeading", {'modelyard_leader{pod="a"}': "0x60"} | WAITS, 6, True
     ),
@@ -172,6 +194,26 @@ CASES = {
     "clean data": Case("ModelyardTrainingDataSuspicious", job("rows", "12x10", state="in"), 5, False),
 }  # fmt: skip
 
+# An operator and a job with which all is well, for hours. The job has the name of the cases'.
+WELL = RAN | calls("0+50x400", "0x400") | job("step", "0+1x400") | job("phase", "1x400", phase="Training") | {
+    "modelyard_leader": "1x400",
+    'modelyard_refused_writes_total{kind="TrainingJob"}': "9x400",
+    'modelyard_resources{kind="TrainingJob", phase="Failed", project="p", team="t"}': "9x400",
+    **job("interruptions", "9x400", cause="infrastructure"),
+    **job("attempt_start_timestamp_seconds", "0x400"),
+    **job("checkpoint_timestamp_seconds", "0+60x400"),
+    **job("checkpoint_max_lost_seconds", "600x400"),
+}  # fmt: skip
+
+
+def put_into(cluster: str, series: dict[str, str]) -> dict[str, str]:
+    """The series as a Prometheus has them that sees several clusters."""
+    named = (name if "{" in name else f"{name}{{}}" for name in series)
+    return {
+        name.replace("{", f'{{cluster="{cluster}", ').replace(", }", "}"): values
+        for name, values in zip(named, series.values(), strict=True)
+    }
+
 
 @pytest.fixture(scope="session")
 def tool() -> Path:
@@ -192,17 +234,33 @@ def test_the_rules_are_rules(tool: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_stands_where_it_should_and_only_there(tool: Path, name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    series = [{"series": each, "values": values} for each, values in case.series.items()]
     standing = f'count(ALERTS{{alertname="{case.alert}", alertstate="firing"}}) or vector(0)'
-    expected = {
-        "expr": standing,
-        "eval_time": f"{case.at}m",
-        "exp_samples": [{"labels": "{}", "value": int(case.fires)}],
-    }
+    judge(tool, tmp_path, case, case.series, standing, {"labels": "{}", "value": int(case.fires)})
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.fires and case.series])
+def test_an_alert_stands_for_the_cluster_in_which_it_should(tool: Path, name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    standing = f'count by (cluster) (ALERTS{{alertname="{case.alert}", alertstate="firing"}})'
+    series = put_into("ill", case.series) | put_into("well", WELL)
+    judge(tool, tmp_path, case, series, standing, {"labels": '{cluster="ill"}', "value": 1})
+
+
+def judge(
+    tool: Path, tmp_path: Path, case: Case, series: dict[str, str], standing: str, sample: dict[str, Any]
+) -> None:
+    """Fails unless the expression gives the sample at the case's minute."""
+    expected = {"expr": standing, "eval_time": f"{case.at}m", "exp_samples": [sample]}
     test: dict[str, Any] = {
         "rule_files": [str(RULES)],
         "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [expected]}],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": each, "values": values} for each, values in series.items()],
+                "promql_expr_test": [expected],
+            }
+        ],
     }
     file = tmp_path / "test.yaml"
     file.write_text(yaml.safe_dump(test))

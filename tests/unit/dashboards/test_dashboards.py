@@ -35,7 +35,7 @@ KINDS = {"row", "stat", "bargauge", "timeseries", "state-timeline", "table"}
 # What Prometheus, and the chart's monitors, put on the series of a target.
 TARGET = {
     "modelyard_training_": {"instance", "job", "namespace", "pod", "trainingjob", "project", "team"},
-    "": {"instance", "job"},
+    "": {"instance", "job", "namespace", "cluster"},
 }
 
 
@@ -279,6 +279,20 @@ def test_nothing_counts_twice_while_two_operators_are_scraped(
     promtool: Path, tmp_path: Path, board: str, title: str, samples: dict[str, float]
 ) -> None:
     _evaluate(promtool, tmp_path, _TWICE, _find(board, title), "5m", samples)
+
+
+@pytest.mark.parametrize(("board", "title", "samples"), [
+    ("fleet", "By phase", {'{phase="Failed"}': 12}),
+    ("fleet", "Failed", {"{}": 12}),
+    ("operator", "Resources", {"{}": 12}),
+])  # fmt: skip
+def test_what_several_installs_count_is_added(
+    promtool: Path, tmp_path: Path, board: str, title: str, samples: dict[str, float]
+) -> None:
+    failed = 'modelyard_resources{{kind="TrainingJob", phase="Failed", {}, job="m", instance="i"}}'
+    installs = {'namespace="a"': "9x10", 'namespace="b"': "1x10", 'namespace="a", cluster="other"': "2x10"}
+    series = {failed.format(install): values for install, values in installs.items()}
+    _evaluate(promtool, tmp_path, series, _find(board, title), "5m", samples)
 
 
 _OF_JOB = 'namespace="ns", name="j"'

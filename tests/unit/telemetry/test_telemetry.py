@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Key
+from modelyard.features import FEATURES
 from modelyard.telemetry.health import HealthServer
 from modelyard.telemetry.logs import JsonFormatter
 from modelyard.telemetry.metrics import Metrics
@@ -53,6 +54,17 @@ def test_each_resource_is_counted_once_in_its_present_phase() -> None:
     assert count(metrics, phase="Pending", **labels) == 0
     metrics.holds(key, None)
     assert count(metrics, phase="Training", **labels) == 0
+
+
+def test_the_first_refusal_is_an_increase() -> None:
+    metrics = Metrics(
+        {feature.kind.name: feature.measure for feature in FEATURES if feature.measure is not None}
+    )
+    labels = {"kind": "TrainingJob", "operation": "status"}
+    name = "modelyard_refused_writes_total"
+    assert metrics.registry.get_sample_value(name, labels) == 0
+    metrics.refused(**labels)
+    assert metrics.registry.get_sample_value(name, labels) == 1
 
 
 def test_users_can_not_make_series_without_bound() -> None:

@@ -156,3 +156,60 @@ def test_a_single_pod_whose_volume_is_still_elsewhere_waits_for_it() -> None:
     simulation.facts[f"events-{waiting.build()['metadata']['uid']}"] = {"events": [fact]}
     simulation.settle()
     assert simulation.condition("Ready") == ("False", "VolumeMountFailed")
+
+
+def test_pods_on_one_node_share_a_volume_that_is_still_elsewhere_and_wait_for_it() -> None:
+    simulation = Simulation(TrainingJobBuilder().nodes(2)).prepare()
+    together = [simulation.pod("sentiment-train-1", index) for index in (0, 1)]
+    for pod in together:
+        pod._pod["spec"]["nodeName"] = "node-5"
+    simulation.put(*together).settle()
+    uid = together[1].build()["metadata"]["uid"]
+    simulation.facts[f"events-{uid}"] = {
+        "events": [{"reason": "FailedAttachVolume", "message": MULTI_ATTACH}]
+    }
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", "VolumeMountFailed")
+
+
+def after_loss() -> Simulation:
+    """A job whose first attempt has lost its node, and whose second has begun."""
+    simulation = Simulation(TrainingJobBuilder()).prepare()
+    simulation.run("sentiment-train-1", 1).settle()
+    simulation.put(simulation.pod("sentiment-train-1").running(simulation.time).deleted(simulation.time))
+    simulation.advance(31).settle()
+    simulation.advance(11).settle()
+    assert simulation.status["attempts"][0]["failure"]["reason"] == "NodeLost"
+    return simulation
+
+
+def is_held(simulation: Simulation) -> bool:
+    held = simulation.condition("Ready") == ("False", "VolumeHeld")
+    return held and all(
+        words in simulation.message()
+        for words in ("pod sentiment-train-1-0", "kubectl delete node node-0", "Claim sentiment-storage")
+    )
+
+
+def test_a_volume_that_a_lost_node_holds_is_named_with_the_node() -> None:
+    simulation = after_loss()
+    waiting = simulation.pod("sentiment-train-2")
+    simulation.put(waiting).settle()
+    fact = {"reason": "FailedAttachVolume", "message": MULTI_ATTACH}
+    simulation.facts[f"events-{waiting.build()['metadata']['uid']}"] = {"events": [fact]}
+    simulation.settle()
+    assert is_held(simulation)
+
+
+def test_a_claim_for_one_pod_that_a_lost_node_holds_is_named_with_the_node() -> None:
+    simulation = after_loss()
+    words = "1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode."
+    simulation.put(
+        simulation.pod("sentiment-train-2").unscheduled(f"0/1 nodes are available: {words}")
+    ).settle()
+    assert is_held(simulation)
+    simulation.put(
+        simulation.pod("sentiment-train-2").unscheduled("0/1 nodes are available: 1 Insufficient cpu.")
+    )
+    simulation.settle()
+    assert simulation.condition("Ready") == ("False", "Unschedulable")

@@ -50,6 +50,12 @@ def test_a_job_has_the_series_of_all_that_its_status_says() -> None:
     assert {name for name, *_ in values} <= {f.name.removeprefix("modelyard_trainingjob_") for f in FAMILIES}
 
 
+def test_interruptions_are_counted_from_none() -> None:
+    values = found(train(2))
+    causes = ("user", "infrastructure", "preemption", "process")
+    assert [values["interruptions", cause] for cause in causes] == [0, 0, 0, 0]
+
+
 def test_what_went_wrong_and_what_looks_wrong_is_counted() -> None:
     warnings = [
         {"reason": "LeakedTexts", "count": 12, "message": "x"},
@@ -93,7 +99,13 @@ def test_a_status_that_another_release_wrote_has_the_series_that_can_be_read() -
         "phase": "New",
     }
     names = {sample.family.removeprefix("modelyard_trainingjob_") for sample in read(job)}
-    assert names == {"info", "phase", "start_timestamp_seconds", "checkpoint_max_lost_seconds"}
+    assert names == {
+        "info",
+        "phase",
+        "start_timestamp_seconds",
+        "checkpoint_max_lost_seconds",
+        "interruptions",
+    }
 
 
 def test_every_sample_has_a_family_and_as_many_labels() -> None:

@@ -100,8 +100,8 @@ def test_is_as_written_down(name: str) -> None:
     builder, stage = GOLDENS[name]
     objects = children(builder, stage, make_settings(**PROFILE))
     annotations = objects["Job"]["spec"]["template"]["metadata"]["annotations"]
-    RunConfig.model_validate_json(annotations[pods.RUN_ANNOTATION])
-    annotations[pods.RUN_ANNOTATION] = "…"  # tested below, and nothing to read as one line
+    RunConfig.model_validate_json(annotations[codes.RUN_CONFIG_ANNOTATION])
+    annotations[codes.RUN_CONFIG_ANNOTATION] = "…"  # tested below, and nothing to read as one line
     text = yaml.safe_dump_all([objects[k] for k in sorted(objects)], sort_keys=False, width=110)
     path = GOLDEN / f"{name}.yaml"
     if not path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -76,6 +77,31 @@ def test_attempts_that_a_status_has_no_room_for_any_more_take_nothing_away() -> 
 
     assert more(status((1, 5), (2, None)), status((2, 7), (3, None))) == 7
     assert more(status((2, 7)), status((2, 7))) == 0
+
+
+@pytest.mark.parametrize(
+    ("course", "sums"),
+    [
+        (["100 EUR", "110 USD", "120 USD"], {"EUR": 0, "USD": 120}),
+        (["100 EUR", "", "100 EUR", "101 EUR"], {"EUR": 101}),
+        (["100 EUR", "90 EUR"], {"EUR": 90}),
+        (["", ""], {}),
+    ],
+)
+def test_costs_are_counted_once_whatever_becomes_of_the_prices(
+    course: list[str], sums: dict[str, float]
+) -> None:
+    found: Counter[str] = Counter()
+    statuses: list[dict[str, Any]] = [{}]
+    for text in course:
+        amount, _, currency = text.partition(" ")
+        cost = {"amount": float(amount), "currency": currency} if text else {}
+        statuses.append({"cost": {"hours": {"cpu": 1.0}, **cost}})
+    for before, after in pairwise(statuses):
+        for sample in totals.count(before, after):
+            if sample.family.endswith("cost_total"):
+                found[sample.labels[0]] += sample.value  # type: ignore[assignment]
+    assert found == sums
 
 
 def test_a_status_that_others_wrote_breaks_nothing() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from modelyard.api.status import Failure
 from modelyard.engine.plan import Manifest
 from modelyard.engine.probe import EventProbe, ObjectProbe
 from modelyard.training import names
@@ -25,6 +26,8 @@ SENTENCE_LIMIT = 600
 # The attach/detach controller's words (Multi-Attach error for volume "pvc-…"), and the scheduler's of a volume that is
 # bound to a node.
 _UNSHARED = re.compile(rf"Multi-Attach error|{scheduling.VOLUME_ELSEWHERE}")
+# Those, and the scheduler's of a claim that one pod alone may use.
+_HELD = re.compile(r"Multi-Attach error|ReadWriteOncePod")
 _NO_CLASS = re.compile(r'storageclass[^ ]* "([^"]+)" not found', re.IGNORECASE)
 
 
@@ -75,10 +78,11 @@ def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Proble
     """Why pods wait for the job's own claim, in the words of whoever should bind it; else `problem` as it is.
 
     A claim's status only says Pending. Its Events are read while a pod waits for nothing else. Whosever the claim is,
-    pods that can't all have it because they are on several nodes are told so.
+    pods that can't have it because of a lost node, or not all because they are on several, are told so.
     """
-    others = [pod for pod in pods if problem is not None and pod["metadata"]["name"] != problem.pod]
-    if problem is not None and _UNSHARED.search(problem.message) and any(map(podstate.is_placed, others)):
+    if problem is not None and _HELD.search(problem.message) and (lost := _find_lost(draft)) is not None:
+        return _explain_held(name, lost, problem)
+    if problem is not None and _UNSHARED.search(problem.message) and _are_apart(pods, problem):
         return _explain_unshared(name, problem)
     claim = find_own(draft.view) if name == names.storage_claim(draft.view.name) else None
     reason = problem.reason if problem else None
@@ -111,6 +115,29 @@ def explain_delay(draft: Draft, name: str, pods: list[Manifest], problem: Proble
         f" (kubectl describe pvc {name}).",
         problem.pod,
     )
+
+
+def _find_lost(draft: Draft) -> Failure | None:
+    """How the last attempt ended, where that was with its node: its pod is still there, though no longer seen."""
+    ended = [attempt.failure for attempt in draft.status.attempts if attempt.cause is not None]
+    return ended[-1] if ended and ended[-1] is not None and ended[-1].reason == "NodeLost" else None
+
+
+def _explain_held(name: str, lost: Failure, problem: Problem) -> Problem:
+    return Problem(
+        "VolumeHeld",
+        f"PersistentVolumeClaim {name} is held by pod {lost.pod} of the last attempt, whose node {lost.node} was lost."
+        f" It is free once that node is back or, if it is surely off, deleted: kubectl delete node {lost.node}."
+        f" {problem.message}",
+        problem.pod,
+    )
+
+
+def _are_apart(pods: list[Manifest], problem: Problem) -> bool:
+    """Whether another pod is on a node that the problem's pod is not on."""
+    nodes = {pod["metadata"]["name"]: (pod.get("spec") or {}).get("nodeName") for pod in pods}
+    own = nodes.pop(problem.pod or "", None)
+    return any(node is not None and node != own for node in nodes.values())
 
 
 def _explain_unshared(name: str, problem: Problem) -> Problem:

@@ -170,7 +170,7 @@ def _build_job(
                     "labels": {**site.profile.pod_labels, **common},
                     "annotations": {
                         **site.profile.pod_annotations,
-                        pods.RUN_ANNOTATION: site.run_config,
+                        codes.RUN_CONFIG_ANNOTATION: site.run_config,
                         "kubectl.kubernetes.io/default-container": pod["containers"][0]["name"],
                     },
                 },

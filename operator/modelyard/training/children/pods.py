@@ -16,14 +16,11 @@ from modelyard.workloads.pods import template
 from modelyard.workloads.storage import STORAGE_VOLUME, Place
 
 RUN_VOLUME = "modelyard-run"
-# The run config travels with the pod: no object of its own that could be missing, or be another than the pod's.
-RUN_ANNOTATION = "modelyard.dev/run-config"
 _RUNTIME_VOLUME = "modelyard-runtime"
-
-
+# The run config travels with the pod: no object of its own that could be missing, or be another than the pod's.
 _RUN_CONFIG = {
     "path": PurePosixPath(codes.RUN_CONFIG_PATH).name,
-    "fieldRef": {"fieldPath": f"metadata.annotations['{RUN_ANNOTATION}']"},
+    "fieldRef": {"fieldPath": f"metadata.annotations['{codes.RUN_CONFIG_ANNOTATION}']"},
 }
 
 

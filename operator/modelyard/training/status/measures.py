@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelyard.api.status import TrainingJobStatus
+from modelyard.api.status import Counters, TrainingJobStatus
 from modelyard.engine.measure import Family, Measure, Sample
 from modelyard.engine.plan import Manifest
 from modelyard.training.children.runconfig import DEFAULT_LOST_SECONDS
@@ -102,9 +102,9 @@ def _read_attempts(status: TrainingJobStatus) -> Iterator[Sample]:
         yield _sample("lost_steps", float(sum(attempt.lost_steps or 0 for attempt in status.attempts)))
     if status.attempts and status.attempts[-1].start_time is not None:
         yield _sample("attempt_start_timestamp_seconds", _seconds(status.attempts[-1].start_time))
-    if status.counters is not None:
-        for name, value in status.counters.dump().items():
-            yield _sample("interruptions", float(value), totals.CAUSES[name])
+    # Also of none: what asks how often it has risen knows no value before a series' first.
+    for name, value in (status.counters or Counters()).dump().items():
+        yield _sample("interruptions", float(value), totals.CAUSES[name])
     if status.nodes is not None:
         yield _sample("pods", float(status.nodes.desired), "desired")
         yield _sample("pods", float(status.nodes.ready), "ready")

@@ -16,8 +16,6 @@ from modelyard.workloads import stages
 from modelyard.workloads.labels import STAGE_LABEL
 from modelyard.workloads.storage import STORAGE_VOLUME, Place
 
-# Of more metrics than the status has room for, these are kept: people and columns look at them.
-_FIRST_METRICS = ("loss", "eval_loss", "grad_norm", "learning_rate")
 PATH = "/v1/progress"
 
 
@@ -150,7 +148,7 @@ def place_of(job: Manifest) -> Place:
 
 def sort_metrics(metrics: dict[str, float]) -> dict[str, float]:
     """Finite ones in six digits, the well-known ones first: the status has no room for more than a few."""
-    names = sorted(metrics, key=lambda name: (name not in _FIRST_METRICS, name))
+    names = sorted(metrics, key=lambda name: (name not in codes.FIRST_METRICS, name))
     return {name: _round(metrics[name], 6) for name in names if isfinite(metrics[name])}
 
 

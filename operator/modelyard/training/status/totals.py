@@ -42,10 +42,10 @@ def count(before: Status, after: Status) -> Iterator[Sample]:
         old, new = _numbers(before, place), _numbers(after, place)
         for label in dict.fromkeys((*labels, *new)):
             yield Sample(_PREFIX + name, new.get(label, 0.0) - old.get(label, 0.0), (label,))
-    old, new = _numbers(before, "cost"), _numbers(after, "cost")
-    if "amount" in new:
-        currency = str(after["cost"].get("currency", ""))
-        yield Sample(_PREFIX + "cost_total", new["amount"] - old.get("amount", 0.0), (currency,))
+    # Also of a currency that has given way to another, or of prices that are gone: they may come back.
+    old, new = _amounts(before), _amounts(after)
+    for currency in dict.fromkeys((*old, *new)):
+        yield Sample(_PREFIX + "cost_total", new.get(currency, 0.0) - old.get(currency, 0.0), (currency,))
     old, new = _numbers(before, "counters"), _numbers(after, "counters")
     for name, cause in CAUSES.items():
         yield Sample(_PREFIX + "interruptions_total", new.get(name, 0.0) - old.get(name, 0.0), (cause,))
@@ -61,6 +61,12 @@ def _numbers(status: Status, place: str) -> dict[str, float]:
     if not isinstance(value, Mapping):
         return {}
     return {name: float(number) for name, number in value.items() if isinstance(number, (int, float))}
+
+
+def _amounts(status: Status) -> dict[str, float]:
+    """By currency."""
+    amount = _numbers(status, "cost").get("amount")
+    return {} if amount is None else {str(status["cost"].get("currency", "")): amount}
 
 
 def _lost_steps(status: Status) -> dict[Any, int]:
