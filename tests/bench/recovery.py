@@ -103,8 +103,7 @@ def measure(rows: Rows) -> None:
     cluster = bring_up()
     kube = cluster.kube(NAMESPACE)
     fresh_namespace(kube)
-    data = {"reviews.csv": jobs.reviews()}
-    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
+    kube.apply(jobs.inputs())
     try:
         for pod, grace in (("asked to stop", True), ("gone without a word", False)):
             with rows.measure(pod=pod) as row:

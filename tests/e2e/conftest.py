@@ -60,9 +60,8 @@ def prometheus(
 
 @pytest.fixture(scope="session")
 def reviews(kube: Kube) -> None:
-    """ConfigMap `reviews` with a small labelled CSV, and one that contradicts it."""
-    data = {"reviews.csv": jobs.reviews(), "contradiction.csv": jobs.contradiction()}
-    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
+    """What the jobs' specs train from."""
+    kube.apply(jobs.inputs())
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,12 @@ def contradiction() -> str:
     return f"{header}\n{text},{'bad' if label == 'good' else 'good'}\n"
 
 
+def inputs() -> dict[str, Any]:
+    """ConfigMap `reviews`, from which the specs below train: the reviews, and one that contradicts them."""
+    data = {"reviews.csv": reviews(), "contradiction.csv": contradiction()}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data}
+
+
 def stories(lines: int = 1500, seed: int = 5) -> str:
     """Plain text with enough structure for a causal model's loss to fall."""
     rng = random.Random(seed)  # noqa: S311

@@ -45,8 +45,7 @@ def kube(cluster: Cluster) -> Kube:
     """kubectl in a fresh namespace that enforces the restricted Pod Security level, with data."""
     found = cluster.kube(NAMESPACE)
     fresh_namespace(found)
-    data = {"reviews.csv": jobs.reviews()}
-    found.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "reviews"}, "data": data})
+    found.apply(jobs.inputs())
     return found
 
 
