@@ -51,7 +51,7 @@ venv: ## The development environment, from the hashed lock files
 lock: venv ## Resolve the lock files anew; ARGS=--upgrade takes newer releases
 	$(PY) requirements/lock.py $(ARGS)
 
-run: venv ## Run the operator from the checkout against KUBECONFIG
+run: venv ## Run the operator from the checkout against KUBECONFIG; ARGS="--profiles FILE"
 	$(PY) -m modelyard run $(ARGS)
 
 generate: venv ## Regenerate crds/, the chart's copy, the API reference and the chart's dashboards

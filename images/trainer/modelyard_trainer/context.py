@@ -44,6 +44,11 @@ class Context:
         return self.run.identity.uid.replace("-", "")[:8]
 
 
+def read_runtime(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder that this pod's processes share."""
+    return Path(env.get(codes.ENV_RUNTIME_DIR, codes.RUNTIME_PATH))
+
+
 def read_context(env: Mapping[str, str] = os.environ) -> Context:
     """Reads the environment of the contract and torchrun's. Raises Failure (InvalidRunConfig)."""
     path = Path(env.get(codes.ENV_RUN_CONFIG, codes.RUN_CONFIG_PATH))
@@ -71,7 +76,7 @@ def read_context(env: Mapping[str, str] = os.environ) -> Context:
         storage=storage,
         run_dir=storage / run_path,
         run_path=run_path,
-        runtime=Path(env.get(codes.ENV_RUNTIME_DIR, codes.RUNTIME_PATH)),
+        runtime=read_runtime(env),
         sources=Path(env.get(ENV_SOURCES, codes.SOURCES_PATH)),
         attempt=int(env.get(codes.ENV_ATTEMPT, "0")),
         dataset=env.get(codes.ENV_DATASET) or None,

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modelyard.contract.report import ModelReport, TrainResult
+from modelyard.contract import codes
+from modelyard.contract.report import FailureReport, ModelReport, PrepareResult, TrainResult
 from modelyard.contract.run import GateInput, TrainingInput
 from modelyard_agent import checkpoints
 from modelyard_agent.parts import Share, read_share
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.files import write_json
+from modelyard_trainer.prepare import main as prepare_stage
 from modelyard_trainer.prepare.main import prepare
 from modelyard_trainer.tasks import TASKS, find_task
+from modelyard_trainer.train import main as train_stage
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.arguments import (
     collect_arguments,
@@ -610,10 +613,24 @@ def test_a_loss_that_is_no_number_is_not_trained_on(loss: float) -> None:
     DivergenceGuard().on_log(None, SimpleNamespace(global_step=3), None, {"loss": 1.0, "grad_norm": math.inf})
 
 
+def test_a_run_config_that_this_image_can_not_read_is_the_reason_of_either_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "run.json"
+    config.write_text('{"contractVersion": 1}')
+    monkeypatch.setenv(codes.ENV_RUN_CONFIG, str(config))
+    monkeypatch.setenv(codes.ENV_RUNTIME_DIR, str(tmp_path))
+    assert (prepare_stage.main(), train_stage.main()) == (codes.EXIT_USER_ERROR, codes.EXIT_USER_ERROR)
+    fatal = FailureReport.model_validate_json((tmp_path / codes.FATAL_FILE).read_text())
+    result = PrepareResult.model_validate_json((tmp_path / codes.RESULT_FILE).read_text())
+    assert result.outcome == "failed" and result.failure is not None
+    assert fatal.reason == result.failure.reason == "InvalidRunConfig"
+
+
 def test_the_first_failure_of_a_pod_is_the_one_that_counts(tmp_path: Path) -> None:
     ctx = make_context(tmp_path, make_run())
-    write_fatal(ctx, Failure("LossNaN", "first"))
-    write_fatal(ctx, Failure("PeerFailed", "second"))
+    write_fatal(ctx.runtime, Failure("LossNaN", "first"), ctx.rank)
+    write_fatal(ctx.runtime, Failure("PeerFailed", "second"))
     assert json.loads((ctx.runtime / "fatal.json").read_text())["reason"] == "LossNaN"
     assert [p.name for p in ctx.runtime.iterdir()] == ["fatal.json"]
 

@@ -18,7 +18,7 @@ from modelyard.contract.report import FailureReport, PrepareResult, RemovedRows
 from modelyard.contract.run import ModelInput, RunConfig
 from pydantic import ValidationError
 
-from modelyard_trainer.context import Context, read_context
+from modelyard_trainer.context import Context, read_context, read_runtime
 from modelyard_trainer.failure import Failure, source_failure, storage_failure
 from modelyard_trainer.files import digest_of, new_folder, walk_files, write_atomic, write_json
 from modelyard_trainer.preflight.main import Preflight, starting_preflight
@@ -43,22 +43,30 @@ def main() -> int:
     try:
         ctx = read_context()
     except Failure as failure:
-        _log.error("%s", failure)
-        return failure.exit_code
+        return _leave(read_runtime(), failure)
     code = EXIT_OK
     try:
         result = prepare(ctx)
     except Failure as failure:
-        _log.error("%s", failure)
-        result, code = PrepareResult(outcome="failed", failure=failure.report()), failure.exit_code
+        return _leave(ctx.runtime, failure)
     except Exception as error:
         _log.exception("prepare failed")
         report = FailureReport(
             reason="PrepareError", message=f"{type(error).__name__}: {error}"[:1000], exit_code=EXIT_BUG
         )
         result, code = PrepareResult(outcome="failed", failure=report), EXIT_BUG
-    write_atomic(ctx.runtime / RESULT_FILE, result.model_dump_json(by_alias=True, exclude_none=True))
+    _write(ctx.runtime, result)
     return code
+
+
+def _leave(runtime: Path, failure: Failure) -> int:
+    _log.error("%s", failure)
+    _write(runtime, PrepareResult(outcome="failed", failure=failure.report()))
+    return failure.exit_code
+
+
+def _write(runtime: Path, result: PrepareResult) -> None:
+    write_atomic(runtime / RESULT_FILE, result.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def prepare(ctx: Context, begin_preflight: BeginPreflight | None = None) -> PrepareResult:

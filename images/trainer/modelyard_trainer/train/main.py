@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from modelyard.contract import codes
 
-from modelyard_trainer.context import Context, read_context
+from modelyard_trainer.context import Context, read_context, read_runtime
 from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.explanation import explain
 from modelyard_trainer.train.results import find_finished, write_fatal, write_result
@@ -20,8 +21,7 @@ def main() -> int:
     try:
         ctx = read_context()
     except Failure as failure:
-        print(failure, file=sys.stderr)
-        return failure.exit_code
+        return _fail(read_runtime(), failure)
     finished = find_finished(ctx)
     if finished is not None:
         # This attempt was started because the result of the one before was lost on its way.
@@ -30,13 +30,13 @@ def main() -> int:
     try:
         _run(ctx)
     except Failure as failure:
-        return _fail(ctx, failure)
+        return _fail(ctx.runtime, failure, ctx.rank)
     except Exception as error:
         understood = explain(error)
         if understood is None:
             raise
         _log.exception("training failed")
-        return _fail(ctx, understood)
+        return _fail(ctx.runtime, understood, ctx.rank)
     return codes.EXIT_OK
 
 
@@ -52,7 +52,7 @@ def _run(ctx: Context) -> None:
     record(train)(ctx, devices)
 
 
-def _fail(ctx: Context, failure: Failure) -> int:
+def _fail(runtime: Path, failure: Failure, rank: int | None = None) -> int:
     print(failure, file=sys.stderr)
-    write_fatal(ctx, failure)
+    write_fatal(runtime, failure, rank)
     return failure.exit_code

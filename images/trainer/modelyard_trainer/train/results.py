@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from modelyard.contract import codes
 from modelyard.contract.layout import MODEL_MANIFEST, RESULT
@@ -45,16 +46,14 @@ def write_result(ctx: Context, result: TrainResult) -> None:
     write_atomic(ctx.runtime / codes.RESULT_FILE, text)
 
 
-def write_fatal(ctx: Context, failure: Failure) -> None:
+def write_fatal(runtime: Path, failure: Failure, rank: int | None = None) -> None:
     """Leaves a failure, unless another process of the pod did: the first is the cause of the others."""
-    path = ctx.runtime / codes.FATAL_FILE
+    path = runtime / codes.FATAL_FILE
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{ctx.rank}.tmp")
-    temp.write_text(
-        failure.report(ctx.rank).model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8"
-    )
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temp.write_text(failure.report(rank).model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
     try:
         os.link(temp, path)  # fails where a rename would overwrite
     except FileExistsError:

@@ -130,7 +130,7 @@ def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest
     loss = claims.find_loss(draft.view, place.claim)
     last = result.last_checkpoint
     draft.update(
-        progress=progress.finish_progress(draft.status.progress, result),
+        progress=progress.finish_progress(draft.status.progress, result, draft.view.spec.gate),
         checkpoints=progress.build_checkpoints(place, last, result.best_checkpoint, draft.status.checkpoints),
         model=progress.build_model(place, result) if loss is None else None,
         gate=progress.build_gate(result, draft.view.spec.gate),

@@ -16,7 +16,7 @@ def fold(draft: Draft, job: Manifest, results: dict[int, TrainResult]) -> None:
     place = progress.place_of(job)
     if report is not None and report.step >= (attempt.to_step or 0) and not results:
         if report.state != "starting":
-            draft.update(progress=progress.build_progress(report))
+            draft.update(progress=progress.build_progress(report, draft.view.spec.gate))
         draft.update(
             checkpoints=progress.build_checkpoints(
                 place, report.last_checkpoint, report.best_checkpoint, draft.status.checkpoints

@@ -42,9 +42,10 @@ def read_report(seen: Seen, attempt: int) -> ProgressReport | None:
     return report if report is not None and report.attempt in (0, attempt) else None
 
 
-def build_progress(report: ProgressReport) -> Progress:
-    """What users see. The end is reckoned from the report's own time, so that it holds still between two
-    reports.
+def build_progress(report: ProgressReport, gate: Gate | None) -> Progress:
+    """What users see, the gate's metric in any case.
+
+    The end is reckoned from the report's own time, so that it holds still between two reports.
     """
     end = None
     if report.seconds_left is not None and report.updated and isfinite(report.seconds_left):
@@ -58,11 +59,11 @@ def build_progress(report: ProgressReport) -> Progress:
         samples_per_second=_speed(report.samples_per_second),
         tokens_per_second=_speed(report.tokens_per_second),
         estimated_completion_time=end,
-        metrics=sort_metrics(report.metrics),
+        metrics=sort_metrics(report.metrics, gate),
     )
 
 
-def finish_progress(progress: Progress | None, result: TrainResult) -> Progress:
+def finish_progress(progress: Progress | None, result: TrainResult, gate: Gate | None) -> Progress:
     """The progress as it stands at the end."""
     before = progress.metrics if progress else {}
     return Progress(
@@ -70,7 +71,7 @@ def finish_progress(progress: Progress | None, result: TrainResult) -> Progress:
         max_steps=result.max_steps or (progress.max_steps if progress else None),
         epoch=progress.epoch if progress else None,
         percent=_percent(result.step, result.max_steps),
-        metrics=sort_metrics({**before, **result.metrics}),
+        metrics=sort_metrics({**before, **result.metrics}, gate),
     )
 
 
@@ -146,9 +147,10 @@ def place_of(job: Manifest) -> Place:
     return Place(claim, next(m.get("subPath", "") for m in mounts if m["name"] == STORAGE_VOLUME))
 
 
-def sort_metrics(metrics: dict[str, float]) -> dict[str, float]:
+def sort_metrics(metrics: dict[str, float], gate: Gate | None = None) -> dict[str, float]:
     """Finite ones in six digits, the well-known ones first: the status has no room for more than a few."""
-    names = sorted(metrics, key=lambda name: (name not in codes.FIRST_METRICS, name))
+    first = {*codes.FIRST_METRICS, gate.metric} if gate else {*codes.FIRST_METRICS}
+    names = sorted(metrics, key=lambda name: (name not in first, name))
     return {name: _round(metrics[name], 6) for name in names if isfinite(metrics[name])}
 
 
