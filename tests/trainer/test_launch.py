@@ -75,7 +75,8 @@ def test_ranks_begin_with_what_was_imported_once(tmp_path: Path) -> None:
 def test_what_is_really_imported_leaves_no_thread_pool_that_a_fork_would_break(tmp_path: Path) -> None:
     behaviour = (
         "import sys, numpy, torch\n"
-        "assert 'transformers.trainer' in sys.modules and torch.get_num_threads() == 2\n"
+        "assert {'transformers.trainer', 'deepspeed.runtime.zero.muon.muon_optimizer'} <= set(sys.modules)\n"
+        "assert torch.get_num_threads() == 2\n"
         "big = torch.rand(1500, 1500)\n"
         "assert (big @ big).double().sum() > 0 and torch.randperm(1 << 20).float().sort().values[0] == 0\n"
         "assert numpy.linalg.inv(numpy.eye(800)).sum() == 800"

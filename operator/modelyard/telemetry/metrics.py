@@ -99,9 +99,8 @@ class Metrics:
         self._children: dict[tuple[Any, ...], Any] = {}
         self._census: dict[Any, tuple[str, str, str, str]] = {}
         self._owners = Owners()
-        for kind in (
-            measures or {}
-        ):  # increase() knows no value before a series' first: the alert would miss it
+        # increase() knows no value before a series' first: the alert would miss the first refusal.
+        for kind in measures or {}:
             self._child(self._refusals, kind, "status")
 
     def render(self) -> bytes:
