@@ -21,6 +21,7 @@ from modelyard_agent.workers import Workers
 from modelyard_trainer.launch import forking
 
 from tests.trainer.warm import FIXED, free_port
+from tests.unit.trainer.exported import write_model
 
 _LIMIT_SECONDS = 120
 _SLEEP = "import time\n(folder / f'up-{rank}').touch()\ntime.sleep(600)"
@@ -126,6 +127,40 @@ def test_a_rank_that_dies_is_started_again_at_once_and_the_agent_sees_it(tmp_pat
     (tmp_path / "go").touch()
     output, _ = process.communicate(timeout=_LIMIT_SECONDS)
     assert process.returncode == 0, output
+
+
+def test_a_rank_has_its_model_loaded_back_by_a_child_of_the_server(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    behaviour = (
+        "import os, pathlib, subprocess\n"
+        "from modelyard_trainer.train import reload\n"
+        "subprocess.Popen = None  # so that nothing is started as a program\n"
+        "reload._BEAT_SECONDS = 0.02\n"
+        "def kill():\n"
+        "    for process in pathlib.Path('/proc').glob('[0-9]*'):\n"
+        "        if process.name in children() and (process / 'comm').read_text() == 'verify\\n':\n"
+        "            os.kill(int(process.name), 9)\n"
+        "def children():\n"
+        "    return pathlib.Path(f'/proc/{os.getppid()}/task/{os.getppid()}/children').read_text().split()\n"
+        "def check(beat=lambda: None, limit=100):\n"
+        "    went = reload.reload_folder(folder / 'model', beat, limit)\n"
+        "    print('SAID', went.difference, went.problem, went.unable, sep='|')\n"
+        "check()\n"
+        "check(kill)\n"
+        "check(limit=0.01)\n"
+        "(folder / 'model' / 'config.json').write_text('{')\n"
+        "check()"
+    )
+    code, output = run(tmp_path, behaviour, IMPORTS="1")
+    assert code == 0, output
+    said = [line.split("|")[1:] for line in output.splitlines() if line.startswith("SAID")]
+    assert [float(said[0][0]) < 1e-5, *said[0][1:]] == [True, "None", "None"]
+    assert [words[2] for words in said[1:3]] == [
+        "the process that loaded it again was killed (signal 9)",
+        "loading it again took longer than 0 minutes",
+    ]
+    assert said[3][1].startswith("transformers can't load it: OSError: It looks like the config file")
+    assert "Traceback" in output, "the log has what the message has no room for"
 
 
 def place(node: int, port: int, join_seconds: int) -> list[str]:

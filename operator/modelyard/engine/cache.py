@@ -11,6 +11,7 @@ from typing import Any
 from modelyard.engine.kinds import Kind, Kinds, controller_uid, key_of, version_of
 from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.references import References
+from modelyard.engine.urgency import Urgency, urgency
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ class Entry:
     """One object. Packed, it takes a tenth of the memory; nearly all objects of a cluster are at rest."""
 
     __slots__ = (
-        "_body", "_packed", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "version",
+        "_body", "_packed", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "urgency",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +42,7 @@ class Entry:
         self.ending = "deletionTimestamp" in metadata
         self.owners = owners
         self.digest = digest
+        self.urgency = Urgency.AT_REST  # of a resource; read where all are looked at
 
     def says_the_same(self, other: Entry) -> bool:
         """Whether an owner's plan would read of both the same digest."""
@@ -91,6 +94,8 @@ class Cache:
             return None
         obj["metadata"].pop("managedFields", None)
         entry = Entry(obj, self._kinds.owners(obj), _digest(self._kinds[key.kind], key, obj))
+        if self._kinds.is_primary(key.kind):
+            entry.urgency = urgency(obj)
         concerned = self._concerned(key, entry, old)
         if old is not None and old.uid != entry.uid:
             self._uids[key.kind].discard(old.uid)
@@ -166,6 +171,11 @@ class Cache:
     def keys(self, kind: str) -> Iterator[Key]:
         """The keys of one kind."""
         return (key for key in tuple(self._entries) if key.kind == kind)
+
+    def urgency(self, key: Key) -> Urgency:
+        """How soon a resource wants to be looked at; one that went meanwhile is nobody's hurry."""
+        entry = self._entries.get(key)
+        return entry.urgency if entry is not None else Urgency.AT_REST
 
     def count(self, kind: str) -> int:
         """How many objects of one kind there are."""

@@ -21,6 +21,7 @@ from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.ports import Clock, Observer
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler, Result
+from modelyard.engine.urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +83,17 @@ class Controller:
                 self.enqueue_all()
 
     def enqueue_all(self) -> None:
-        """Looks at every resource again: at the start, and when settings or the cluster's kinds have changed."""
-        for kind in self._kinds:
-            if kind.owner_label:
-                for key in self._cache.keys(kind.name):
-                    self._queue.add(key)
+        """Looks at every resource again: at the start, and when settings or the cluster's kinds have changed.
+
+        Those that wait for something come first, and what becomes new meanwhile comes before those at rest.
+        """
+        keys = [key for kind in self._kinds if kind.owner_label for key in self._cache.keys(kind.name)]
+        urgencies = {key: self._cache.urgency(key) for key in keys}
+        for key in sorted(keys, key=urgencies.__getitem__):  # stable: else as they came
+            if urgencies[key] is Urgency.AT_REST:
+                self._queue.defer(key)
+            else:
+                self._queue.add(key)
 
     def start(self, workers: int) -> None:
         """Begins to reconcile. The cache must be filled by now, or children would be taken for missing."""

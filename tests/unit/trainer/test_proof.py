@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from modelyard.contract.model import REFERENCE_TOKENS, Reference
 from modelyard_trainer.failure import Failure
-from modelyard_trainer.prepare.tokenizer import train_tokenizer
-from modelyard_trainer.tasks import TASKS, Task
+from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.export import model_digest
 from modelyard_trainer.train.memory import read_available
 from modelyard_trainer.train.portable import bound_length, clean_folder, hide_credentials, restore_settings
@@ -33,61 +30,18 @@ from modelyard_trainer.verify.check import Unproven, check_folder
 
 from tests.unit.trainer.builders import BERT, LLAMA, SIZES, WORDS
 from tests.unit.trainer.damage import break_folder
+from tests.unit.trainer.exported import (
+    CLASSES,
+    LANGUAGE,
+    Engine,
+    Rows,
+    make_model,
+    make_tokenizer,
+    write_model,
+)
 
 ROOT = Path(__file__).parents[3]
 ALONE = Ranks(0, 1)
-CLASSES, LANGUAGE = TASKS["text-classification"], TASKS["text-generation"]
-
-
-class Engine:
-    """As much of a Trainer as the proof looks at."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = self.model_wrapped = model
-        self.args = SimpleNamespace(device="cpu")
-
-
-def make_tokenizer(folder: Path, config: dict[str, Any], task: str = "text-classification") -> Any:
-    from transformers import AutoTokenizer
-
-    train_tokenizer([" ".join(WORDS)] * 20, config, folder, frames=TASKS[task].frames)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-def make_model(config: dict[str, Any], task: Task, folder: Path, **more: Any) -> Any:
-    import transformers
-    from transformers import AutoConfig
-
-    torch.manual_seed(3)
-    about = AutoConfig.from_pretrained(folder, **({"num_labels": 3} if task.labelled else {}) | more)
-    return getattr(transformers, task.auto_class).from_config(about)
-
-
-def write_model(root: Path, task: Task = CLASSES, **config: Any) -> tuple[Any, Path]:
-    """A model, and a folder that was exported from it, with its reference."""
-    base = (BERT if task.labelled else LLAMA) | config
-    tokenizer = make_tokenizer(root / "base", base, task.name)
-    model = make_model(base, task, root / "base")
-    rows = take_rows(Rows(tokenizer([" ".join(WORDS[i : i + 5]) for i in range(12)])["input_ids"]), tokenizer)
-    folder = root / "model"
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    reference = ask_model(Engine(model), task, rows, "validation")
-    (folder / "reference.json").write_text(reference.model_dump_json(by_alias=True))
-    return model, folder
-
-
-class Rows:
-    """A prepared split."""
-
-    def __init__(self, rows: list[list[int]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"input_ids": np.asarray(self._rows[row], np.int32)}
 
 
 # The folder

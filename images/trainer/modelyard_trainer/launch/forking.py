@@ -53,7 +53,6 @@ def import_all() -> None:
     if not resources.has_accelerator():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     from modelyard_trainer.train import session  # noqa: F401
-    from modelyard_trainer.verify import check  # noqa: F401
 
     with contextlib.suppress(ImportError):
         # DeepSpeed imports it, and with it torch's compiler, to see whether a ZeRO optimizer is one of these.
@@ -77,6 +76,9 @@ def _fork(path: object, arguments: Sequence[str], descriptors: Sequence[int]) ->
     code = 1
     try:
         _close_other_ends(descriptors)
+        # What it forks asks it for processes of their own (verify.forked). The standard library would start another
+        # server there, by a lock that this thread holds at the moment of the fork.
+        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
         exec(arguments[-1], {})  # noqa: S102 - the standard library's own call of its server
     except SystemExit:
         code = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from modelyard_trainer.verify import forked
 
 _log = logging.getLogger("modelyard.train")
 MOST_BYTES = 40 << 30  # of weights: reading and computing them on CPUs would take longer than it is worth
@@ -51,28 +54,81 @@ def why_too_large(weights: int, available: int | None) -> str | None:
 
 
 def reload_folder(folder: Path, beat: Callable[[], None], limit: float = LIMIT_SECONDS) -> Reloaded:
-    """Runs the check of `folder` on the CPU. `beat` is called about once a second meanwhile."""
-    command = [sys.executable, "-m", "modelyard_trainer.verify", str(folder)]
-    process = subprocess.Popen(
-        command,
-        env=make_environment(os.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    """Has the check of `folder` run on the CPU. `beat` is called about once a second meanwhile.
+
+    Where this process was forked by the launcher's server, so is the one that checks, and needs no seconds for imports.
+    """
+    check = _Forked(folder) if multiprocessing.parent_process() is not None else _Program(folder)
     end = time.monotonic() + limit
-    while True:
+    while not check.ended(_BEAT_SECONDS):
+        if time.monotonic() > end:
+            check.kill()
+            return Reloaded(unable=f"loading it again took longer than {limit / 60:.0f} minutes")
+        beat()
+    return read_verdict(*check.result())
+
+
+class _Program:
+    """The check as a program of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "modelyard_trainer.verify", str(folder)],
+            env=make_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._said = ("", "")
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
         try:
-            output, errors = process.communicate(timeout=_BEAT_SECONDS)
-            break
+            self._said = self._process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            if time.monotonic() > end:
-                process.kill()
-                process.communicate()
-                return Reloaded(unable=f"loading it again took longer than {limit / 60:.0f} minutes")
-            beat()
-    return read_verdict(process.returncode, output, errors)
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def result(self) -> tuple[int, str, str]:
+        """Exit code, output and errors."""
+        return self._process.returncode, *self._said
+
+
+class _Forked:
+    """The check in a child of the server that has forked this process."""
+
+    def __init__(self, folder: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self._answer, other = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=forked.run, args=(folder, make_environment(os.environ), other), daemon=True
+        )
+        self._process.start()
+        other.close()  # so that the answer ends where the child does
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it answers or ends within so many seconds."""
+        return self._answer.poll(seconds)
+
+    def kill(self) -> None:
+        """Ends it."""
+        self._process.kill()
+        self._process.join()
+
+    def result(self) -> tuple[int, str, str]:
+        """Exit code, output and errors."""
+        try:
+            said = self._answer.recv_bytes().decode()
+        except EOFError:
+            said = ""
+        self._process.join()
+        return self._process.exitcode or 0, said, ""
 
 
 def read_verdict(code: int, output: str, errors: str) -> Reloaded:
@@ -82,9 +138,11 @@ def read_verdict(code: int, output: str, errors: str) -> Reloaded:
     try:
         said: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
-        _log.error("the exported model can't be loaded:\n%s", errors)
+        _log.error("the check of the exported model failed:\n%s", errors)
         last = next((line for line in reversed(errors.splitlines()) if line.strip()), f"exit code {code}")
         return Reloaded(problem=f"transformers can't load it: {last[-_TAIL:]}")
+    if trace := said.get("trace"):
+        _log.error("the exported model can't be loaded:\n%s", trace)
     return Reloaded(said.get("maxDifference"), said.get("problem"), said.get("storage"), said.get("unable"))
 
 
