@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modelyard.engine.kinds import Kind, Kinds, controller_uid, key_of, version_of
+from modelyard.engine.packing import Packed, Packer
 from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.references import References
 from modelyard.engine.urgency import Urgency, urgency
@@ -21,19 +20,17 @@ REMEMBERED = 600.0
 
 
 class Entry:
-    """One object. Packed, it takes a tenth of the memory; nearly all objects of a cluster are at rest."""
+    """One object, at rest if it is packed."""
 
     __slots__ = (
-        "_body", "_packed", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "urgency",
-        "version",
+        "_body", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "urgency", "version",
     )  # fmt: skip
 
     def __init__(
         self, obj: Manifest, owners: tuple[Key, ...], digest: Mapping[str, Any] | None = None
     ) -> None:
         metadata = obj["metadata"]
-        self._body: Manifest | None = obj
-        self._packed = b""
+        self._body: Manifest | Packed = obj
         self.kind: str = obj["kind"]
         self.namespace: str = metadata.get("namespace", "")
         self.uid: str = metadata.get("uid", "")
@@ -56,15 +53,12 @@ class Entry:
     def body(self) -> Manifest:
         """The object. Nobody may change it."""
         body = self._body  # read once: metrics are rendered in another thread, and it may be packed meanwhile
-        if body is None:
-            body = json.loads(zlib.decompress(self._packed))
-        return body
+        return body.unpack() if isinstance(body, Packed) else body
 
-    def pack(self) -> None:
+    def pack(self, packer: Packer) -> None:
         """Lays the object to rest."""
-        if self._body is not None:
-            self._packed = zlib.compress(json.dumps(self._body, separators=(",", ":")).encode(), 1)
-            self._body = None
+        if not isinstance(self._body, Packed):
+            self._body = packer.pack(self.kind, self._body)
 
 
 class Cache:
@@ -74,6 +68,7 @@ class Cache:
         self.references = References(kinds)
         self.served: frozenset[str] = frozenset()  # the optional kinds that the cluster has at present
         self._kinds = kinds
+        self._packer = Packer()
         self._entries: dict[Key, Entry] = {}
         self._below: dict[Key, set[Key]] = {}
         self._unpacked: dict[Key, float] = {}
@@ -108,7 +103,7 @@ class Cache:
                 self._below.setdefault(owner, set()).add(key)
         self._entries[key] = entry
         if at_rest:
-            entry.pack()
+            entry.pack(self._packer)
             self._unpacked.pop(key, None)
         else:
             self._unpacked[key] = now
@@ -135,7 +130,7 @@ class Cache:
         if known is not None and known.uid == entry.uid:
             self.remove(key)
             if known.controller is not None and self._kinds[key.kind].remembered:
-                entry.pack()
+                entry.pack(self._packer)
                 self._departed.setdefault(known.controller, []).append((now, entry))
         return self._concerned(key, entry, known)
 
@@ -234,7 +229,7 @@ class Cache:
         # only objects that changed lately are in here.
         for key in [k for k, changed in self._unpacked.items() if changed < before]:
             del self._unpacked[key]
-            self._entries[key].pack()
+            self._entries[key].pack(self._packer)
         for controller, gone in list(self._departed.items()):
             left = [pair for pair in gone if pair[0] >= before - REMEMBERED]
             if left:

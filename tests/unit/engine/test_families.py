@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from modelyard.engine.packing import Packed
 from modelyard.engine.plan import Key, Manifest, Plan, Seen
 
 from tests.fakes.cluster import FakeCluster
@@ -88,18 +88,19 @@ def test_a_pass_of_a_parent_of_hundreds_unpacks_none_of_them(monkeypatch: pytest
     cluster, engine = start(resource("Troop", "t", size=300), passes=2000)
     assert sum(status(cluster, TROOP)["toys"].values()) == 300
     engine.cache.rest(engine.clock.monotonic() + 1)
-    unpacked: list[int] = []
-    decompress = zlib.decompress
+    unpacked: list[str] = []
+    unpack = Packed.unpack
 
-    def count(data: bytes) -> bytes:
-        unpacked.append(len(data))
-        return decompress(data)
+    def count(packed: Packed) -> Manifest:
+        body = unpack(packed)
+        unpacked.append(body["kind"])
+        return body
 
-    monkeypatch.setattr(zlib, "decompress", count)
+    monkeypatch.setattr(Packed, "unpack", count)
     done = len(cluster.calls)
     asyncio.run(engine.controller.process(TROOP))
     # Its own: for the plan, the status, and whoever observes the resources.
-    assert len(unpacked) == 3
+    assert unpacked == ["Troop"] * 3
     assert cluster.calls[done:] == []
 
 
