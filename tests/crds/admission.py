@@ -12,7 +12,7 @@ from typing import Any
 import celpy
 from celpy import celtypes
 from jsonschema import Draft4Validator
-from modelyard.api.crd import root_schema
+from modelyard.api.resources import TRAINING_JOB
 
 Schema = dict[str, Any]
 # Draft 4 is the one with boolean exclusiveMinimum, as OpenAPI 3.0 has it.
@@ -22,7 +22,7 @@ _ENVIRONMENT = celpy.Environment()
 @functools.cache
 def schema() -> Schema:
     """TrainingJob's schema."""
-    return root_schema()
+    return TRAINING_JOB.root_schema()
 
 
 def refusals(new: Any, old: Any = None) -> list[str]:
