@@ -1,0 +1,88 @@
+"""Which model is to be served: what the spec names, as far as it is there by now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.engine.plan import Key, Manifest
+from modelyard.workloads.problem import Problem
+
+TRAINING_JOB = "TrainingJob"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model that can be read. `digest` is unknown of one that nobody has read yet.
+
+    `task` is what its TrainingJob was told; a model from elsewhere says it in its folder, if at all.
+    """
+
+    uri: str
+    digest: str | None = None
+    revision: str | None = None
+    task: str | None = None
+    job: str | None = None
+
+
+def find_references(namespace: str, spec: ModelDeploymentSpec) -> frozenset[Key]:
+    """The resources that the model hangs on."""
+    reference = spec.model.training_job_ref
+    return frozenset() if reference is None else frozenset({Key(TRAINING_JOB, namespace, reference.name)})
+
+
+def find(
+    namespace: str, spec: ModelDeploymentSpec, references: Mapping[Key, Manifest | None]
+) -> Source | Problem:
+    """The model, or why it can't be served. A problem that is not `fatal` may go away by itself."""
+    reference = spec.model.training_job_ref
+    if reference is None:
+        return Source(str(spec.model.uri), revision=spec.model.revision)
+    job = references.get(Key(TRAINING_JOB, namespace, reference.name))
+    if job is None:
+        return Problem(
+            "TrainingJobNotFound",
+            f"There is no TrainingJob {reference.name} in this namespace; it is waited for. Create it, or correct "
+            "spec.model.trainingJobRef.name.",
+        )
+    return _read_job(job, allow_gate_failed=bool(spec.model.allow_gate_failed))
+
+
+def _read_job(job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:
+    name, status = str(job["metadata"]["name"]), job.get("status") or {}
+    ready = _condition(status, "Ready")
+    stale = status.get("observedGeneration") != job["metadata"].get("generation")
+    if stale or not status.get("completionTime"):
+        phase = str(status.get("phase") or "Pending")
+        return Problem(
+            "WaitingForTraining", f"TrainingJob {name} is {phase}; its model is served once it has succeeded."
+        )
+    missed = ready.get("reason") == "GateFailed"
+    if missed and not allow_gate_failed:
+        return Problem(
+            "GateFailed",
+            f"TrainingJob {name} missed its gate: {ready.get('message', '')} Train again, or set "
+            "spec.model.allowGateFailed to serve the model nevertheless.",
+            fatal=True,
+        )
+    model = status.get("model") or {}
+    if not (missed or ready.get("status") == "True") or not model.get("uri") or not model.get("digest"):
+        why = ready.get("message") or "it has left no model."
+        return Problem(
+            "TrainingFailed",
+            f"TrainingJob {name} has no model to serve: {why} Train again under this name, or name another job.",
+            fatal=True,
+        )
+    return Source(
+        str(model["uri"]),
+        digest=str(model["digest"]),
+        task=(job.get("spec") or {}).get("task"),
+        job=name,
+    )
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next((c for c in status.get("conditions") or () if c.get("type") == kind), {})
+    return found
