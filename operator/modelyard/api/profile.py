@@ -39,6 +39,7 @@ class Profile(ApiModel):
     """Defaults and placement of the jobs that name this profile."""
 
     trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
+    server_image: str = Field(description="Image of the built-in model server, and of builds.")
     agent_image: str = Field(description="Image that carries the agent into users' own images.")
     image_pull_policy: str = Field("IfNotPresent")
     image_pull_secrets: list[str] = Field(default_factory=list)
@@ -52,6 +53,12 @@ class Profile(ApiModel):
             limits={"cpu": "2", "memory": "4Gi"}, requests={"cpu": "500m", "memory": "1Gi"}
         ),
         description="Of the preparation pod.",
+    )
+    server_resources: Resources = Field(
+        default_factory=lambda: Resources(
+            limits={"cpu": "2", "memory": "4Gi"}, requests={"cpu": "500m", "memory": "2Gi"}
+        ),
+        description="Of each pod that serves a model, and of the pod that builds it.",
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list)

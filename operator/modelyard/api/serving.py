@@ -86,7 +86,7 @@ class CustomEngine(ApiModel):
         description="What it speaks: OpenAI's API (/v1), or the Open Inference Protocol (/v2)."
     )
     readiness_path: str = Field(
-        "/health", pattern=r"^/", max_length=256, description="GET answers 200 once it can serve."
+        "/health", pattern=r"^/.*$", max_length=256, description="GET answers 200 once it can serve."
     )
 
 

@@ -6,7 +6,7 @@ that an operator that dies between any two writes is followed by one that goes o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 FULL = 100  # the weight of a revision that gets all requests
@@ -50,24 +50,26 @@ def plan(
     """
     known = {revision.id: revision for revision in revisions}
     serving, new = find_serving(revisions), known.get(wanted)
-    if serving is None or serving.id == wanted:
-        # Nothing else serves, so that waiting would help nobody.
-        return [Target(wanted, replicas, FULL), *_leaving(revisions, wanted, followed)]
     # One that was never ready is proved by one server at least, even while nobody asks.
     size = max(replicas, 1)
-    if new is None or new.ready < size:
-        return [Target(wanted, size, 0), Target(serving.id, replicas, FULL)]
-    return [Target(wanted, size, FULL), *_leaving(revisions, wanted, followed)]
+    if serving is None or serving.id == wanted:
+        # Nothing else serves, so that waiting would help nobody.
+        shall = [Target(wanted, replicas, FULL)]
+    elif new is None or new.ready < size:
+        shall = [Target(wanted, size, 0), Target(serving.id, replicas, FULL)]
+    else:
+        shall = [Target(wanted, size, FULL)]
+    return [*shall, *_leaving(revisions, {target.id for target in shall}, followed)]
 
 
 def _leaving(
-    revisions: Sequence[Revision], wanted: str, followed: Sequence[Mapping[str, int]]
+    revisions: Sequence[Revision], staying: Container[str], followed: Sequence[Mapping[str, int]]
 ) -> list[Target]:
     """Those that lose their requests stay as large as they are until no gateway sends them any."""
     return [
         Target(revision.id, revision.replicas, 0)
         for revision in revisions
-        if revision.id != wanted and (revision.weight > 0 or _is_followed(revision.id, followed))
+        if revision.id not in staying and (revision.weight > 0 or _is_followed(revision.id, followed))
     ]
 
 
