@@ -43,9 +43,8 @@ def test_all_that_was_sent_is_told() -> None:
 
 
 def test_requests_are_due_evenly() -> None:
-    with serve() as server:
-        with load(server, rate=50) as running:
-            time.sleep(0.6)
+    with serve() as server, load(server, rate=50) as running:
+        time.sleep(0.6)
     # One is due at the begin and then one each 20 ms, however late they are sent.
     assert running.report.sent == int(running.report.seconds * 50) + 1
 
@@ -99,17 +98,16 @@ def test_a_failing_test_hears_of_the_load_too() -> None:
 
 
 def test_a_server_that_is_gone_for_a_while_fails_what_was_due_meanwhile() -> None:
-    with serve() as server:
-        with load(server, rate=50) as running:
-            while len(server.requests) < 5:
-                time.sleep(0.01)
-            gone = running._workers.begin  # the report counts from here
-            server.answer = unwell_for_good
-            time.sleep(0.3)
-            server.answer = echo
-            before = len(server.requests)
-            while len(server.requests) < before + 5:
-                time.sleep(0.01)
+    with serve() as server, load(server, rate=50) as running:
+        while len(server.requests) < 5:
+            time.sleep(0.01)
+        gone = running._workers.begin  # the report counts from here
+        server.answer = unwell_for_good
+        time.sleep(0.3)
+        server.answer = echo
+        before = len(server.requests)
+        while len(server.requests) < before + 5:
+            time.sleep(0.01)
     report = running.report
     assert gone > 0 and report.sent == len(server.requests)
     assert 0 < report.failed < report.sent

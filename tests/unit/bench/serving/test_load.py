@@ -122,8 +122,8 @@ def test_a_stall_is_in_the_latency_of_all_that_was_due_meanwhile() -> None:
 
     with serve(stall) as server:
         result = put(server, Open(rate=200, seconds=1.0, warm=0))
-    start, end = result.window
-    expected = [d for d in itertools.takewhile(lambda d: d < 1.0, arrivals(Open(200), 3))]
+    start, _ = result.window
+    expected = list(itertools.takewhile(lambda due: due < 1.0, arrivals(Open(200), 3)))
     due = sorted(result.samples.column("intended"))
     assert np.allclose(np.array(due) - start, expected, atol=1e-9)
     assert len(server.requests) == len(due)
@@ -147,8 +147,7 @@ def test_a_load_that_is_told_to_stop_sends_no_more_and_ends_what_is_under_way() 
         result = put(server, Open(rate=100, seconds=None, poisson=False, warm=0), stop_after=0.3)
         closed = put(server, Closed(2, seconds=60, warm=0), stop_after=0.2)
     assert len(result.samples) + len(closed.samples) == len(server.requests)
-    start, end = result.window
-    assert max(result.samples.column("intended")) <= end
+    assert max(result.samples.column("intended")) <= result.window[1]
     assert closed.samples.failures == []
 
 
@@ -161,7 +160,7 @@ def test_every_answer_is_judged_also_after_a_right_one() -> None:
         result = put(server, Closed(1, requests=40, warm=0))
     kinds = Counter(result.samples.column("kind"))
     assert kinds == {0: 32, 1: 4, 5: 4}
-    when, kind, words = result.samples.failures[0]
+    _, kind, words = result.samples.failures[0]
     assert (kind, words) == ("wrong", f"answer.n is -1, expected {server.requests[5].body['n']} within 0.001")
     assert result.samples.failures[1][1:] == ("status", f'503: {{"n": {server.requests[7].body["n"]}}}')
 

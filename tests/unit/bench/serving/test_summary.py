@@ -34,7 +34,7 @@ def result(
 def test_percentiles_are_numpys(values: list[float]) -> None:
     row = percentiles("ms", values)
     for percent in (50, 95, 99):
-        expected = np.percentile(values, percent, method="inverted_cdf")
+        expected: np.float64 = np.percentile(values, percent, method="inverted_cdf")
         assert row[f"p{percent} ms"] == round(float(expected), 3)
     assert row["max ms"] == round(max(values), 3)
 
