@@ -128,7 +128,7 @@ def test_a_stall_is_in_the_latency_of_all_that_was_due_meanwhile() -> None:
     assert np.allclose(np.array(due) - start, expected, atol=1e-9)
     assert len(server.requests) == len(due)
     hit = [s for s in rows(result, "intended", "ended") if stalled[0] - 0.3 < s[0] < stalled[0] - 0.01]
-    assert len(hit) > 20
+    assert len(hit) > 5
     assert all(ended >= stalled[0] for _, ended in hit)
 
 
@@ -149,6 +149,8 @@ def test_a_load_that_is_told_to_stop_sends_no_more_and_ends_what_is_under_way() 
     assert len(result.samples) + len(closed.samples) == len(server.requests)
     assert max(result.samples.column("intended")) <= result.window[1]
     assert closed.samples.failures == []
+    gaps = np.diff(sorted(result.samples.column("intended")))
+    assert np.allclose(gaps, 0.01, atol=1e-9)
 
 
 def test_every_answer_is_judged_also_after_a_right_one() -> None:

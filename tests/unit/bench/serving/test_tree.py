@@ -27,6 +27,8 @@ def fork(work):
     if not pid:
         work(); say(); os._exit(0)
     return pid
+def wait():
+    while not os.path.exists(os.environ["OUT"] + ".go"): time.sleep(0.02)
 def turn():
     print("turn", flush=True); sys.stdin.readline()
 turn()
@@ -37,12 +39,16 @@ class Tool:
     def __init__(self, process: subprocess.Popen[str], out: Path) -> None:
         self.process, self.out = process, out
 
-    def turn(self) -> None:
+    def go(self) -> None:
+        """Lets those go on that wait."""
+        Path(f"{self.out}.go").touch()
+
+    def turn(self, word: str = "turn") -> None:
         """Lets it go on, and waits until it says that it has come to its next turn."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "turn\n"
+        assert self.process.stdout.readline() == f"{word}\n"
 
     def said(self) -> float:
         return sum(map(float, self.out.read_text().splitlines()))
@@ -70,8 +76,8 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-# Steps of 10 ms for each process, twice.
-STEPS = 0.05
+# User and system time, of a process and of its children, are each cut off to 10 ms; and a process ends after it spoke.
+STEPS = 0.1
 
 
 def test_children_and_theirs_count_also_when_they_have_ended(tmp_path: Path) -> None:
@@ -92,13 +98,15 @@ burn(0.1); say()
 def test_children_that_nobody_waited_for_are_not_lost(tmp_path: Path) -> None:
     script = """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-pid = fork(lambda: (burn(0.3), time.sleep(1)))
+pid = fork(lambda: (burn(0.3), wait()))
 turn()
 while os.path.exists(f"/proc/{pid}"): time.sleep(0.01)
 """
     with running(script, tmp_path) as tool, Tree(tool.process.pid) as tree:
         before = tree.look()
         tool.turn()
+        eventually(lambda: tree.look() - before > 0.25)
+        tool.go()
         tool.turn()
         assert tree.look() - before == pytest.approx(tool.said(), abs=STEPS)
 
@@ -106,14 +114,19 @@ while os.path.exists(f"/proc/{pid}"): time.sleep(0.01)
 def test_a_process_stays_in_the_tree_when_its_parent_ends(tmp_path: Path) -> None:
     script = """
 def parent():
-    fork(lambda: (time.sleep(1), burn(0.3), time.sleep(1)))
-    time.sleep(0.7)
+    fork(lambda: (wait(), burn(0.3), time.sleep(3)))
+    print("forked", flush=True)
+    sys.stdin.readline()
 os.waitpid(fork(parent), 0)
 """
     with running(script, tmp_path) as tool, Tree(tool.process.pid) as tree:
         before = tree.look()
+        tool.turn("forked")
+        tree.look()
         tool.turn()
-        eventually(lambda: tool.out.exists() and len(tool.out.read_text().splitlines()) == 2)
+        tool.go()
+        eventually(lambda: tree.look() - before > 0.25)
+        eventually(lambda: len(tool.out.read_text().splitlines()) == 2)
         assert tree.look() - before == pytest.approx(tool.said(), abs=STEPS)
 
 

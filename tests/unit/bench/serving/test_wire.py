@@ -135,11 +135,11 @@ def test_the_time_limit_is_each_requests_own() -> None:
     """A connection's timer that was set for one request must not end a later one, nor forget it."""
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.15 if request.number < 4 else 20)
+        await asyncio.sleep(0.4 if request.number < 4 else 20)
         send(request, writer, {})
 
     with serve(answer) as server:
-        *good, last = ask(server, 5, seconds=0.4)
+        *good, last = ask(server, 5, seconds=1)
     assert all(isinstance(answer, Answer) for answer in good)
     assert isinstance(last, Failure) and last.kind == "timeout"
     assert server.connections == 1
