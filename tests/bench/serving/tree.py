@@ -87,7 +87,10 @@ class Tree:
         self._thread.join()
 
     def look(self) -> float:
-        """CPU seconds of the tree until now; the system cuts each figure of a process off to 10 ms. Raises ProcessLookupError when its root has ended."""
+        """CPU seconds of the tree until now; the system cuts each figure of a process off to 10 ms.
+
+        Raises ProcessLookupError when its root has ended.
+        """
         with self._lock:
             seen = self._find()
             if self._root not in seen:
