@@ -98,18 +98,15 @@ class ConstantLoad:
 def make_report(result: Result, begin: float, day: float) -> Report:
     """`begin`: monotonic; `day`: what is added to monotonic seconds for those of the day."""
     samples = result.samples
-    intended, ended, kinds = (samples.column(name) for name in ("intended", "ended", "kind"))
-    right = [(last - due) * 1e3 for due, last, kind in zip(intended, ended, kinds, strict=True) if not kind]
-    late = [(sent - due) * 1e3 for due, sent in zip(intended, samples.column("sent"), strict=True)]
     words = tuple(
         f"at {when - begin:.2f} s ({datetime.fromtimestamp(when + day, UTC):%H:%M:%S.%f} UTC): {kind}: {said}"
         for when, kind, said in samples.failures[:MOST_WORDS]
     )
     return Report(
         sent=len(samples),
-        failed=sum(1 for kind in kinds if kind),
+        failed=sum(1 for sample in samples if sample.kind),
         failures=words,
-        latencies=percentiles("ms", right),
-        latest_ms=round(max(late, default=0.0), 3),
+        latencies=percentiles("ms", (sample.milliseconds for sample in samples if not sample.kind)),
+        latest_ms=round(max((sample.sent - sample.intended for sample in samples), default=0.0) * 1e3, 3),
         seconds=result.window[1] - begin,
     )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.bench.serving.protocols import Case, Speaks
+from tests.bench.serving.protocols import Case, Speaks, Tokens
 from tests.bench.serving.samples import Samples
 from tests.bench.serving.timer import Timer
-from tests.bench.serving.wire import SECONDS, Client, Failure, encode
+from tests.bench.serving.wire import SECONDS, Answer, Client, Failure, encode
 
 T = TypeVar("T")
 
@@ -219,13 +219,22 @@ class Generator:
             tokens = None
             # The same bytes as before need no second judgement; streams have their times.
             if self._right[case] is None or answer.body != self._right[case]:
-                tokens = self.plan.protocol.judge(self.plan.cases[case].expected, answer)
+                tokens = self._judge(case, answer)
                 if tokens is None:
                     self._right[case] = answer.body
         except Failure as failure:
             self._samples.add_failure(case, due, sent, time.monotonic(), failure)
         else:
             self._samples.add(case, due, sent, answer, tokens)
+
+    def _judge(self, case: int, answer: Answer) -> Tokens | None:
+        try:
+            return self.plan.protocol.judge(self.plan.cases[case].expected, answer)
+        except Failure:
+            raise
+        except Exception as error:
+            # Whatever a server may have come up with, it is not the answer, and the load goes on.
+            raise Failure("wrong", f"it can't be judged ({error!r}): {answer.body[:200]!r}") from error
 
     def _share(self, of_all: Iterator[T]) -> Iterator[T]:
         return itertools.islice(of_all, self.index, None, self.processes)

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.bench.serving.protocols import Tokens
 from tests.bench.serving.wire import KINDS, Answer, Failure
 
-# Times are monotonic seconds, NaN where there is none. `intended`: when the request was due, which is when it was sent
-# but for an open loop. `kind`: 0 for a right answer, else 1 + the place in wire.KINDS. `tokens`: how many;
-# `counted`: 1 where the server did not say how many and pieces were counted.
-FIELDS = (
-    "case", "intended", "sent", "first", "ended", "first_token", "last_token", "tokens", "counted", "kind"
-)  # fmt: skip
-WIDTH = len(FIELDS)
 MOST_WORDS = 20
+
+
+class Sample(NamedTuple):
+    """One request. Times are monotonic seconds, NaN where there is none.
+
+    `intended`: when it was due, which is when it was sent but for an open loop; `tokens`: how many; `counted`: 1 where
+    the server did not say how many and pieces were counted; `kind`: 0 for a right answer, else 1 + the place in
+    wire.KINDS.
+    """
+
+    case: float
+    intended: float
+    sent: float
+    first: float
+    ended: float
+    first_token: float
+    last_token: float
+    tokens: float
+    counted: float
+    kind: float
+
+    @property
+    def milliseconds(self) -> float:
+        """From when it was due to its answer's last byte."""
+        return (self.ended - self.intended) * 1e3
+
+
+FIELDS = Sample._fields
+WIDTH = len(FIELDS)
 
 
 @dataclass
@@ -44,8 +68,12 @@ class Samples:
         if len(self.failures) < MOST_WORDS:
             self.failures.append((intended, failure.kind, failure.words))
 
+    def __iter__(self) -> Iterator[Sample]:
+        values = iter(self.values)
+        return map(Sample._make, zip(*[values] * WIDTH, strict=True))
+
     def column(self, name: str) -> array[float]:
-        """The values of one of FIELDS."""
+        """The values of one field of Sample."""
         return self.values[FIELDS.index(name) :: WIDTH]
 
     def extend(self, other: Samples) -> None:

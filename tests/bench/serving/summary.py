@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from tests.bench.burst import quantile
 from tests.bench.sections import Row
 from tests.bench.serving.load import Own, Result
-from tests.bench.serving.samples import FIELDS, WIDTH
+from tests.bench.serving.samples import Sample
 from tests.bench.serving.wire import KINDS
 
 # Above this share of one CPU, used or waited for, the figures are the load generator's.
@@ -26,25 +26,25 @@ def summarise(result: Result) -> Row:
     `error`; one whose load generator was at its limit says so under `bottleneck`.
     """
     start, end = result.window
-    samples = [dict(zip(FIELDS, values, strict=True)) for values in _split(result)]
-    measured = [sample for sample in samples if start <= sample["intended"] < end]
-    right = [sample for sample in measured if not sample["kind"]]
-    ended = [sample for sample in samples if not sample["kind"] and start < sample["ended"] <= end]
+    samples = list(result.samples)
+    measured = [sample for sample in samples if start <= sample.intended < end]
+    right = [sample for sample in measured if not sample.kind]
+    ended = [sample for sample in samples if not sample.kind and start < sample.ended <= end]
     row: Row = {
         "requests": len(measured),
         "req/s": round(len(ended) / (end - start), 1) if end > start else None,
     }
-    row |= percentiles("ms", ((sample["ended"] - sample["intended"]) * 1e3 for sample in right))
-    if any(sample["tokens"] for sample in right):
-        row |= _tokens(right, sum(sample["tokens"] for sample in ended) / (end - start))
+    row |= percentiles("ms", (sample.milliseconds for sample in right))
+    if any(sample.tokens for sample in right):
+        row |= _tokens(right, sum(sample.tokens for sample in ended) / (end - start))
     row |= describe_own(result.own)
-    late = [(sample["sent"] - sample["intended"]) * 1e3 for sample in measured]
+    late = [(sample.sent - sample.intended) * 1e3 for sample in measured]
     if any(late):
         row["sent late p99 ms"] = round(quantile(late, 99), 3)
         if right and row["sent late p99 ms"] > LATE * row["p99 ms"]:
             row["bottleneck"] = f"the load generator: {row['sent late p99 ms']} ms late at p99"
     # Those of the warm-up too: a server that answers wrongly is no better for doing it early.
-    failed = Counter(KINDS[int(sample["kind"]) - 1] for sample in samples if sample["kind"])
+    failed = Counter(KINDS[int(sample.kind) - 1] for sample in samples if sample.kind)
     if failed:
         row["failed"] = dict(failed)
         kinds = ", ".join(f"{number} {kind}" for kind, number in failed.most_common())
@@ -78,22 +78,17 @@ def describe_own(own: Iterable[Own]) -> Row:
     return row
 
 
-def _tokens(right: list[dict[str, float]], rate: float) -> Row:
+def _tokens(right: list[Sample], rate: float) -> Row:
     # Time per output token: from the first to the last, over those after the first.
-    first = [sample for sample in right if not math.isnan(sample["first_token"])]
+    first = [sample for sample in right if not math.isnan(sample.first_token)]
     between = [
-        (sample["last_token"] - sample["first_token"]) * 1e3 / (sample["tokens"] - 1)
+        (sample.last_token - sample.first_token) * 1e3 / (sample.tokens - 1)
         for sample in first
-        if sample["tokens"] > 1
+        if sample.tokens > 1
     ]
     row: Row = {"tokens/s": round(rate, 1)}
-    row |= percentiles("TTFT ms", ((s["first_token"] - s["intended"]) * 1e3 for s in first), (50, 99))
+    row |= percentiles("TTFT ms", ((s.first_token - s.intended) * 1e3 for s in first), (50, 99))
     row |= percentiles("ms/token", between, (50, 99))
-    if any(sample["counted"] for sample in right):
+    if any(sample.counted for sample in right):
         row["tokens by"] = "pieces: the server told no usage"
     return row
-
-
-def _split(result: Result) -> Iterable[tuple[float, ...]]:
-    values = iter(result.samples.values)
-    return zip(*[values] * WIDTH, strict=True)

@@ -116,8 +116,7 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
-            answer.pieces.clear()  # 100 Continue, 103 Early Hints: the answer is still to come
-            return
+            return  # 100 Continue, 103 Early Hints: the answer is still to come
         answer.status, answer.last = status, self._now
         self._waiter = None
         if not self._parser.should_keep_alive():

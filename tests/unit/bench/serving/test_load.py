@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from tests.bench.serving.load import Closed, Generator, Open, Plan, Result, arrivals, order_cases
-from tests.bench.serving.protocols import Case, Plain
+from tests.bench.serving.protocols import Case, OpenAIGeneration, Plain
 from tests.unit.bench.serving.servers import Request, Server, send, serve
 
 CASES = [Case({"n": number}, {"n": number}) for number in range(10)]
@@ -165,6 +165,29 @@ def test_every_answer_is_judged_also_after_a_right_one() -> None:
     _, kind, words = result.samples.failures[0]
     assert (kind, words) == ("wrong", f"answer.n is -1, expected {server.requests[5].body['n']} within 0.001")
     assert result.samples.failures[1][1:] == ("status", f'503: {{"n": {server.requests[7].body["n"]}}}')
+
+
+def test_an_answer_that_nobody_thought_of_is_a_wrong_one() -> None:
+    async def odd(request: Request, writer: asyncio.StreamWriter) -> None:
+        send(
+            request,
+            writer,
+            {
+                "choices": [{"message": {"content": 3}, "finish_reason": "stop"}],
+                "usage": {"completion_tokens": "x"},
+            },
+        )
+
+    protocol = OpenAIGeneration("m", stream=False)
+    with serve(odd) as server:
+        plan = Plan(server.target, protocol, [Case({}, None)], Closed(1, requests=3, warm=0))
+
+        async def main() -> Result:
+            return await Generator(plan).run(time.monotonic())
+
+        result = asyncio.run(main())
+    assert list(result.samples.column("kind")) == [5.0] * 3
+    assert "it can't be judged (ValueError" in result.samples.failures[0][2]
 
 
 def test_own_cpu_is_what_the_process_used_in_the_window() -> None:
