@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 TICK = os.sysconf("SC_CLK_TCK")
-LOOK_SECONDS = 0.25
+# A look through /proc takes some milliseconds of CPU; the memory of a process one for each 100 MiB, during which it can
+# map nothing. More often they would disturb what they measure.
+LOOK_SECONDS, MEMORY_SECONDS = 0.25, 1.0
 _SIGCHLD_BIT = 1 << 16
 Key = tuple[int, int]  # pid and start time: pids come again
 
@@ -55,7 +58,8 @@ def read_memory(pid: int) -> float:
 
 
 class Tree:
-    """Watches a process tree within `with`, from a thread; /proc is looked through every LOOK_SECONDS.
+    """Watches a process tree within `with`, from a thread: who belongs to it each LOOK_SECONDS, and MEMORY_SECONDS apart
+    its memory.
 
     A process stays in the tree though its parent ends. CPU time of one that has ended is in its parent's count of
     children. Where nobody of the tree waited for it (its parent ended first, or ignores SIGCHLD), it counts as it was
@@ -66,7 +70,7 @@ class Tree:
         root = read_process(pid)
         if root is None:
             raise ProcessLookupError(f"there is no process {pid}")
-        self.peak_mib = 0.0
+        self.peak_mib = 0.0  # the greatest that was seen
         self._root = root.key
         self._known: dict[Key, Process] = {root.key: root}
         self._lost = 0.0
@@ -135,10 +139,13 @@ class Tree:
         return not _ignores_children(parent.pid)
 
     def _watch(self) -> None:
+        due = time.monotonic()
         while not self._stop.is_set():
-            with self._lock:
-                pids = [process.pid for process in self._known.values()]
-            self.peak_mib = max(self.peak_mib, sum(map(read_memory, pids)))
+            if time.monotonic() >= due:
+                due += MEMORY_SECONDS
+                with self._lock:
+                    pids = [process.pid for process in self._known.values()]
+                self.peak_mib = max(self.peak_mib, sum(map(read_memory, pids)))
             self._stop.wait(LOOK_SECONDS)
             try:
                 self.look()

@@ -33,6 +33,7 @@ def test_vectors_agree_as_numpy_says(pairs: list[tuple[float, float]], tolerance
         ({"label": "a"}, {"score": 1}, "answer has no label: {'score': 1}"),
         ({"label": "a"}, ["a"], "answer is ['a'], expected an object"),
         ([1.0, 2.0], [1.0], "answer has 1 elements, expected 2"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], "answer has 3 elements, expected 2"),
         ([1.0, 2.0], 1.0, "answer is 1.0, expected a list of 2"),
         ([1.0, 2.0], [1.0, 2.2], "answer[1] is 2.2, expected 2.0 within 0.1"),
         ([1, 2], [1.0, 2.0], None),

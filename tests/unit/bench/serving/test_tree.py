@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.serving.tree import LOOK_SECONDS, Tree
+from tests.bench.serving.tree import MEMORY_SECONDS, Tree
 
 # burn(s): uses so many CPU seconds; say(): writes what this process has used. Each does what it is told, line by line.
 HEAD = """
@@ -142,7 +142,7 @@ del block
         tool.turn()
         eventually(lambda: tree.peak_mib > 100)
         tool.turn()
-        time.sleep(2 * LOOK_SECONDS)
+        time.sleep(2 * MEMORY_SECONDS)
         assert 100 < tree.peak_mib < 200
 
 
