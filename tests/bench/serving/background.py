@@ -37,7 +37,9 @@ class Report:
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {value}" for name, value in self.latencies.items())
-        lines = [f"{self.sent} requests in {self.seconds:.1f} s, {self.failed} failed; {figures}"]
+        lines = [
+            f"{self.sent} requests in {self.seconds:.1f} s, {self.failed} failed; {figures}; sent {self.latest_ms} ms late at most"
+        ]
         lines += self.failures
         if self.failed > len(self.failures):
             lines.append(f"… and {self.failed - len(self.failures)} more")
@@ -75,6 +77,8 @@ class ConstantLoad:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if kind is KeyboardInterrupt:
+                return
             self._workers.stop()
             self._report = make_report(self._workers.collect(), self._begin, self._day)
             if error is not None:

@@ -17,7 +17,7 @@ from tests.bench.serving.summary import summarise
 from tests.bench.serving.tree import Tree
 
 ROUNDS = 3
-# Columns of which each median row has the ratio to the first server's, and which of them has to be large.
+# Columns of which each median row has the ratio to the first server's.
 COMPARED = ("req/s", "p50 ms", "p99 ms", "tokens/s", "p50 TTFT ms", "CPU ms/req")
 
 

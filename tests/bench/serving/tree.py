@@ -58,7 +58,7 @@ def read_memory(pid: int) -> float:
 
 
 class Tree:
-    """Watches a process tree within `with`, from a thread: who belongs to it each LOOK_SECONDS, and MEMORY_SECONDS apart
+    """Watches a process tree within `with`, from a thread: who belongs to it each LOOK_SECONDS, and each MEMORY_SECONDS
     its memory.
 
     A process stays in the tree though its parent ends. CPU time of one that has ended is in its parent's count of

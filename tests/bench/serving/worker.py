@@ -80,8 +80,15 @@ async def work(content: Mapping[str, Any]) -> Result:
     gc.freeze()  # what is there by now stays: collections during the load look at less
     sys.stdout.buffer.write(b"ready\n")
     sys.stdout.buffer.flush()
-    begin = float(sys.stdin.buffer.readline())
-    loop.add_reader(sys.stdin.fileno(), generator.stopped.set)
+    # Unbuffered: a `stop` that comes right behind must stay where the loop sees it.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:  # noqa: ASYNC230, PTH123
+        begin = float(file.readline())
+
+    def stop() -> None:
+        loop.remove_reader(sys.stdin.fileno())
+        generator.stopped.set()
+
+    loop.add_reader(sys.stdin.fileno(), stop)
     try:
         return await generator.run(begin)
     finally:

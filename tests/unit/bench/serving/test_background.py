@@ -89,6 +89,14 @@ def test_from_asynchronous_tests_whose_loop_goes_on() -> None:
         assert report.sent == len(server.requests) > 0
 
 
+def test_a_load_that_is_ended_at_once_ends() -> None:
+    with serve() as server:
+        for _ in range(3):
+            with load(server) as running:
+                pass
+            assert running.report.sent <= 1
+
+
 def test_what_is_under_way_at_the_end_is_waited_for() -> None:
     async def slow(request: Request, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.5)

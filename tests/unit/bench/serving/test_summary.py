@@ -40,10 +40,11 @@ def test_percentiles_are_numpys(values: list[float]) -> None:
 
 
 def test_a_window_counts_what_was_due_in_it_and_rates_what_ended_in_it() -> None:
-    row = summarise(result((9.0, 11.0), (9.5, 9.9), (10.0, 10.5), (19.0, 21.0), (20.0, 20.1)))
+    ended_only, due_only = ((9.0, 11.0), (9.7, 12.0)), (19.0, 22.0)
+    row = summarise(result(*ended_only, (9.5, 9.9), (10.0, 10.5), due_only, (20.0, 20.1)))
     assert row["requests"] == 2
-    assert row["req/s"] == 0.2
-    assert (row["p50 ms"], row["max ms"]) == (500.0, 2000.0)
+    assert row["req/s"] == 0.3
+    assert (row["p50 ms"], row["max ms"]) == (500.0, 3000.0)
     assert "error" not in row and "bottleneck" not in row
 
 
