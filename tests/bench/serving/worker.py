@@ -81,7 +81,7 @@ async def work(content: Mapping[str, Any]) -> Result:
     sys.stdout.buffer.write(b"ready\n")
     sys.stdout.buffer.flush()
     # Unbuffered: a `stop` that comes right behind must stay where the loop sees it.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:  # noqa: ASYNC230, PTH123
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as file:  # noqa: ASYNC230
         begin = float(file.readline())
 
     def stop() -> None:
