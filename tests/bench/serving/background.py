@@ -37,9 +37,8 @@ class Report:
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {value}" for name, value in self.latencies.items())
-        lines = [
-            f"{self.sent} requests in {self.seconds:.1f} s, {self.failed} failed; {figures}; sent {self.latest_ms} ms late at most"
-        ]
+        figures += f"; sent {self.latest_ms} ms late at most"
+        lines = [f"{self.sent} requests in {self.seconds:.1f} s, {self.failed} failed; {figures}"]
         lines += self.failures
         if self.failed > len(self.failures):
             lines.append(f"… and {self.failed - len(self.failures)} more")
