@@ -176,7 +176,7 @@ class Generator:
                     return
                 if left is not None and now >= start and next(left, None) is None:
                     return
-                await self._ask(next(self._order), now)
+                await self._ask(next(self._order))
 
         with Timer() as timer:
             await timer.wait_until(begin)
@@ -210,8 +210,9 @@ class Generator:
             ended = time.monotonic()
         return ended if stop is None or self.stopped.is_set() else stop
 
-    async def _ask(self, case: int, due: float) -> None:
+    async def _ask(self, case: int, due: float | None = None) -> None:
         sent = time.monotonic()
+        due = sent if due is None else due
         try:
             answer = await self._client.ask(self._requests[case])
             if answer.status != 200:
