@@ -14,7 +14,6 @@ from tests.bench.sections import Row
 from tests.bench.serving.load import Open, Plan, Result, Target
 from tests.bench.serving.processes import Workers
 from tests.bench.serving.protocols import Case, Speaks
-from tests.bench.serving.samples import MOST_WORDS
 from tests.bench.serving.summary import percentiles
 
 
@@ -103,7 +102,7 @@ def make_report(result: Result, begin: float, day: float) -> Report:
     samples = result.samples
     words = tuple(
         f"at {when - begin:.2f} s ({datetime.fromtimestamp(when + day, UTC):%H:%M:%S.%f} UTC): {kind}: {said}"
-        for when, kind, said in samples.failures[:MOST_WORDS]
+        for when, kind, said in sorted(samples.failures)
     )
     return Report(
         sent=len(samples),
