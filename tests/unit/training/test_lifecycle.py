@@ -155,6 +155,25 @@ def test_a_missed_gate_ends_the_job_and_keeps_the_model() -> None:
     assert simulation.status["phase"] == "Failed"
 
 
+@pytest.mark.parametrize(
+    ("value", "threshold", "words"),
+    [
+        (0.3, 0.2, "eval_loss of 0.3 (bound 0.2)"),
+        (float("nan"), 0.2, "eval_loss of no number (bound 0.2)"),
+        # JSON as Python writes it has such numbers.
+        (0.3, float("inf"), "eval_loss of 0.3. The model is kept"),
+    ],
+)
+def test_a_missed_gate_is_told_with_the_numbers_that_there_are(
+    value: float, threshold: float, words: str
+) -> None:
+    simulation = train(gate={"metric": "eval_loss", "max": 0.2})
+    missed = {"metric": "eval_loss", "value": value, "threshold": threshold, "passed": False}
+    result = {**success(gate=missed), "outcome": "gateFailed"}
+    simulation.finish_attempt("sentiment-train-1", 0, "Complete", [result] * 2)
+    assert words in simulation.message()
+
+
 @pytest.mark.parametrize(("loss", "ready"), [(0.3, "True"), (0.6, "False"), (None, "False")])
 def test_the_gate_of_a_users_own_program_is_judged_by_its_metrics(loss: float | None, ready: str) -> None:
     simulation = Simulation(TrainingJobBuilder().command("python", "train.py").gate(0.5))

@@ -150,12 +150,10 @@ def finish(draft: Draft, result: TrainResult, job: Manifest, pods: list[Manifest
 
 def _explain_gate(draft: Draft) -> Problem:
     gate = draft.status.gate
-    seen = (
-        "the metric"
-        if gate is None
-        else f"{gate.metric} of {'no number' if gate.value is None else f'{gate.value:.6g}'}"
-    )
-    bound = "" if gate is None else f" (bound {gate.threshold:.6g})"
+    seen, bound = "the metric", ""
+    if gate is not None:
+        seen = f"{gate.metric} of {'no number' if gate.value is None else f'{gate.value:.6g}'}"
+        bound = "" if gate.threshold is None else f" (bound {gate.threshold:.6g})"
     return Problem(
         "GateFailed",
         f"The trained model misses its gate: {seen}{bound}. The model is kept and marked as failed; train"
