@@ -33,8 +33,12 @@ ENV_NUM_PROC = "MODELYARD_NUM_PROC_PER_NODE"  # a number or auto (torchrun's)
 ENV_MASTER_ADDR = "MODELYARD_MASTER_ADDR"  # DNS name of rank 0's pod
 ENV_RDZV_PORT = "MODELYARD_RDZV_PORT"
 ENV_MAX_PROCESS_RESTARTS = "MODELYARD_MAX_PROCESS_RESTARTS"
+# Environment of model servers.
+ENV_SERVER_CONFIG = "MODELYARD_SERVER_CONFIG"  # path of the server config (JSON)
+ENV_SERVER_PORT = "MODELYARD_SERVER_PORT"
 
 AGENT_PORT = 9400
+SERVER_PORT = 8080
 RDZV_PORT = 29400
 
 # Files in the runtime folder, written by temp + rename.
