@@ -92,7 +92,7 @@ def _load(package: Package, output: Output) -> Any:
 
 def _has_pooler(kind: Any, about: Any) -> bool:
     """Whether the model's class can be made without the layer that pools for the pre-training's own task."""
-    made = kind._model_mapping.get(type(about))
+    made = kind._model_mapping.get(type(about), None)
     classes = made if isinstance(made, tuple | list) else (made,)
     return all(
         c is not None and "add_pooling_layer" in inspect.signature(c.__init__).parameters for c in classes

@@ -46,22 +46,23 @@ class ClassHead(Head):
         """Compares the logarithms of probabilities with the reference's."""
         reference = read_reference(self.package, Reference, TextClassification.name)
         if reference is None or not reference.rows:
-            self._check_size(await predictor.probe())
+            self._check_size(await predictor.probe(), 0)
             return
         check_tokens(self.package, reference)
         rows = [self.package.tokens.take(row.input_ids) for row in reference.rows]
         worst = 0.0
         for row, vector in zip(reference.rows, await predictor.answer_proof(rows), strict=True):
-            self._check_size(vector)
+            self._check_size(vector, 1 + max(row.candidates))
             found = log_softmax(vector)[row.candidates]
             worst = max(worst, float(np.abs(found - np.asarray(row.log_probs)).max()))
         check_difference(self.package, reference, worst)
 
-    def _check_size(self, vector: Floats) -> None:
-        if vector.shape != (len(self.labels),):
+    def _check_size(self, vector: Floats, least: int) -> None:
+        if vector.shape != (len(self.labels),) or len(vector) < least:
             raise Failure(
                 "ModelUnproven",
-                f"the model tells {len(vector)} classes apart, and its config.json names {len(self.labels)}",
+                f"the model tells {len(vector)} classes apart; its config.json names {len(self.labels)}, and its"
+                f" reference.json asks for {least}",
             )
 
     def list_outputs(self) -> Sequence[TensorInfo]:

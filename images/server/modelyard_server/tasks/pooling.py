@@ -60,9 +60,9 @@ class Pooling:
 
 def read_pooling(folder: Path) -> Pooling:
     """As the folder says; without a word of it the mean, normalised. Raises Failure (ModelInvalid)."""
-    modules = read_json(folder / MODULES)
-    if modules is None:
+    if not (folder / MODULES).exists():
         return Pooling()
+    modules = read_json(folder / MODULES)
     kinds = [(_read_kind(module), module) for module in modules] if isinstance(modules, list) else []
     names = [kind for kind, _ in kinds]
     if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
