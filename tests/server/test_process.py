@@ -86,14 +86,16 @@ def test_a_drain_under_load_loses_nothing(classifier: Path, tmp_path: Path) -> N
 
 def test_what_runs_when_the_port_closes_is_finished(classifier: Path, tmp_path: Path) -> None:
     # One row a batch: it takes longer than the time in which the server goes on accepting.
-    with running(classifier, tmp_path / "run", drainSeconds=40, maxBatchTokens=1) as server:
+    with running(classifier, tmp_path / "run", drainSeconds=60, maxBatchTokens=1, maxQueue=2000) as server:
         server.until_ready()
 
         async def ask() -> list[int]:
             tensor = {"name": "text", "shape": [2000], "datatype": "BYTES", "data": ["a dog"] * 2000}
             async with httpx2.AsyncClient(timeout=100) as client:
                 asked = [
-                    asyncio.create_task(client.post(f"{server.url}/v2/models/toy/infer", json={"inputs": [tensor]}))
+                    asyncio.create_task(
+                        client.post(f"{server.url}/v2/models/toy/infer", json={"inputs": [tensor]})
+                    )
                     for _ in range(6)
                 ]
                 while not metric(server, "vllm:num_requests_waiting"):
@@ -110,14 +112,16 @@ def test_what_runs_when_the_port_closes_is_finished(classifier: Path, tmp_path: 
 
 
 def test_a_drain_ends_when_its_time_is_over(classifier: Path, tmp_path: Path) -> None:
-    with running(classifier, tmp_path / "run", drainSeconds=1, maxBatchTokens=1) as server:
+    with running(classifier, tmp_path / "run", drainSeconds=1, maxBatchTokens=1, maxQueue=9000) as server:
         server.until_ready()
 
         async def ask() -> None:
             tensor = {"name": "text", "shape": [2000], "datatype": "BYTES", "data": ["a dog " * 15] * 2000}
             async with httpx2.AsyncClient(timeout=100) as client:
                 asked = [
-                    asyncio.create_task(client.post(f"{server.url}/v2/models/toy/infer", json={"inputs": [tensor]}))
+                    asyncio.create_task(
+                        client.post(f"{server.url}/v2/models/toy/infer", json={"inputs": [tensor]})
+                    )
                     for _ in range(40)
                 ]
                 while metric(server, "vllm:num_requests_waiting") < 20:
@@ -140,7 +144,9 @@ def test_asked_to_stop_while_it_loads_it_ends_at_once(classifier: Path, tmp_path
         assert "ready: toy" not in server.log.read_text()
 
 
-def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(classifier: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(
+    classifier: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(classifier, tmp_path / "storage" / "model")
     edit_weights(folder, lambda weights: weights["classifier.bias"].fill_(float("nan")))
     with running(folder, tmp_path / "run") as server:
@@ -164,7 +170,10 @@ def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(classi
 
 @pytest.mark.parametrize(
     ("config", "said"),
-    [({"task": "translation"}, "this server has no task 'translation'"), ({"maxQueue": 0}, "maxQueue: Input should be")],
+    [
+        ({"task": "translation"}, "this server has no task 'translation'"),
+        ({"maxQueue": 0}, "maxQueue: Input should be"),
+    ],
 )
 def test_a_config_that_can_not_be_meant_ends_it_with_the_reason(
     classifier: Path, tmp_path: Path, config: dict[str, object], said: str

@@ -74,9 +74,7 @@ def make_service(folder: Path, task: str, **config: Any) -> Service:
 async def serving(service: Service) -> AsyncIterator[Predictor]:
     """The loaded, proved model of a service that is ready, for the time of the block. Raises Failure."""
     loop = asyncio.get_running_loop()
-    model = await loop.run_in_executor(
-        service.executor, find_task(service.config.task).load, service
-    )
+    model = await loop.run_in_executor(service.executor, find_task(service.config.task).load, service)
     assert isinstance(model, Predictor)
     model.start()
     try:
@@ -102,9 +100,7 @@ def with_client(service: Service, test: Callable[[httpx2.AsyncClient], Awaitable
     asyncio.run(whole())
 
 
-def with_model(
-    folder: Path, task: str, test: Callable[[Predictor], Awaitable[None]], **config: Any
-) -> None:
+def with_model(folder: Path, task: str, test: Callable[[Predictor], Awaitable[None]], **config: Any) -> None:
     """Runs a test with the loaded model."""
 
     async def whole() -> None:

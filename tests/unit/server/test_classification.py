@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from modelyard_server.serving.predictor import Predictor
 
-from tests.unit.server.models import LABELS, TEXTS, answer, make_service, serving, with_model, write_classifier
+from tests.unit.server.models import (
+    LABELS,
+    TEXTS,
+    answer,
+    make_service,
+    serving,
+    with_model,
+    write_classifier,
+)
 
 TASK = "text-classification"
 ROBERTA = {
@@ -53,7 +61,9 @@ def test_scores_and_labels_are_those_of_transformers_pipeline(tmp_path: Path, co
 @pytest.mark.parametrize(
     ("kind", "classes"), [("multi_label_classification", 3), ("regression", 1), (None, 1)]
 )
-def test_what_kind_of_scores_they_are_follows_the_model(tmp_path: Path, kind: str | None, classes: int) -> None:
+def test_what_kind_of_scores_they_are_follows_the_model(
+    tmp_path: Path, kind: str | None, classes: int
+) -> None:
     write_classifier(tmp_path / "model", problem_type=kind, num_labels=classes)
     check_scores(tmp_path / "model")
 

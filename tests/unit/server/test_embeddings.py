@@ -41,7 +41,12 @@ def describe(folder: Path, mode: dict[str, Any], *kinds: str) -> None:
     write_json(
         folder / "modules.json",
         [
-            {"idx": i, "name": str(i), "path": paths.get(kind, kind), "type": f"sentence_transformers.models.{kind}"}
+            {
+                "idx": i,
+                "name": str(i),
+                "path": paths.get(kind, kind),
+                "type": f"sentence_transformers.models.{kind}",
+            }
             for i, kind in enumerate(kinds)
         ],
     )
@@ -71,7 +76,9 @@ def test_without_a_word_the_mean_is_taken_and_normalised(encoder: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("normalised", [True, False])
-def test_pooling_is_as_the_folder_says(tmp_path: Path, said: dict[str, Any], mode: str, normalised: bool) -> None:
+def test_pooling_is_as_the_folder_says(
+    tmp_path: Path, said: dict[str, Any], mode: str, normalised: bool
+) -> None:
     folder = tmp_path / "model"
     write_encoder(folder)
     describe(folder, said, "Transformer", "Pooling", *(["Normalize"] if normalised else []))
@@ -143,14 +150,28 @@ def test_prompt_case_and_bound_are_as_sentence_transformers_has_them(tmp_path: P
 @pytest.mark.parametrize(
     ("mode", "kinds", "said"),
     [
-        ({"pooling_mode_mean_tokens": True}, ["Transformer", "Pooling", "Dense"], "chains Transformer, Pooling, Dense"),
+        (
+            {"pooling_mode_mean_tokens": True},
+            ["Transformer", "Pooling", "Dense"],
+            "chains Transformer, Pooling, Dense",
+        ),
         ({"pooling_mode_max_tokens": True}, ["Transformer", "Pooling"], "pools by max"),
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, ["Transformer", "Pooling"], "mean, cls"),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            ["Transformer", "Pooling"],
+            "mean, cls",
+        ),
         ({}, ["Transformer", "Pooling"], "pools by nothing"),
-        ({"pooling_mode_cls_token": True, "include_prompt": False}, ["Transformer", "Pooling"], "include_prompt"),
+        (
+            {"pooling_mode_cls_token": True, "include_prompt": False},
+            ["Transformer", "Pooling"],
+            "include_prompt",
+        ),
     ],
 )
-def test_what_is_not_served_is_refused_by_name(tmp_path: Path, mode: dict[str, Any], kinds: list[str], said: str) -> None:
+def test_what_is_not_served_is_refused_by_name(
+    tmp_path: Path, mode: dict[str, Any], kinds: list[str], said: str
+) -> None:
     describe(tmp_path, mode, *kinds)
     with pytest.raises(Failure, match=said) as caught:
         read_pooling(tmp_path)

@@ -40,7 +40,9 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_pickled_weights(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     said = refusal(folder)
-    assert "'pytorch_model.bin', a format that can run code when it is read; only safetensors is served" in said
+    assert (
+        "'pytorch_model.bin', a format that can run code when it is read; only safetensors is served" in said
+    )
 
 
 def test_no_weights(folder: Path) -> None:
@@ -55,7 +57,9 @@ def test_torn_weights(folder: Path) -> None:
 
 
 def test_a_git_lfs_pointer(folder: Path) -> None:
-    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (folder / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    )
     assert "git-lfs pointers" in refusal(folder)
 
 
@@ -74,7 +78,10 @@ def test_a_configuration_that_is_missing_broken_or_unknown(folder: Path, content
 
 def test_code_of_the_model_is_never_run(folder: Path, tmp_path: Path) -> None:
     about = json.loads((folder / "config.json").read_text())
-    about |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}}
+    about |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"},
+    }
     (folder / "config.json").write_text(json.dumps(about))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
     refusal(folder)
@@ -101,7 +108,9 @@ def test_a_tokenizer_with_more_tokens_than_the_model(folder: Path) -> None:
 
 def test_a_head_that_the_folder_has_no_weights_for(tmp_path: Path) -> None:
     write_encoder(tmp_path / "model")
-    assert "lacks weights, which would be made anew at random: 'classifier.bias'" in refusal(tmp_path / "model")
+    assert "lacks weights, which would be made anew at random: 'classifier.bias'" in refusal(
+        tmp_path / "model"
+    )
 
 
 def test_variants_and_runtimes_that_the_folder_or_the_runtime_has_not(folder: Path) -> None:

@@ -19,29 +19,54 @@ from modelyard_server.tasks import find_task
 from tests.unit.server.models import client_of, make_service, serving
 
 ask_often = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 Asker = Callable[[str, str, bytes], httpx2.Response]
 
-words = st.sampled_from(["text", "a", "BYTES", "FP32", "toy", "label", "scores", "truncate", "float", "base64", ""])
-scalars = st.none() | st.booleans() | st.integers(-3, 400) | st.floats(allow_nan=False, allow_infinity=False) | words | st.text(max_size=8)
+words = st.sampled_from(
+    ["text", "a", "BYTES", "FP32", "toy", "label", "scores", "truncate", "float", "base64", ""]
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 400)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words
+    | st.text(max_size=8)
+)
 names = st.sampled_from(
     ["inputs", "outputs", "parameters", "name", "shape", "datatype", "data", "id", "model", "input", "user",
      "encoding_format", "dimensions", "truncate", "scores", "binary_data"]
 ) | st.text(max_size=4)  # fmt: skip
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5), max_leaves=12
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5),
+    max_leaves=12,
 )
 tensors = st.fixed_dictionaries(
-    {"name": words, "shape": st.lists(st.integers(-1, 3), max_size=3), "datatype": words, "data": st.lists(values, max_size=3)},
+    {
+        "name": words,
+        "shape": st.lists(st.integers(-1, 3), max_size=3),
+        "datatype": words,
+        "data": st.lists(values, max_size=3),
+    },
     optional={"parameters": st.dictionaries(names, scalars, max_size=2)},
 )
 almost = st.fixed_dictionaries(
     {"inputs": st.lists(tensors, max_size=2) | values},
-    optional={"outputs": st.lists(st.dictionaries(names, scalars, max_size=2), max_size=2), "parameters": values, "id": values},
+    optional={
+        "outputs": st.lists(st.dictionaries(names, scalars, max_size=2), max_size=2),
+        "parameters": values,
+        "id": values,
+    },
 )
 embeddings = st.fixed_dictionaries(
-    {"model": st.just("toy") | scalars, "input": values | st.lists(st.integers(-2, 330), max_size=9) | st.lists(words, max_size=4)},
+    {
+        "model": st.just("toy") | scalars,
+        "input": values | st.lists(st.integers(-2, 330), max_size=9) | st.lists(words, max_size=4),
+    },
     optional={"encoding_format": words, "dimensions": scalars, "truncate": scalars, "user": scalars},
 )
 
@@ -100,7 +125,8 @@ def test_openai(embed: Asker, content: bytes) -> None:
 
 @ask_often
 @given(
-    st.text(max_size=40) | st.lists(st.text(max_size=20), min_size=1, max_size=6), st.sampled_from(["float", "base64"])
+    st.text(max_size=40) | st.lists(st.text(max_size=20), min_size=1, max_size=6),
+    st.sampled_from(["float", "base64"]),
 )
 def test_any_text_is_embedded_or_told_to_be_too_long(embed: Asker, text: str | list[str], form: str) -> None:
     try:
@@ -116,7 +142,12 @@ def test_any_text_is_embedded_or_told_to_be_too_long(embed: Asker, text: str | l
 @ask_often
 @given(
     st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]),
-    st.lists(st.sampled_from(["v2", "v1", "models", "toy", "infer", "health", "ready", "versions", "r1", "..", "%00", "é"]), max_size=6),
+    st.lists(
+        st.sampled_from(
+            ["v2", "v1", "models", "toy", "infer", "health", "ready", "versions", "r1", "..", "%00", "é"]
+        ),
+        max_size=6,
+    ),
 )
 def test_any_path_and_method(classify: Asker, method: str, parts: list[str]) -> None:
     response = classify(method, "/" + "/".join(parts), b"")

@@ -22,7 +22,10 @@ INFER = "/v2/models/toy/infer"
 
 
 def make_body(*texts: Any, **more: Any) -> dict[str, Any]:
-    return {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}], **more}
+    return {
+        "inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}],
+        **more,
+    }
 
 
 def make_input(**change: Any) -> dict[str, Any]:
@@ -99,9 +102,17 @@ REFUSED: list[tuple[Any, int, str]] = [
     (make_body("a", parameters={"temperature": 1}), 400, "parameters.temperature isn't supported"),
     (make_body("a", parameters={"binary_data_output": True}), 400, "ask for JSON instead of binary data"),
     (make_body("a", parameters={"truncate": 1}), 400, "parameters.truncate must be true or false"),
-    (make_body("a", outputs=[{"name": "logits"}]), 400, "there is no output 'logits'; there are label, score, scores"),
+    (
+        make_body("a", outputs=[{"name": "logits"}]),
+        400,
+        "there is no output 'logits'; there are label, score, scores",
+    ),
     (make_body("a", outputs=[{"name": "label"}, {"name": "label"}]), 400, "asked for twice"),
-    (make_body("a", outputs=[{"name": "label", "parameters": {"classification": 2}}]), 400, "classification isn't"),
+    (
+        make_body("a", outputs=[{"name": "label", "parameters": {"classification": 2}}]),
+        400,
+        "classification isn't",
+    ),
     (make_body("a", id=7), 400, "id: Input should be a valid string"),
     (make_input(name="ids"), 400, "takes one input, 'text', and the request has 'ids'"),
     ({"inputs": make_input()["inputs"] * 2}, 400, "takes one input"),
@@ -151,7 +162,9 @@ def test_a_text_too_long_is_cut_where_that_is_asked_for(classifier: Path) -> Non
         async with serving(service) as model, client_of(make_app(service, find_task(TASK))) as client:
             body = make_body(text, parameters={"truncate": True}, outputs=[{"name": "scores"}])
             [made] = (await client.post(INFER, json=body)).json()["outputs"]
-            expected = model.head.make_outputs(["scores"], await model.answer([model.take(cut, truncate=False)]))
+            expected = model.head.make_outputs(
+                ["scores"], await model.answer([model.take(cut, truncate=False)])
+            )
             np.testing.assert_allclose(made["data"], expected[0], atol=1e-6)
 
     asyncio.run(whole())
@@ -256,7 +269,9 @@ def test_a_caller_that_hangs_up_takes_its_rows_out_of_the_queue(classifier: Path
             app = make_app(service, find_task(TASK))
             sent: list[Any] = []
             gone = asyncio.Event()
-            messages = [{"type": "http.request", "body": orjson.dumps(make_body(*["a"] * 500)), "more_body": False}]
+            messages = [
+                {"type": "http.request", "body": orjson.dumps(make_body(*["a"] * 500)), "more_body": False}
+            ]
 
             async def receive() -> Any:
                 if messages:
@@ -277,6 +292,8 @@ def test_a_caller_that_hangs_up_takes_its_rows_out_of_the_queue(classifier: Path
             gone.set()
             await asking
             assert (model.waiting, model.running) == (0, 0)
-            assert b'modelyard_server_answers_total{code="499",protocol="oip"} 1.0' in service.metrics.render()
+            assert (
+                b'modelyard_server_answers_total{code="499",protocol="oip"} 1.0' in service.metrics.render()
+            )
 
     asyncio.run(whole())

@@ -93,7 +93,9 @@ def refusal(folder: Path, task: str, **config: Any) -> str:
 
 
 def test_graphs_that_can_not_be_served_are_refused(classes: Path, tmp_path: Path) -> None:
-    assert "gives logits with 2 dimensions; this task needs last_hidden_state with 3" in refusal(classes, EMBED)
+    assert "gives logits with 2 dimensions; this task needs last_hidden_state with 3" in refusal(
+        classes, EMBED
+    )
     assert "runtime onnx has no variant bf16" in refusal(classes, CLASSIFY, variant="bf16")
     torn = shutil.copytree(classes, tmp_path / "torn")
     (torn / "model.onnx").write_bytes((classes / "model.onnx").read_bytes()[:5000])

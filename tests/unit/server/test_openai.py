@@ -92,7 +92,9 @@ REFUSED: list[tuple[Any, int, str | None, str]] = [
 def test_what_is_wrong_or_not_supported_is_refused_in_openais_form(encoder: Path) -> None:
     async def test(client: httpx2.AsyncClient) -> None:
         for body, status, param, said in REFUSED:
-            response = await client.post(EMBED, content=body if isinstance(body, bytes) else orjson.dumps(body))
+            response = await client.post(
+                EMBED, content=body if isinstance(body, bytes) else orjson.dumps(body)
+            )
             assert response.status_code == status, body
             error = response.json()["error"]
             assert set(error) == {"message", "type", "param", "code"}
@@ -120,7 +122,10 @@ def test_models_and_what_this_server_has_not(encoder: Path, classifier: Path) ->
         assert (listed["object"], model["id"], model["object"]) == ("list", "toy", "model")
         assert (model["owned_by"], model["max_model_len"]) == ("modelyard", 64)
         assert (await client.get("/v1/models/toy")).json() == model
-        for response in (await client.get("/v1/models/other"), await client.post("/v1/chat/completions", json={})):
+        for response in (
+            await client.get("/v1/models/other"),
+            await client.post("/v1/chat/completions", json={}),
+        ):
             assert response.status_code == 404
             assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 

@@ -106,7 +106,9 @@ def test_other_weights_are_found_out(name: str, task: str, request: pytest.Fixtu
 
 
 @pytest.mark.parametrize(("name", "task"), [("exported", CLASSIFY), ("embedder", EMBED)])
-def test_another_tokenizer_is_found_out(name: str, task: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_another_tokenizer_is_found_out(
+    name: str, task: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     folder: Path = request.getfixturevalue(name)
     make_tokenizer(tmp_path / "other", BERT | {"vocab_size": 270})
     (folder / "tokenizer.json").write_bytes((tmp_path / "other" / "tokenizer.json").read_bytes())
@@ -142,7 +144,10 @@ def test_a_broken_reference_is_refused(exported: Path) -> None:
 
 def test_a_class_that_the_model_has_not_is_refused(exported: Path) -> None:
     edit_reference(exported, lambda about: about["rows"][0]["candidates"].__setitem__(0, 7))
-    assert "tells 3 classes apart; its config.json names 3, and its reference.json asks for 8" in refused(exported).message
+    assert (
+        "tells 3 classes apart; its config.json names 3, and its reference.json asks for 8"
+        in refused(exported).message
+    )
 
 
 @pytest.mark.parametrize("task", [CLASSIFY, EMBED])
@@ -160,7 +165,9 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path, task: str) -> Non
     assert "word_embeddings.weight holds values that are no numbers" in failure.message
 
 
-def test_a_model_without_reference_must_answer_with_as_many_classes_as_it_names(classifier: Path, tmp_path: Path) -> None:
+def test_a_model_without_reference_must_answer_with_as_many_classes_as_it_names(
+    classifier: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(classifier, tmp_path / "model")
 
     class Wrong(ClassHead):
