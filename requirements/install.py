@@ -36,8 +36,8 @@ LIST_INSTALLED = (
     "import importlib.metadata as m, json;print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
 LOAD = (
-    "import deepspeed, kopf, kubernetes, onnxruntime, pyarrow, pydantic, pytest, sklearn, starlette, torch, transformers, "
-    "uvicorn"
+    "import deepspeed, kopf, kubernetes, onnxruntime, pyarrow, pydantic, pytest, sklearn, starlette, torch,"
+    " transformers, uvicorn"
 )
 
 

@@ -42,7 +42,7 @@ def check_scores(folder: Path, **config: Any) -> None:
     async def test(model: Predictor) -> None:
         vectors = await answer(model, *TEXTS)
         labels, score, scores = model.head.make_outputs(["label", "score", "scores"], vectors)
-        found = np.reshape(scores, (len(TEXTS), -1))
+        found: Any = np.reshape(scores, (len(TEXTS), -1))
         for index, text in enumerate(expected):
             named = dict(zip(model.head.labels, found[index], strict=True))  # type: ignore[attr-defined]
             assert named == pytest.approx(text, abs=1e-5)

@@ -15,7 +15,7 @@ from modelyard_server.tasks.pooling import Pooling, read_pooling
 from tests.unit.server.models import TEXTS, answer, with_model, write_encoder, write_json
 
 TASK = "embeddings"
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "model_type": "llama", "max_position_embeddings": 64, "vocab_size": 320, "num_key_value_heads": 2,
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
 }  # fmt: skip

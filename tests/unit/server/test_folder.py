@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from modelyard_server.failure import Failure
@@ -25,7 +26,7 @@ def folder(classifier: Path, tmp_path: Path) -> Path:
     return shutil.copytree(classifier, tmp_path / "model")
 
 
-def refusal(folder: Path, task: str = TASK, **config: str) -> str:
+def refusal(folder: Path, task: str = TASK, **config: Any) -> str:
     with pytest.raises(Failure) as caught:
         with_model(folder, task, nothing, **config)
     assert caught.value.reason == "ModelInvalid"
@@ -136,3 +137,8 @@ def test_the_bound_of_a_text_is_the_least_of_configs_tokenizers_and_models(folde
     (folder / "tokenizer_config.json").write_text(json.dumps(about | {"model_max_length": 30}))
     with_model(folder, TASK, look)
     assert limits == [64, 20, 30]
+
+
+def test_a_bound_that_the_special_tokens_fill_is_refused(folder: Path) -> None:
+    assert "maxLength 2 has no room for a text: 2 tokens stand around each" in refusal(folder, max_length=2)
+    with_model(folder, TASK, nothing, max_length=3)

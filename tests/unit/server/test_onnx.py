@@ -27,7 +27,7 @@ def export(folder: Path, kind: str, output: str, *, inputs: tuple[str, ...] = IN
 
     model = getattr(transformers, kind).from_pretrained(folder).eval()
 
-    class Graph(torch.nn.Module):
+    class Graph(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model

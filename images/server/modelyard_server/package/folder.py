@@ -38,6 +38,12 @@ def open_package(folder: Path, config: ServerConfig) -> Package:
     about = _read_about(folder)
     tokens = load_tokens(folder, about)
     limit = min(bound for bound in (config.max_length, tokens.longest) if bound is not None)
+    least = len(tokens.encode(""))
+    if limit <= least:
+        raise Failure(
+            "ModelInvalid",
+            f"maxLength {limit} has no room for a text: {least} tokens stand around each; raise it",
+        )
     return Package(folder, config, about, tokens, limit)
 
 

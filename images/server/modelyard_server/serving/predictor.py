@@ -94,7 +94,9 @@ class Predictor(Served):
 
     def take(self, ids: Sequence[int], *, truncate: bool) -> Row:
         """Tokens that a caller has made. Raises TooLong."""
-        return self.package.tokens.take(self._fit(ids, truncate))
+        if len(ids) > self.limit and not truncate:
+            raise self._too_long(len(ids))
+        return self.package.tokens.take(ids[: self.limit])
 
     async def answer(self, rows: Sequence[Row]) -> list[Floats]:
         """One vector for each row, in their order. Raises Full, Closed, NotFinite."""
@@ -104,19 +106,18 @@ class Predictor(Served):
         tokens, rows = self.package.tokens, []
         for text in texts:
             row = tokens.encode(text)
-            if len(row) > self.limit and truncate:
+            if len(row) > self.limit:
+                if not truncate:
+                    raise self._too_long(len(row))
                 row = tokens.encode(text, self.limit)
-            self._fit(row.ids.tolist(), truncate)
             rows.append(row)
         return rows
 
-    def _fit(self, ids: Sequence[int], truncate: bool) -> Sequence[int]:
-        if len(ids) > self.limit and not truncate:
-            raise TooLong(
-                f"a text has {len(ids)} tokens, and this model takes {self.limit}: shorten it, or ask for it to be cut"
-                " with the parameter truncate"
-            )
-        return ids[: self.limit]
+    def _too_long(self, length: int) -> TooLong:
+        return TooLong(
+            f"a text has {length} tokens, and this model takes {self.limit}: shorten it, or ask for it to be cut with"
+            " the parameter truncate"
+        )
 
     def _compute(self, rows: Sequence[Row]) -> Sequence[Floats]:
         batch = self.package.tokens.pad(rows)
