@@ -227,6 +227,37 @@ def test_before_it_is_ready_it_lives_and_says_why_it_answers_nothing(classifier:
     asyncio.run(whole())
 
 
+def test_while_it_drains_it_answers_on_connections_that_end_and_is_not_ready(classifier: Path) -> None:
+    service = make_service(classifier, TASK)
+
+    async def test(client: httpx2.AsyncClient) -> None:
+        assert "connection" not in (await client.post(INFER, json=make_body("a"))).headers
+        service.state = "draining"
+        response = await client.post(INFER, json=make_body("a"))
+        assert (response.status_code, response.headers["connection"]) == (200, "close")
+        response = await client.get("/v2/health/ready")
+        assert (response.status_code, response.json()["error"][:30]) == (
+            503,
+            "the server was asked to stop: ",
+        )
+        assert (await client.get("/v2/health/live")).status_code == 200
+
+    with_client(service, test)
+
+
+def test_a_worker_that_has_ended_is_neither_live_nor_ready(classifier: Path) -> None:
+    service = make_service(classifier, TASK)
+
+    async def test(client: httpx2.AsyncClient) -> None:
+        assert service.model is not None
+        await service.model.close()
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            assert (await client.get(path)).status_code == 503
+        assert (await client.post(INFER, json=make_body("a"))).status_code == 503
+
+    with_client(service, test)
+
+
 def test_a_full_queue_is_503_with_a_time_to_come_again(classifier: Path) -> None:
     service = make_service(classifier, TASK, max_queue=1, max_batch_tokens=8)
 
