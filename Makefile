@@ -13,7 +13,7 @@ PYTEST   := $(PY) -m pytest
 AT_ONCE  := -n auto --maxprocesses 8 --dist worksteal
 WAITING  := -n 3 --dist worksteal
 
-export PYTHONPATH := operator:images/trainer:images/agent
+export PYTHONPATH := operator:images/trainer:images/agent:images/server
 
 ##@ Start here
 .PHONY: help demo demo-down
@@ -74,14 +74,17 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-trainer test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit tests, training, real kube-apiserver, real pods
+.PHONY: test test-unit test-trainer test-server test-apiserver test-e2e test-two-nodes soak bench
+test: verify test-trainer test-server test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
 	$(PYTEST) tests/trainer
+
+test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
+	$(PYTEST) tests/server
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
 	$(PYTEST) $(WAITING) tests/apiserver

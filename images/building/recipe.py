@@ -46,7 +46,33 @@ TRAINER = Recipe(
     ),
     arguments=(("REQUIREMENTS", "requirements/trainer-cpu.txt"),),
 )
-RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER)}
+SERVER = Recipe(
+    name="server",
+    dockerfile="images/server/Dockerfile",
+    lock="requirements/server-cpu.txt",
+    sources=(
+        "images/install.sh",
+        "images/agent/modelyard_agent/__init__.py",
+        "images/agent/modelyard_agent/resources.py",
+        *(
+            f"images/trainer/modelyard_trainer/{name}.py"
+            for name in (
+                "__init__",
+                "failure",
+                "files",
+                "preflight/__init__",
+                "preflight/headers",
+                "preflight/padding",
+                "preflight/positions",
+            )
+        ),
+        "images/server/modelyard_server",
+        "operator/modelyard/__init__.py",
+        "operator/modelyard/contract",
+    ),
+    arguments=(("REQUIREMENTS", "requirements/server-cpu.txt"),),
+)
+RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER, SERVER)}
 
 
 def list_files(root: Path, sources: Iterable[str]) -> Iterator[Path]:

@@ -45,6 +45,25 @@ class Reference(Versioned):
     rows: list[ReferenceRow] = Field(max_length=REFERENCE_ROWS)
 
 
+class EmbeddingRow(ContractModel):
+    """One input, and the vector that the model makes of it."""
+
+    text: str | None = None
+    input_ids: list[int] = Field(min_length=1)
+    embedding: list[float] = Field(min_length=1)
+
+
+class EmbeddingReference(Versioned):
+    """Content of reference.json in the folder of a model whose answers are vectors."""
+
+    task: str
+    dtype: str = Field(description="What the answers were computed in, as float32 or bfloat16.")
+    tolerance: float = Field(
+        description="What another machine's rounding may change of a number at this dtype.", gt=0
+    )
+    rows: list[EmbeddingRow] = Field(max_length=REFERENCE_ROWS)
+
+
 class Proof(ContractModel):
     """How it was shown that the folder holds the model that was trained.
 

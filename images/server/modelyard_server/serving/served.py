@@ -1,0 +1,46 @@
+"""A loaded model, whatever its task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+
+class Served(ABC):
+    """What the server needs of every model. All but loading happens on the event loop."""
+
+    limit: int  # tokens of one text, or of prompt and answer together
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Requests that wait."""
+
+    @property
+    @abstractmethod
+    def running(self) -> int:
+        """Requests that are computed."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it can still answer; once not, it never will again."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begins to work."""
+
+    @abstractmethod
+    async def prove(self) -> None:
+        """Asks the model what reference.json says; without one, for any answer of the right form.
+
+        Raises Failure (ModelUnproven).
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends it; who still waits gets an error."""
+
+    def describe(self) -> dict[str, Any]:
+        """`inputs` and `outputs` of its metadata in the Open Inference Protocol; it has none unless it says so."""
+        return {"inputs": [], "outputs": []}
