@@ -19,6 +19,10 @@ TOLERANCE = 1.1
 SPARE = 1.1
 # A surge is what chance hardly does: this many standard deviations of a Poisson number above the tolerance.
 SURGE_DEVIATIONS = 2.0
+# A load that rises is looked at for so long before replicas are added, so that the panic window knows where it goes.
+SETTLE_SECONDS = 2.0
+# A queue asks for replicas for so long after the first of them were added; then those that start are waited for.
+QUEUE_SECONDS = 2 * PANIC_SECONDS
 LOOK_SECONDS = 2.0
 HURRY_SECONDS = 1.0
 
@@ -35,7 +39,7 @@ class Present:
 class Decision:
     """What to do, and the figures for a message.
 
-    reason: StaleLoad, FromZero, Panic, Surge, StableLoad, AtMaximum, AtTarget, AtMinimum, ScaleDownDelayed,
+    reason: StaleLoad, FromZero, LoadRising, Panic, Surge, StableLoad, AtMaximum, AtTarget, AtMinimum, ScaleDownDelayed,
     PartialLoad, LowerLoad or Idle. stable, panic: replicas that each window asks for, a fraction. wish: replicas that
     the load asks for, whatever the bounds. until: Unix seconds at which a delayed scale-down is due if the load stays.
     look_in: seconds; None if nothing changes until a gateway tells of work.
@@ -56,15 +60,18 @@ def decide(load: Load, state: ScalingState, config: ScalingConfig, present: Pres
     replicas = config.clamp(present.replicas)
     if not load.usable:
         return Decision(replicas, "StaleLoad", state, LOOK_SECONDS)
-    since = None if present.ready >= replicas else min(state.growing_since or math.inf, now)
-    left = config.start_seconds if since is None else max(0.0, since + config.start_seconds - now)
-    stable = demand.in_window(load.stable, load.queued, config, left)
-    panic = demand.in_window(load.panic, load.queued, config, left)
+    since = None if present.ready >= replicas else state.growing_since
+    passed = 0.0 if since is None else max(0.0, now - since)
+    # Replicas that start were wanted for this queue; those wanted now find it as it will be then.
+    queue = demand.queue_then(load, max(0.0, config.start_seconds - passed)) if passed <= QUEUE_SECONDS else 0.0
+    service = demand.service_seconds(load, config)
+    stable = demand.in_window(load.stable, queue, service, config)
+    panic = demand.in_window(load.panic, queue, service, config)
     until = _renew_panic(state.panic_until, panic, present.ready, now)
-    look = _Look(load, config, Present(replicas, present.ready), now, stable, panic, until, since)
+    look = _Look(load, config, Present(replicas, present.ready), now, stable, panic, until, state.rising_since, since)
     if replicas == 0:
         return look.start() if load.busy else look.rest()
-    return look.grow(state.held)
+    return look.adjust(state.held)
 
 
 def _renew_panic(until: int | None, panic: float, ready: int, now: float) -> int | None:
@@ -89,7 +96,8 @@ class _Look:
     stable: float
     panic: float
     panic_until: int | None
-    growing_since: float | None
+    rising_since: int | None
+    growing_since: int | None
 
     @property
     def level(self) -> float:
@@ -112,14 +120,18 @@ class _Look:
         """At zero, without work."""
         return self._decide(0, "Idle", ())
 
-    def grow(self, held: tuple[Held, ...]) -> Decision:
-        """More replicas, if any reason asks for more than the tolerance lets pass."""
-        reason = self._reason_for_more()
+    def adjust(self, held: tuple[Held, ...]) -> Decision:
+        """More replicas if any reason asks for more than the tolerance lets pass; or fewer."""
+        replicas, reason = self.present.replicas, self._reason_for_more()
+        kept = delay.remember(held, self.wish, replicas, self.config, self.now)
         if reason is None:
-            return self._shrink(delay.remember(held, self.wish, self.present.replicas, self.config, self.now))
+            return self._shrink(kept)
         wanted = self.config.clamp(demand.whole(self.level))
-        if wanted <= self.present.replicas:
-            return self._decide(self.present.replicas, "AtMaximum", delay.remember(held, self.wish, self.present.replicas, self.config, self.now))
+        if wanted <= replicas:
+            return self._decide(replicas, "AtMaximum", kept)
+        began = math.floor(self.now) if self.rising_since is None else self.rising_since
+        if self.now - began < SETTLE_SECONDS:
+            return self._decide(replicas, "LoadRising", kept, rising_since=began)
         return self._decide(wanted, reason, delay.remember((), self.wish, wanted, self.config, self.now))
 
     def _reason_for_more(self) -> str | None:
@@ -138,7 +150,9 @@ class _Look:
     def _shrink(self, held: tuple[Held, ...]) -> Decision:
         """Fewer replicas, if nothing stands against it."""
         left = delay.left(held, self.now)
-        fewest = max([self.wish, *(h.replicas for h in left)])
+        # Never so few that this very load would ask for more again.
+        enough = self.config.clamp(demand.whole(self.level / TOLERANCE))
+        fewest = max([self.wish, enough, *(h.replicas for h in left)])
         idle = not self.load.busy and self.load.idle_seconds >= self.config.idle_seconds
         if fewest == 1 and idle and self.config.min_replicas == 0:
             fewest = 0
@@ -156,25 +170,30 @@ class _Look:
         return self._decide(fewest, "LowerLoad", delay.remember(left, self.wish, fewest, self.config, self.now))
 
     def _decide(
-        self, replicas: int, reason: str, held: tuple[Held, ...], until: float | None = None
+        self,
+        replicas: int,
+        reason: str,
+        held: tuple[Held, ...],
+        until: float | None = None,
+        rising_since: int | None = None,
     ) -> Decision:
-        since = self.growing_since
+        growing = None
         if self.present.ready < replicas:
-            since = math.floor(self.now if since is None else since)
-        state = ScalingState(self.panic_until, since, held)
-        look_in = self._look_in(replicas, held)
+            growing = math.ceil(self.now) if self.growing_since is None else self.growing_since
+        state = ScalingState(self.panic_until, rising_since, growing, held)
+        look_in = self._look_in(state, replicas)
         return Decision(
             replicas, reason, state, look_in, self.stable, self.panic, demand.whole(self.level), until
         )
 
-    def _look_in(self, replicas: int, held: tuple[Held, ...]) -> float | None:
+    def _look_in(self, state: ScalingState, replicas: int) -> float | None:
         """When the next look can tell something that a gateway doesn't tell by itself."""
-        if self.load.busy and self.present.ready < replicas:
+        if state.rising_since is not None:
             return HURRY_SECONDS
         if self.load.busy or self.stable > 0 or not self.load.complete:
             return LOOK_SECONDS
-        due = [at - self.now for at in (self.panic_until, *(h.until for h in held)) if at is not None and at > self.now]
-        if held:
+        due = [t - self.now for t in (self.panic_until, *(h.until for h in state.held)) if t and t > self.now]
+        if state.held:
             due.append(delay.step(self.config))  # wishes that nobody sees count as high ones
         if replicas == 1 and self.config.min_replicas == 0:
             due.append(self.config.idle_seconds - self.load.idle_seconds)

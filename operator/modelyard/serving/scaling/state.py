@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_TIMES = {"panic_until": "panicUntil", "rising_since": "risingSince", "growing_since": "growingSince"}
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -18,7 +20,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ScalingState:
-    """panic_until: Unix seconds. growing_since: when replicas were added that aren't all ready. held: fewer and fewer replicas, for longer and longer; at most a few dozen.
+    """All times are Unix seconds. panic_until: panic's end. rising_since: when the load began to ask for more.
+    growing_since: when replicas were added that aren't all ready. held: fewer and fewer replicas, for longer and longer; at most a few dozen.
 
     It changes when panic or a wish for fewer replicas begins or ends, and every 6 s or more while one lasts; not under
     a load that fits. An empty state says that what is there was wished for until now, so one that gets lost delays a
@@ -26,16 +29,14 @@ class ScalingState:
     """
 
     panic_until: int | None = None
+    rising_since: int | None = None
     growing_since: int | None = None
     held: tuple[Held, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the status: only what is there."""
-        written: dict[str, Any] = {}
-        if self.panic_until is not None:
-            written["panicUntil"] = self.panic_until
-        if self.growing_since is not None:
-            written["growingSince"] = self.growing_since
+        times = {name: getattr(self, field) for field, name in _TIMES.items()}
+        written: dict[str, Any] = {name: at for name, at in times.items() if at is not None}
         if self.held:
             written["held"] = [{"replicas": h.replicas, "until": h.until} for h in self.held]
         return written
@@ -45,13 +46,12 @@ class ScalingState:
         """As it was written. What can't be read counts as lost."""
         if not isinstance(written, Mapping):
             return cls()
-        panic, since = _whole(written.get("panicUntil")), _whole(written.get("growingSince"))
-        held = written.get("held", [])
-        if not isinstance(held, list):
-            return cls(panic, since)
-        entries = [(_whole(h.get("replicas")), _whole(h.get("until"))) for h in held if isinstance(h, Mapping)]
+        times = {field: _whole(written.get(name)) for field, name in _TIMES.items()}
+        held = written.get("held")
+        listed = [h for h in held if isinstance(h, Mapping)] if isinstance(held, list) else []
+        entries = [(_whole(h.get("replicas")), _whole(h.get("until"))) for h in listed]
         kept = tuple(Held(replicas, until) for replicas, until in entries if replicas and until is not None)
-        return cls(panic, since, kept if len(kept) == len(held) else ())
+        return cls(**times, held=kept if isinstance(held, list) and len(kept) == len(held) else ())
 
 
 def _whole(value: Any) -> int | None:
