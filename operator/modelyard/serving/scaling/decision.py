@@ -114,7 +114,8 @@ class _Look:
 
     def start(self) -> Decision:
         """From zero: as many as the requests that wait ask for."""
-        return self._decide(self.config.clamp(max(1, demand.whole(self.level))), "FromZero", ())
+        wanted = self.config.clamp(max(1, demand.whole(self.level)))
+        return self._decide(wanted, "FromZero", delay.remember((), self.wish, wanted, self.config, self.now))
 
     def rest(self) -> Decision:
         """At zero, without work."""
