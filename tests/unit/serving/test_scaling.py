@@ -187,7 +187,7 @@ states = st.builds(
 
 @many
 @given(loads, states, configs, presents)
-def test_replicas_stay_in_bounds_and_a_look_that_is_no_rise_never_adds(
+def test_replicas_stay_in_bounds_and_work_never_finds_none(
     load: Load, state: ScalingState, config: ScalingConfig, present: Present
 ) -> None:
     decision = decide(load, state, config, present, NOW)
