@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Protocol
 
 from modelyard.contract.load import LoadMeter
@@ -80,8 +81,8 @@ class Result:
     def reversals(self) -> int:
         """Changes that went another way than the one before: flaps, beyond what the load did."""
         sizes = [replicas for _, replicas in self.changes]
-        ways = [b > a for a, b in zip(sizes, sizes[1:], strict=False)]
-        return sum(a != b for a, b in zip(ways, ways[1:], strict=False))
+        ways = [b > a for a, b in pairwise(sizes)]
+        return sum(a != b for a, b in pairwise(ways))
 
 
 @dataclass
@@ -130,7 +131,9 @@ class Simulation:
             arrives = self.arrivals[position][0] if position < len(self.arrivals) else float("inf")
             happens = self.events[0][0] if self.events else float("inf")
             now = min(arrives, happens)
-            if now >= self.seconds and (not (self.queue or self.running) or now > self.seconds + LONGEST_TAIL):
+            if now >= self.seconds and (
+                not (self.queue or self.running) or now > self.seconds + LONGEST_TAIL
+            ):
                 break
             if arrives <= happens:
                 self.queue.append(self.arrivals[position])

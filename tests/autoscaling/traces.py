@@ -49,7 +49,9 @@ def step(service: float = 1.0) -> Trace:
 def half_step(service: float = 1.0) -> Trace:
     """Four replicas' load, then six replicas': not enough for panic."""
     load = lambda t: 5.4 if 120 <= t < 480 else 3.6  # noqa: E731
-    return Trace("step 4 to 6", 1200, requests(load, 1200, service), rises=((120.0, 6),), start=4, counted_from=100)
+    return Trace(
+        "step 4 to 6", 1200, requests(load, 1200, service), rises=((120.0, 6),), start=4, counted_from=100
+    )
 
 
 def ramp(service: float = 1.0) -> Trace:
@@ -73,7 +75,13 @@ def noise(service: float = 1.0, level: float = 4.5, seed: int = 3) -> Trace:
     """A constant load, its rate anew each five seconds within 10 %, on top of chance."""
     dice = random.Random(seed)  # noqa: S311
     rates = [level * dice.uniform(0.9, 1.1) for _ in range(1 + 1800 // 5)]
-    return Trace("noise", 1800, requests(lambda t: rates[int(t // 5)], 1800, service, seed), start=math.ceil(level), counted_from=240)
+    return Trace(
+        "noise",
+        1800,
+        requests(lambda t: rates[int(t // 5)], 1800, service, seed),
+        start=math.ceil(level),
+        counted_from=240,
+    )
 
 
 def on_off(service: float = 1.0) -> Trace:

@@ -1,4 +1,5 @@
-"""`python -m tests.bench [api] [idle] [trainer] [verification] [recovery] [scaling] [--out FILE]`: prints tables, stores JSON.
+"""`python -m tests.bench [api] [idle] [trainer] [verification] [recovery] [scaling] [--out FILE]`: prints tables,
+stores JSON.
 
 A section that fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
 """

@@ -1,18 +1,18 @@
-"""Replicas over the same traces, by the product's decision and by KPA's published algorithm, in simulation: a replica is
-ready 20 s after it was wished for, runs 10 requests of a second at once, and is aimed at 7; at most 20 replicas.
+"""Replicas over the same traces, by the product's decision and by KPA's published algorithm, in simulation: a replica
+is ready 20 s after it was wished for, runs 10 requests of a second at once, and is aimed at 7; at most 20 replicas.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from modelyard.serving.scaling import ScalingConfig
+
 from tests.autoscaling import traces
 from tests.autoscaling.kpa import Kpa
 from tests.autoscaling.simulator import Modelyard, Result, Scaler, Servers, Simulation
 from tests.autoscaling.traces import TARGET, Trace
 from tests.bench.sections import Rows
-
-from modelyard.serving.scaling import ScalingConfig
 
 TITLE = "Replicas over the same traces: Modelyard and KPA's published algorithm"
 MOST = 20
@@ -37,9 +37,7 @@ def modelyard(trace: Trace, servers: Servers, delay: float, measured: bool = Tru
             "service_seconds": SERVICE_SECONDS,
             "start_seconds": servers.start_seconds,
         }
-    return Modelyard(
-        ScalingConfig(TARGET, MOST, least(trace), delay_seconds=delay, idle_seconds=60, **known)  # type: ignore[arg-type]
-    )
+    return Modelyard(ScalingConfig(TARGET, MOST, least(trace), delay_seconds=delay, idle_seconds=60, **known))
 
 
 def run(trace: Trace, scaler: Scaler, servers: Servers) -> Result:
@@ -53,7 +51,11 @@ def describe(result: Result, trace: Trace) -> dict[str, Any]:
     """Figures of one run. to_capacity_s: from the rise until enough replicas were ready."""
     late = trace.rises and not result.seconds_to_capacity
     return {
-        "to_capacity_s": "was there" if late else round(result.seconds_to_capacity[0]) if trace.rises else None,
+        "to_capacity_s": "was there"
+        if late
+        else round(result.seconds_to_capacity[0])
+        if trace.rises
+        else None,
         "replica_s": round(result.replica_seconds),
         "p95_wait_s": round(result.percentile(0.95), 1),
         f"waits>{DEADLINE_SECONDS:.0f}s": result.later_than(DEADLINE_SECONDS),

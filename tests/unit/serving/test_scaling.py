@@ -38,8 +38,8 @@ def held(*entries: tuple[int, float]) -> ScalingState:
 
 
 RISING = ScalingState(rising_since=int(NOW) - 10)
-PANIC = ScalingState(panic_until=int(NOW) + 30)
 OVER = held((4, -1), (1, 305))  # a delay that has passed, with looks until now
+OVER_IN_PANIC = replace(OVER, panic_until=int(NOW) + 30)
 CASES: dict[str, tuple[str, int, Load, ScalingState, ScalingConfig, Present]] = {
     "what is there fits": ("AtTarget", 4, steady(38), ScalingState(), CONFIG, Present(4, 4)),
     "the tolerance passes a little more": ("AtTarget", 4, steady(43), ScalingState(), CONFIG, Present(4, 4)),
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[str, int, Load, ScalingState, ScalingConfig, Present]] = 
     "chance is no leap": (
         "AtTarget", 4, replace(steady(48), stable=steady(38).stable), RISING, CONFIG, Present(4, 4)
     ),
-    "panic keeps what there is": ("Panic", 6, steady(15), replace(OVER, panic_until=int(NOW) + 30), CONFIG, Present(6, 6)),
+    "panic keeps what there is": ("Panic", 6, steady(15), OVER_IN_PANIC, CONFIG, Present(6, 6)),
     "the first request at zero": ("FromZero", 1, waiting(1), ScalingState(), CONFIG, Present(0, 0)),
     "many requests at zero": ("FromZero", 4, waiting(35), ScalingState(), CONFIG, Present(0, 0)),
     "more requests at zero than may be": ("FromZero", 8, waiting(900), ScalingState(), CONFIG, Present(0, 0)),
@@ -71,21 +71,25 @@ CASES: dict[str, tuple[str, int, Load, ScalingState, ScalingConfig, Present]] = 
         "AtTarget", 1, Load(running=1, idle_seconds=600), ScalingState(), CONFIG, Present(1, 1)
     ),
     "the least stays without work": ("AtMinimum", 2, IDLE, ScalingState(), AT_LEAST_2, Present(2, 2)),
-    "fewer, but not yet": ("ScaleDownDelayed", 4, steady(9), ScalingState(), CONFIG, Present(4, 4)),
-    "fewer, after the delay": ("LowerLoad", 1, steady(9), OVER, CONFIG, Present(4, 4)),
+    "fewer, but not yet": ("ScaleDownDelayed", 4, steady(5), ScalingState(), CONFIG, Present(4, 4)),
+    "fewer, after the delay": ("LowerLoad", 1, steady(5), OVER, CONFIG, Present(4, 4)),
+    "what is left would have nothing to spare": ("AtTarget", 4, steady(29), OVER, CONFIG, Present(4, 4)),
+    "never so few that more would be asked for at once": (
+        "LowerLoad", 3, replace(steady(33), stable=steady(5).stable), OVER, CONFIG, Present(4, 4)
+    ),
     "as many as the highest wish of the delay": (
-        "LowerLoad", 3, steady(9), held((4, -1), (3, 100), (1, 305)), CONFIG, Present(4, 4)
+        "LowerLoad", 3, steady(5), held((4, -1), (3, 100), (1, 305)), CONFIG, Present(4, 4)
     ),
     "not all gateways told": (
-        "PartialLoad", 4, steady(9, answered=1, gateways=2), OVER, CONFIG, Present(4, 4)
+        "PartialLoad", 4, steady(5, answered=1, gateways=2), OVER, CONFIG, Present(4, 4)
     ),
-    "a gateway has just begun": ("PartialLoad", 4, steady(9, covered_seconds=20.0), OVER, CONFIG, Present(4, 4)),
+    "a gateway has just begun": ("PartialLoad", 4, steady(5, covered_seconds=20.0), OVER, CONFIG, Present(4, 4)),
     "what some gateways told is enough for more": (
         "StableLoad", 6, steady(56, answered=1, gateways=2), RISING, CONFIG, Present(4, 4)
     ),
     "no gateway told": ("StaleLoad", 4, steady(0, answered=0, gateways=2), OVER, CONFIG, Present(4, 4)),
-    "what they told is old": ("StaleLoad", 4, steady(9, age_seconds=16.0), OVER, CONFIG, Present(4, 4)),
-    "old, and below the least": ("StaleLoad", 2, steady(9, age_seconds=16.0), OVER, AT_LEAST_2, Present(0, 0)),
+    "what they told is old": ("StaleLoad", 4, steady(5, age_seconds=16.0), OVER, CONFIG, Present(4, 4)),
+    "old, and below the least": ("StaleLoad", 2, steady(5, age_seconds=16.0), OVER, AT_LEAST_2, Present(0, 0)),
     "the most was lowered": ("AtMaximum", 8, steady(120), ScalingState(), CONFIG, Present(20, 20)),
 }  # fmt: skip
 
@@ -111,10 +115,13 @@ def test_nothing_is_asked_of_a_deployment_at_rest() -> None:
     assert waits.look_in == 100
 
 
-def test_a_queue_that_grows_while_replicas_start_does_not_ask_for_more() -> None:
-    """20 requests a second of 2 s each arrive where one replica serves 5 a second and seven start."""
+@pytest.mark.parametrize(("start_seconds", "enough"), [(60, (15, 16, 17)), (10, (6,))])
+def test_a_queue_that_grows_while_replicas_start_does_not_ask_for_more(
+    start_seconds: int, enough: tuple[int, ...]
+) -> None:
+    """20 requests a second of 2 s each arrive where one replica serves 5 a second and others start for a minute."""
     state, asked = ScalingState(rising_since=int(NOW) - 10), []
-    config = replace(CONFIG, max_replicas=50, limit=14, start_seconds=60)
+    config = replace(CONFIG, max_replicas=50, limit=14, start_seconds=start_seconds)
     present = Present(1, 1)
     for second in range(60):
         queued = 15 * second + 30
@@ -123,8 +130,9 @@ def test_a_queue_that_grows_while_replicas_start_does_not_ask_for_more() -> None
         decision = decide(load, state, config, present, NOW + second)
         state, present = decision.state, Present(decision.replicas, 1)
         asked.append(decision.replicas)
-    # 40 requests in flight need 4 at their target; 40 and a fifth of the 930 that wait by then need 16 at their limit.
-    assert asked[-1] in (15, 16, 17)
+    # 40 requests in flight need 4 at their target; 40 and a fifth of the 930 that wait after a minute need 16 at their
+    # limit. Who was told of 10 s until they are ready asks, in the 12 s that a queue may ask, for the 210 then: 6.
+    assert asked[-1] in enough, asked
     assert asked[20:] == [asked[-1]] * 40
     assert present.replicas < 94, "what the queue alone would ask for"
 
@@ -133,8 +141,8 @@ def test_a_fall_is_one_change() -> None:
     state, present, changes = ScalingState(), Present(8, 8), []
     for second in range(0, 600, 2):
         part = min(1.0, second / 60)
-        low, high = steady(8), steady(75)
-        load = replace(low if second > 6 else high, stable=steady(75 - 67 * part).stable)
+        low, high = steady(5), steady(75)
+        load = replace(low if second > 6 else high, stable=steady(75 - 70 * part).stable)
         decision = decide(load, state, CONFIG, present, NOW + second)
         if decision.replicas != present.replicas:
             changes.append(decision.replicas)
@@ -172,16 +180,18 @@ configs = st.builds(
     service_seconds=st.sampled_from([None, 0.1, 30.0]),
     start_seconds=st.sampled_from([0.0, 20.0]),
 )
-presents = st.builds(lambda r, part: Present(r, int(r * part)), st.integers(0, 35), st.sampled_from([0.0, 0.5, 1.0, 1.0]))
+presents = st.builds(
+    lambda r, part: Present(r, int(r * part)), st.integers(0, 35), st.sampled_from([0.0, 0.5, 1.0, 1.0])
+)
 moments = st.one_of(st.none(), st.integers(int(NOW) - 100, int(NOW) + 100))
 states = st.builds(
     ScalingState,
     panic_until=moments,
     rising_since=moments,
     growing_since=moments,
-    held=st.lists(st.builds(Held, st.integers(1, 40), st.integers(int(NOW) - 400, int(NOW) + 400)), max_size=5).map(
-        lambda entries: tuple(sorted(entries, key=lambda h: (h.until, -h.replicas)))
-    ),
+    held=st.lists(
+        st.builds(Held, st.integers(1, 40), st.integers(int(NOW) - 400, int(NOW) + 400)), max_size=5
+    ).map(lambda entries: tuple(sorted(entries, key=lambda h: (h.until, -h.replicas)))),
 )
 
 
@@ -225,7 +235,12 @@ def test_nothing_goes_in_panic_nor_on_partial_knowledge(
     load: Load, state: ScalingState, config: ScalingConfig, present: Present
 ) -> None:
     decision = decide(load, state, config, present, NOW)
-    if (state.panic_until or 0) > NOW or decision.state.panic_until is not None or not load.complete or not load.usable:
+    if (
+        (state.panic_until or 0) > NOW
+        or decision.state.panic_until is not None
+        or not load.complete
+        or not load.usable
+    ):
         assert decision.replicas >= config.clamp(present.replicas)
 
 
@@ -255,11 +270,13 @@ def test_the_state_is_small(
     load: Load, state: ScalingState, config: ScalingConfig, present: Present, seed: int
 ) -> None:
     """Whatever wishes come, in looks of any distance."""
-    dice, now = random.Random(seed), NOW
+    dice, now = random.Random(seed), NOW  # noqa: S311 — looks, no secret
     for _ in range(60):
         now += dice.choice([1, 2, 5, 15])
         work = dice.uniform(0, 300)
-        shaken = replace(load, stable=Window(running=work), panic=Window(running=work), answered=2, age_seconds=0.0)
+        shaken = replace(
+            load, stable=Window(running=work), panic=Window(running=work), answered=2, age_seconds=0.0
+        )
         state = decide(shaken, state, config, present, now).state
     assert len(state.held) <= 30
     times = [h.until for h in state.held[1:]]
@@ -278,7 +295,17 @@ def test_the_state_survives_json(state: ScalingState) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    [None, 3, "x", [], {"held": 3}, {"held": [{"replicas": "x", "until": 1}]}, {"held": [3]}, {"panicUntil": float("nan")}],
+    [
+        None,
+        3,
+        "x",
+        [],
+        {"held": 3},
+        {"held": [{"replicas": "x", "until": 1}]},
+        {"held": [3]},
+        {"held": [{"replicas": 2, "until": "x"}]},
+        {"panicUntil": float("nan")},
+    ],
 )
 def test_a_state_that_can_not_be_read_counts_as_lost(written: Any) -> None:
     assert ScalingState.from_json(written) == ScalingState()
@@ -286,15 +313,23 @@ def test_a_state_that_can_not_be_read_counts_as_lost(written: Any) -> None:
 
 def test_wishes_that_nobody_saw_count_as_high_ones() -> None:
     """The operator was away for ten minutes, from the first look on that wished for fewer."""
-    first = decide(steady(9), ScalingState(), CONFIG, Present(4, 4), NOW)
-    after = decide(steady(9), first.state, CONFIG, Present(4, 4), NOW + 600)
+    first = decide(steady(5), ScalingState(), CONFIG, Present(4, 4), NOW)
+    after = decide(steady(5), first.state, CONFIG, Present(4, 4), NOW + 600)
     assert (after.reason, after.replicas) == ("ScaleDownDelayed", 4)
+
+
+def test_a_rise_that_a_clock_ahead_has_seen_is_answered_in_time() -> None:
+    state, present = ScalingState(rising_since=int(NOW) + 86_400), Present(4, 4)
+    for second in range(4):
+        decision = decide(steady(56), state, CONFIG, present, NOW + second)
+        state, present = decision.state, Present(decision.replicas, 4)
+    assert present.replicas == 6
 
 
 def test_a_clock_that_was_ahead_holds_replicas_no_longer_than_the_delay() -> None:
     state = held((4, 86_400))
     for second in range(0, 400, 2):
-        decision = decide(steady(9), state, CONFIG, Present(4, 4), NOW + second)
+        decision = decide(steady(5), state, CONFIG, Present(4, 4), NOW + second)
         state = decision.state
         if decision.replicas < 4:
             break
@@ -302,15 +337,22 @@ def test_a_clock_that_was_ahead_holds_replicas_no_longer_than_the_delay() -> Non
 
 
 @many
-@given(st.floats(0.05, 40), st.sampled_from([1.0, 7.0, 100.0]), st.sampled_from([0.0, 300.0]), st.integers(0, 1000))
+@given(
+    st.floats(0.05, 40),
+    st.sampled_from([1.0, 7.0, 100.0]),
+    st.sampled_from([0.0, 300.0]),
+    st.integers(0, 1000),
+)
 def test_noise_of_ten_percent_changes_nothing(level: float, target: float, delay: float, seed: int) -> None:
     """Both windows anywhere within 10 % of a constant load, at each look, for ten minutes."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 — noise, no secret
     replicas = max(1, -int(-level // 1))
     config = ScalingConfig(target=target, max_replicas=100, min_replicas=1, delay_seconds=delay)
     state = ScalingState()
     for second in range(0, 600, 2):
-        stable, panic = (dice.choice([0.9, 1.0, 1.1, dice.uniform(0.9, 1.1)]) * level * target for _ in range(2))
+        stable, panic = (
+            dice.choice([0.9, 1.0, 1.1, dice.uniform(0.9, 1.1)]) * level * target for _ in range(2)
+        )
         load = Load(
             running=round(panic),
             stable=Window(running=stable, arrival_rate=stable, finish_rate=stable),
@@ -329,7 +371,9 @@ def test_gateways_are_summed() -> None:
     assert total([], 2).usable is False
 
 
-@pytest.mark.parametrize("bounds", [{"min_replicas": 3, "max_replicas": 2}, {"max_replicas": 0}, {"max_replicas": 1, "target": 0}])
+@pytest.mark.parametrize(
+    "bounds", [{"min_replicas": 3, "max_replicas": 2}, {"max_replicas": 0}, {"max_replicas": 1, "target": 0}]
+)
 def test_a_config_that_can_not_be_is_refused(bounds: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="minReplicas|target"):
+    with pytest.raises(ValueError, match=r"minReplicas|target"):
         ScalingConfig(**{"target": 1.0, **bounds})

@@ -62,13 +62,16 @@ def decide(load: Load, state: ScalingState, config: ScalingConfig, present: Pres
         return Decision(replicas, "StaleLoad", state, LOOK_SECONDS)
     since = None if present.ready >= replicas else state.growing_since
     passed = 0.0 if since is None else max(0.0, now - since)
-    # Replicas that start were wanted for this queue; those wanted now find it as it will be then.
-    queue = demand.queue_then(load, max(0.0, config.start_seconds - passed)) if passed <= QUEUE_SECONDS else 0.0
+    queue = 0.0  # replicas that start were wanted for it
+    if passed <= QUEUE_SECONDS:
+        queue = demand.queue_then(load, max(0.0, config.start_seconds - passed))
     service = demand.service_seconds(load, config)
     stable = demand.in_window(load.stable, queue, service, config)
     panic = demand.in_window(load.panic, queue, service, config)
     until = _renew_panic(state.panic_until, panic, present.ready, now)
-    look = _Look(load, config, Present(replicas, present.ready), now, stable, panic, until, state.rising_since, since)
+    look = _Look(
+        load, config, Present(replicas, present.ready), now, stable, panic, until, state.rising_since, since
+    )
     if replicas == 0:
         return look.start() if load.busy else look.rest()
     return look.adjust(state.held)
@@ -107,10 +110,11 @@ class _Look:
 
     @property
     def wish(self) -> int:
-        """Replicas that the load asks for at least, with some to spare. Both windows must have seen it fall: the
-        stable one is calm, the panic one knows first.
+        """Replicas that the load asks for at least, with some to spare. The stable window is calm, the panic window
+        knows first of a fall; what it has below the stable one by chance is no fall.
         """
-        return self.config.clamp(max(1, demand.whole(min(self.stable, self.panic) * SPARE)))
+        chance = math.sqrt(self.panic / self.config.target)
+        return self.config.clamp(max(1, demand.whole(min(self.stable, self.panic + chance) * SPARE)))
 
     def start(self) -> Decision:
         """From zero: as many as the requests that wait ask for."""
@@ -130,7 +134,9 @@ class _Look:
         wanted = self.config.clamp(demand.whole(self.level))
         if wanted <= replicas:
             return self._decide(replicas, "AtMaximum", kept)
-        began = math.floor(self.now) if self.rising_since is None else self.rising_since
+        began = math.floor(self.now)
+        if self.rising_since is not None:
+            began = min(began, self.rising_since)  # it may be of a clock that was ahead
         if self.now - began < SETTLE_SECONDS:
             return self._decide(replicas, "LoadRising", kept, rising_since=began)
         return self._decide(wanted, reason, delay.remember((), self.wish, wanted, self.config, self.now))
@@ -158,7 +164,10 @@ class _Look:
         if fewest == 1 and idle and self.config.min_replicas == 0:
             fewest = 0
         if fewest >= self.present.replicas and self.wish >= self.present.replicas:
-            low = self.present.replicas == self.config.min_replicas and self.level < self.present.replicas / TOLERANCE
+            low = (
+                self.present.replicas == self.config.min_replicas
+                and self.level < self.present.replicas / TOLERANCE
+            )
             return self._decide(self.present.replicas, "AtMinimum" if low else "AtTarget", held)
         if self.panic_until is not None:
             return self._decide(self.present.replicas, "Panic", held, self.panic_until)
@@ -168,7 +177,9 @@ class _Look:
             return self._decide(self.present.replicas, "ScaleDownDelayed", held, held[0].until)
         if fewest == 0:
             return self._decide(0, "Idle", ())
-        return self._decide(fewest, "LowerLoad", delay.remember(left, self.wish, fewest, self.config, self.now))
+        return self._decide(
+            fewest, "LowerLoad", delay.remember(left, self.wish, fewest, self.config, self.now)
+        )
 
     def _decide(
         self,

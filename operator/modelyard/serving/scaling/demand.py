@@ -17,9 +17,9 @@ def in_window(window: Window, queue: float, service: float | None, config: Scali
     service_seconds.
 
     What runs is the load as long as nothing queues. Where something does, what runs is what the servers can do, and the
-    queue is what they could not: it grows for as long as a replica takes to start, and to take all of it for load, as
-    autoscalers do that know no more than a number, asks for many times the replicas that are needed. So the load is what
-    arrives, for as long as it stays (Little's law), and room to empty the queue soon; never more than what is there.
+    queue is what they could not: it grows for as long as a replica takes to start, and whoever takes all of it for
+    load, knowing no more than a number, asks for many times the replicas that are needed. So the load is what arrives,
+    for as long as it stays (Little's law), and room to empty the queue soon; never more than what is there.
     """
     if service is None:
         return window.work / config.target

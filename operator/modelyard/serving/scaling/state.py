@@ -21,7 +21,8 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class ScalingState:
     """All times are Unix seconds. panic_until: panic's end. rising_since: when the load began to ask for more.
-    growing_since: when replicas were added that aren't all ready. held: fewer and fewer replicas, for longer and longer; at most a few dozen.
+    growing_since: when replicas were added that aren't all ready. held: fewer and fewer replicas, for longer and
+    longer; at most a few dozen.
 
     It changes when panic or a wish for fewer replicas begins or ends, and every 6 s or more while one lasts; not under
     a load that fits. An empty state says that what is there was wished for until now, so one that gets lost delays a
