@@ -91,7 +91,7 @@ def on_off(service: float = 1.0) -> Trace:
 
 
 def recorded(service: float = 1.0, seed: int = 5) -> Trace:
-    """The recorded trace: requests in each second. Where in it, and how long each takes, is seeded."""
+    """The trace in the file: requests in each second. Where in it, and how long each takes, is seeded."""
     dice = random.Random(seed)  # noqa: S311
     counts = [int(line) for line in BURSTY.read_text().splitlines() if not line.startswith("#")]
     found = [
