@@ -104,12 +104,19 @@ def boundary(reason: str, what: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Failure, MemoryError):
+    except Failure:
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise
         raise Failure(reason, f"{what}: {describe(error)}; {advice}") from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether the process found no memory of the host. torch has no type of its own for that."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def describe(error: BaseException) -> str:

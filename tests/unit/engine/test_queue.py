@@ -49,6 +49,34 @@ def test_keys_come_in_the_order_in_which_they_were_added() -> None:
     assert [take(queue), take(queue)] == [B, A]
 
 
+def test_a_key_that_is_deferred_until_an_event_comes_forward_with_it_and_keeps_its_turn() -> None:
+    queue, _, _ = make()
+    c = Key("Toy", "ns", "c")
+    for key in (A, B, c):
+        queue.defer(key, until_event=True)
+    queue.defer(c, until_event=True)  # all are looked at again: nothing has happened to it
+    crowded = [queue.crowded]
+    queue.add(B)
+    assert [*crowded, queue.crowded, len(queue)] == [False, True, 3]
+    assert [take(queue), take(queue), take(queue)] == [B, A, c]
+    for key in (A, B, c):
+        queue.done(key)
+    queue.defer(B)  # what was quiet once is not so for ever
+    queue.add(B)
+    queue.add(A)
+    assert [take(queue), take(queue)] == [A, B]
+
+
+def test_a_key_in_work_is_looked_at_again_behind_the_others() -> None:
+    queue, _, _ = make()
+    queue.add(A)
+    assert take(queue) == A
+    queue.defer(A, until_event=True)
+    queue.done(A)
+    queue.add(B)
+    assert [take(queue), take(queue)] == [B, A]
+
+
 def test_a_deferred_key_lets_the_others_go_first_but_not_for_ever() -> None:
     queue, clock, _ = make()
     queue.defer(A)

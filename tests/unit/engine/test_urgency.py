@@ -61,6 +61,24 @@ def test_at_a_start_what_is_new_comes_first_and_what_comes_meanwhile_before_what
     assert order == ["d-new", "b-runs", "e-created-after-the-listing", "a-done", "c-done"]
 
 
+def test_what_is_edited_while_it_waits_at_rest_is_not_at_rest_any_more() -> None:
+    cluster = FakeCluster(KINDS)
+    for name in ("a", "b", "c"):
+        cluster.create(toy(name, value="done"))
+    run(Engine(cluster, plan).start())
+    cluster.unwatch()
+    looked: list[str] = []
+
+    def note(resource: Manifest, seen: Seen, now: datetime) -> Plan:
+        looked.append(resource["metadata"]["name"])
+        return plan(resource, seen, now)
+
+    engine = Engine(cluster, note).start()
+    cluster.change(Key("Toy", "ns", "c"), lambda o: o["spec"].update(value="runs"))
+    asyncio.run(engine.settle())
+    assert list(dict.fromkeys(looked)) == ["c", "a", "b"]
+
+
 def test_at_rest_is_no_reason_not_to_be_looked_at() -> None:
     cluster = FakeCluster(KINDS)
     cluster.create(toy("a", value="done"))

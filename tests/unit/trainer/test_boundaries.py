@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from modelyard_trainer.failure import Failure
+import torch
+from modelyard_trainer.failure import Failure, boundary
+from modelyard_trainer.preflight import main as preflight
 from modelyard_trainer.prepare.download import download
 from modelyard_trainer.prepare.main import prepare
 from modelyard_trainer.prepare.tokenizer import Tokenizer, train_tokenizer
+from modelyard_trainer.train.explanation import explain
 
 from tests.unit.trainer.builders import make_context, make_rows, make_run, write_rows
 from tests.unit.trainer.web import WebServer
@@ -79,3 +84,25 @@ def test_a_download_that_our_disk_refuses_is_our_storages(
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(Failure, match="StorageFull"):
         download(f"{web.url}/rows.csv", tmp_path / "rows", "Source", "source r", sleep=lambda _: None)
+
+
+def test_torchs_want_of_memory_is_no_fault_of_what_was_read() -> None:
+    with pytest.raises(RuntimeError) as raised, boundary("ModelInvalid", "the model", "write another"):
+        torch.empty(1 << 56, dtype=torch.uint8)  # more than any machine has: torch's own words
+    failure = explain(raised.value)
+    assert failure is not None and failure.reason == "HostOutOfMemory"
+    with pytest.raises(Failure, match="ModelInvalid"), boundary("ModelInvalid", "the model", "write another"):
+        torch.empty(-1)
+
+
+def test_a_preflight_that_finds_no_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, answer = tmp_path / "run.json", tmp_path / "answer.json"
+    told.write_text(make_run().model_dump_json(by_alias=True))
+    sizes = [1 << 56]
+    monkeypatch.setattr(preflight, "examine", lambda *_: torch.empty(sizes, dtype=torch.uint8))
+    monkeypatch.setattr(sys, "argv", ["preflight", str(told), str(tmp_path), str(answer)])
+    assert preflight.main() == 0
+    assert json.loads(answer.read_text())["failure"]["reason"] == "HostOutOfMemory"
+    sizes[0] = -1
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        preflight.main()  # what is nobody's word ends the process, and its last line is told

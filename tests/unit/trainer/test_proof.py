@@ -26,7 +26,9 @@ from modelyard_trainer.train.reload import (
     why_too_large,
 )
 from modelyard_trainer.train.weights import compare_weights, count_bytes, find_no_number
+from modelyard_trainer.verify import check
 from modelyard_trainer.verify.check import Unproven, check_folder
+from modelyard_trainer.verify.verdict import judge
 
 from tests.unit.trainer.builders import BERT, LLAMA, SIZES, WORDS
 from tests.unit.trainer.damage import break_folder
@@ -228,6 +230,21 @@ def test_a_folder_is_checked_in_a_process_without_deepspeed(
     assert went.difference is None and went.problem is not None and "can't load it" in went.problem
 
 
+def test_a_model_that_finds_no_memory_is_not_refused_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = write_model(tmp_path)
+    sizes = [1 << 56]  # more than any machine has: torch's own words
+
+    def load_far_too_much(*_: Any) -> Any:
+        return torch.empty(sizes, dtype=torch.uint8)
+
+    monkeypatch.setattr(check, "_load", load_far_too_much)
+    assert judge(folder) == {"unable": "there was too little memory to load it again"}
+    sizes[0] = -1  # any other error of torch's is the folder's
+    assert "RuntimeError" in str(judge(folder)["problem"])
+
+
 @pytest.mark.parametrize(
     ("code", "output", "errors", "expected"),
     [
@@ -235,7 +252,13 @@ def test_a_folder_is_checked_in_a_process_without_deepspeed(
         (1, '{"problem": "its answers are others"}', "", ("problem", "its answers are others")),
         (1, '{"storage": "Input/output error: x"}', "", ("storage", "Input/output error: x")),
         (1, '{"unable": "too little memory"}', "", ("unable", "too little memory")),
-        (1, "", "Traceback\nKeyError: 'x'\n", ("problem", "transformers can't load it: KeyError: 'x'")),
+        (
+            1,
+            "",
+            "Traceback\nKeyError: 'x'\n",
+            ("unable", "the check of the loaded model failed itself: KeyError: 'x'"),
+        ),
+        (1, "", "", ("unable", "the check of the loaded model failed itself: exit code 1")),
         (-9, "", "", ("unable", "the process that loaded it again was killed (signal 9)")),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from modelyard.contract.run import RunConfig
 
-from modelyard_trainer.failure import Failure
+from modelyard_trainer.failure import Failure, lacks_memory
 from modelyard_trainer.preflight.base import Base
 from modelyard_trainer.preflight.weights import Findings
 from modelyard_trainer.prepare.tokenizer import vocabulary_of
@@ -96,7 +96,10 @@ def main() -> int:
     try:
         base = examine(RunConfig.model_validate_json(told.read_bytes()), folder)
         answer: dict[str, Any] = {"base": asdict(base)}
-    except Failure as failure:
+    except Exception as error:
+        failure = error if isinstance(error, Failure) else _too_small() if lacks_memory(error) else None
+        if failure is None:
+            raise
         kept = ("reason", "message", "temporary")
         answer = {"failure": {name: getattr(failure, name) for name in kept}}
     target.write_text(json.dumps(answer))
@@ -135,12 +138,16 @@ def _read_base(told: dict[str, Any]) -> Base:
     return Base(findings, tuple(labels) if labels is not None else None, **told)
 
 
+def _too_small() -> Failure:
+    return Failure(
+        "HostOutOfMemory",
+        "the pod's memory is too small to look at the model; raise the profile's prepareResources.limits.memory",
+    )
+
+
 def _explain_crash(code: int, errors: str) -> Failure:
     if code == _CRASHED:
-        return Failure(
-            "HostOutOfMemory",
-            "the pod's memory is too small to look at the model; raise the profile's prepareResources.limits.memory",
-        )
+        return _too_small()
     last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
     return Failure(
         "PreflightFailed",

@@ -6,7 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-from modelyard_trainer.failure import Failure, describe, storage_failure
+from modelyard_trainer.failure import Failure, describe, lacks_memory, storage_failure
 
 # Another rank or a device that is gone, not a setting: the same may go well at the next start.
 _PASSING = re.compile(
@@ -25,7 +25,7 @@ def explain(error: BaseException) -> Failure | None:
             f"{text.splitlines()[0]} Lower training.perDeviceTrainBatchSize or maxLength, or raise "
             "deepspeed.zeroStage",
         )
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
+    if lacks_memory(error):
         return Failure(
             "HostOutOfMemory",
             "the process ran out of memory; raise resourcesPerNode.limits.memory, or lower the batch size",

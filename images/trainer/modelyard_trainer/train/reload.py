@@ -138,9 +138,10 @@ def read_verdict(code: int, output: str, errors: str) -> Reloaded:
     try:
         said: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
+        # The check says itself what it finds, whatever that is: without a word from it nothing is known of the folder.
         _log.error("the check of the exported model failed:\n%s", errors)
         last = next((line for line in reversed(errors.splitlines()) if line.strip()), f"exit code {code}")
-        return Reloaded(problem=f"transformers can't load it: {last[-_TAIL:]}")
+        return Reloaded(unable=f"the check of the loaded model failed itself: {last[-_TAIL:]}")
     if trace := said.get("trace"):
         _log.error("the exported model can't be loaded:\n%s", trace)
     return Reloaded(said.get("maxDifference"), said.get("problem"), said.get("storage"), said.get("unable"))

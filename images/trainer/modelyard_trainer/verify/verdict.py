@@ -6,6 +6,7 @@ import errno
 import traceback
 from pathlib import Path
 
+from modelyard_trainer.failure import describe, lacks_memory
 from modelyard_trainer.verify.check import Unproven, check_folder
 
 # What a storage that is out of reach says; anything else is the folder's fault.
@@ -23,10 +24,10 @@ def judge(folder: Path) -> dict[str, object]:
         return {"maxDifference": check_folder(folder)}
     except Unproven as problem:
         return {"problem": str(problem)}
-    except MemoryError:
-        return {"unable": "there was too little memory to load it again"}
     except Exception as error:
+        if lacks_memory(error):
+            return {"unable": "there was too little memory to load it again"}
         if isinstance(error, OSError) and error.errno in _STORAGE:
             return {"storage": f"{error.strerror}: {error.filename}"}
-        said = " ".join(traceback.format_exception_only(error)[-1].split())
-        return {"problem": f"transformers can't load it: {said[:_SAID]}", "trace": traceback.format_exc()}
+        said = describe(error)[:_SAID]
+        return {"problem": f"transformers can't load it: {said}", "trace": traceback.format_exc()}
