@@ -19,6 +19,9 @@ class ServerConfig(Versioned):
     revision: str = Field("1", description="Its version in the Open Inference Protocol.", min_length=1)
     task: str
     folder: str = Field(description="The model's folder, below the storage root.")
+    reference: str | None = Field(
+        None, description="reference.json, below the storage root; unset: the folder's own, if it has one."
+    )
     variant: Variant = Field("none", description="What is computed in; none: what the folder is stored in.")
     runtime: Runtime = "torch"
     max_length: int | None = Field(

@@ -13,6 +13,8 @@ DEPLOYMENT_LABEL = "modelyard.dev/modeldeployment"
 REVISION_LABEL = "modelyard.dev/revision"
 # On a revision's Service, from where Kubernetes copies it to the EndpointSlices that gateways watch.
 WEIGHT_LABEL = "modelyard.dev/weight"
+# There, too: requests in flight that one server takes; more wait at the gateway. Absent: no limit.
+CONCURRENCY_LABEL = "modelyard.dev/concurrency"
 COMPONENT_LABEL = "app.kubernetes.io/component"  # build, server or gateway
 
 
