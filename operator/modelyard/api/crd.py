@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from modelyard.api.structural import problems
 class CustomResource:
     """One kind: its models, and what kubectl shows of it.
 
-    `rules` see the whole object; `selectable` are paths for field selectors; `columns` are made by `column`.
+    `rules` see the whole object; `selectable` are paths for field selectors; `columns` are made by `column`; `scale`
+    are the paths of the scale subresource.
     """
 
     kind: str
@@ -25,6 +27,7 @@ class CustomResource:
     columns: tuple[dict[str, Any], ...]
     rules: tuple[Rule, ...] = ()
     selectable: tuple[str, ...] = ()
+    scale: Mapping[str, str] | None = None
 
     @property
     def plural(self) -> str:
@@ -62,7 +65,7 @@ class CustomResource:
             "name": VERSION,
             "served": True,
             "storage": True,
-            "subresources": {"status": {}},
+            "subresources": {"status": {}, **({"scale": dict(self.scale)} if self.scale else {})},
             "additionalPrinterColumns": list(self.columns),
             "selectableFields": [{"jsonPath": path} for path in self.selectable],
             "schema": {"openAPIV3Schema": self.root_schema()},

@@ -63,10 +63,26 @@ class VariantStatus(Bounded):
     reason: str | None = Field(None, max_length=1024, description="Why it did not, or could not be made.")
 
 
+class BuildStatus(Bounded):
+    """The latest build, as long as it is under way or has failed."""
+
+    digest: str = Field(max_length=64, description="Content address of what it was told.")
+    attempt: Count = Field(description="Index of the current or last try.")
+    retry_time: Time | None = Field(None, description="When it is tried again.")
+    reason: str | None = Field(None, max_length=128, description="One word why the last try failed.")
+    message: str | None = Field(None, max_length=1024, description="What happened and what to do.")
+    failed: bool = Field(False, description="Whether another try would fail, too.")
+
+
 class CompressionStatus(Bounded):
     """What the build made and measured."""
 
-    digest: str = Field(max_length=128, description="Content address of the package.")
+    digest: str = Field(max_length=64, description="Content address of what the build was told.")
+    folder: str = Field(max_length=2048, description="Of the variant that is served, below the storage root.")
+    reference: str | None = Field(
+        None, max_length=2048, description="The answers that its servers must give, below the storage root."
+    )
+    runtime: str = Field(max_length=32, description="What computes it: torch or onnx.")
     chosen: str = Field(max_length=32, description="The variant that is served.")
     variants: list[VariantStatus] = Field(
         default_factory=list, max_length=8, description="All that were made."
@@ -95,6 +111,7 @@ class ModelDeploymentStatus(ApiModel):
         json_schema_extra={"list_map_keys": ["type"]},
     )  # fmt: skip
     model: ServedModelStatus | None = Field(None, description="The model that the spec asks for.")
+    build: BuildStatus | None = Field(None, description="The latest build, while it has no result.")
     compression: CompressionStatus | None = Field(None, description="What the build made of it.")
     revisions: list[RevisionStatus] = Field(
         default_factory=list, max_length=16, description="The newest first; some that are gone, for the record.",
