@@ -46,6 +46,10 @@ class CustomResource:
         found = [problem for name in properties for problem in problems(properties[name], f".{name}")]
         if found:
             raise TypeError("not a structural schema:\n" + "\n".join(found))
+        if self.scale is not None:
+            # The one default that is stored: the subresource can't be read where its field is absent.
+            name = self.scale["specReplicasPath"].removeprefix(".spec.")
+            properties["spec"]["properties"][name]["default"] = self.spec.model_fields[name].default
         return {
             "type": "object",
             "description": self.description,

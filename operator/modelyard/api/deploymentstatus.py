@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -97,6 +97,9 @@ class ScalingStatus(Bounded):
     queued: float | None = Field(None, description="Requests that wait, mean of a minute.")
     in_flight: float | None = Field(None, description="Requests that are computed, mean of a minute.")
     last_scale_time: Time | None = Field(None, description="When the number last changed.")
+    state: dict[str, Any] | None = Field(
+        None, max_length=8, description="What the next decision must know of earlier ones."
+    )
 
 
 class ModelDeploymentStatus(ApiModel):
@@ -111,6 +114,7 @@ class ModelDeploymentStatus(ApiModel):
         json_schema_extra={"list_map_keys": ["type"]},
     )  # fmt: skip
     model: ServedModelStatus | None = Field(None, description="The model that the spec asks for.")
+    storage: str | None = Field(None, max_length=2048, description="Where the served model is kept.")
     build: BuildStatus | None = Field(None, description="The latest build, while it has no result.")
     compression: CompressionStatus | None = Field(None, description="What the build made of it.")
     revisions: list[RevisionStatus] = Field(

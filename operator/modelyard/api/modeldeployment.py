@@ -42,8 +42,6 @@ class ModelDeploymentSpec(ApiModel):
         1,
         ge=0,
         le=10_000,
-        # The scale subresource can't be read where its field is absent.
-        json_schema_extra={"stored_default": 1},
         description="How many servers there are with scaling.scaler none; what kubectl scale sets. With builtin only "
         "where to begin.",
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from modelyard.api.crd import CustomResource, column
+from modelyard.api.deploymentstatus import ModelDeploymentStatus
+from modelyard.api.modeldeployment import NAME_RULES as DEPLOYMENT_NAME_RULES
+from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.api.transitions import NAME_RULES, TRANSITION_RULES
@@ -37,4 +40,41 @@ TRAINING_JOB = CustomResource(
     ),
 )
 
-RESOURCES: tuple[CustomResource, ...] = (TRAINING_JOB,)
+MODEL_DEPLOYMENT = CustomResource(
+    kind="ModelDeployment",
+    short_name="md",
+    description="ModelDeployment takes a trained model to an endpoint that is compressed, batched and scaled.",
+    spec=ModelDeploymentSpec,
+    status=ModelDeploymentStatus,
+    rules=DEPLOYMENT_NAME_RULES,
+    scale={
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    },
+    columns=(
+        column(
+            "Ready", '.status.conditions[?(@.type=="Ready")].status', about="Whether requests are answered."
+        ),
+        column("Replicas", ".status.readyReplicas", "integer", about="Servers that answer."),
+        column("URL", ".status.url", about="Where requests go, inside the cluster."),
+        column("Model", ".status.model.uri", about="The model that is served."),
+        column("Age", ".metadata.creationTimestamp", "date", about="Time since creation."),
+        column(
+            "Reason",
+            '.status.conditions[?(@.type=="Ready")].reason',
+            wide=True,
+            about="Why it is ready or not.",
+        ),
+        column("Variant", ".status.compression.chosen", wide=True, about="What the model is computed in."),
+        column(
+            "UpToDate",
+            '.status.conditions[?(@.type=="UpToDate")].status',
+            wide=True,
+            about="Whether what the spec asks for serves.",
+        ),
+        column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True, about="What to do."),
+    ),
+)
+
+RESOURCES: tuple[CustomResource, ...] = (TRAINING_JOB, MODEL_DEPLOYMENT)

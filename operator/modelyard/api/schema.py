@@ -5,7 +5,7 @@ counterpart there (unions of objects, tuples, sets) is refused with the path of 
 weakened.
 
 Two decisions of ours: a default is described but not written into the schema, because the API server would
-store it into the user's object (but for a field that says `stored_default`); and null is not a value, absence is.
+store it into the user's object; and null is not a value, absence is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "enum")
 _KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "string": ("minLength", "maxLength", "pattern", "format", "enum"),
-    "integer": (*_NUMBERS, "stored_default"),
+    "integer": _NUMBERS,
     "number": _NUMBERS,
     "boolean": (),
     "array": ("items", "minItems", "maxItems", "list_map_keys"),
@@ -98,8 +98,6 @@ class _Rewriter:
                 return {"minimum": value, keyword: True}
             case "exclusiveMaximum":
                 return {"maximum": value, keyword: True}
-            case "stored_default":
-                return {"default": value}
             case "items":
                 return {keyword: self.rewrite(value, f"{where}[]")}
             case "list_map_keys":

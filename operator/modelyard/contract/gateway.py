@@ -55,6 +55,7 @@ class WindowReport(ContractModel):
 class GatewayReport(Versioned):
     """Answer of `GET /v1/load` of a gateway. See contract.load.LoadReport for the load."""
 
+    time: float = Field(description="Unix seconds.")
     queued: int
     running: int
     stable: WindowReport

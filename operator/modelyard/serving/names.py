@@ -15,6 +15,10 @@ REVISION_LABEL = "modelyard.dev/revision"
 WEIGHT_LABEL = "modelyard.dev/weight"
 # There, too: requests in flight that one server takes; more wait at the gateway. Absent: no limit.
 CONCURRENCY_LABEL = "modelyard.dev/concurrency"
+BUILD_LABEL = "modelyard.dev/build"
+# Of a revision's Deployment: what it serves.
+DIGEST_ANNOTATION = "modelyard.dev/model-digest"
+VARIANT_ANNOTATION = "modelyard.dev/variant"
 COMPONENT_LABEL = "app.kubernetes.io/component"  # build, server or gateway
 
 
@@ -33,14 +37,14 @@ def revision(deployment: str, revision_id: str) -> str:
     return f"{deployment}-{revision_id}"
 
 
-def build_job(deployment: str, build_id: str, index: int) -> str:
+def build_job(deployment: str, build_id: str, attempt: int) -> str:
     """Job of one try at a build."""
-    return f"{deployment}-build-{build_id}-{index}"
+    return f"{deployment}-build-{build_id[:8]}-{attempt}"
 
 
 def storage_claim(deployment: str) -> str:
-    """The deployment's own claim."""
-    return f"{deployment}-storage"
+    """The deployment's own claim. A TrainingJob of the same name has another."""
+    return f"{deployment}-models"
 
 
 def object_labels(deployment: str, component: str, own: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.contract import layout
 from modelyard.engine.plan import Key, Manifest
 from modelyard.workloads.problem import Problem
 
@@ -17,7 +18,8 @@ TRAINING_JOB = "TrainingJob"
 class Source:
     """A model that can be read. `digest` is unknown of one that nobody has read yet.
 
-    `task` is what its TrainingJob was told; a model from elsewhere says it in its folder, if at all.
+    `storage` is the storage root of the model's TrainingJob, `dataset` its prepared data; `task` is what it was told.
+    A model from elsewhere says its task in its folder, if at all.
     """
 
     uri: str
@@ -25,6 +27,8 @@ class Source:
     revision: str | None = None
     task: str | None = None
     job: str | None = None
+    storage: str | None = None
+    dataset: str | None = None
 
 
 def find_references(namespace: str, spec: ModelDeploymentSpec) -> frozenset[Key]:
@@ -75,11 +79,18 @@ def _read_job(job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:
             f"TrainingJob {name} has no model to serve: {why} Train again under this name, or name another job.",
             fatal=True,
         )
+    uri = str(model["uri"])
+    # Of the status, since a profile may have changed since. A model that a user's program has put elsewhere tells no
+    # storage.
+    storage, found, _ = uri.rpartition("/runs/")
+    data = (status.get("data") or {}).get("digest")
     return Source(
-        str(model["uri"]),
+        uri,
         digest=str(model["digest"]),
         task=(job.get("spec") or {}).get("task"),
         job=name,
+        storage=storage if found else None,
+        dataset=f"{storage}/{layout.dataset_dir(data)}" if found and data else None,
     )
 
 

@@ -10,7 +10,15 @@ from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child, Manifest
 from modelyard.serving import names
-from modelyard.serving.children.site import CONFIG_FILE, CONFIG_FOLDER, Site, build_template, mount_storage
+from modelyard.serving.children.site import (
+    CONFIG_FILE,
+    CONFIG_FOLDER,
+    RUNTIME_MOUNT,
+    RUNTIME_VOLUME,
+    Site,
+    build_template,
+    mount_storage,
+)
 from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay, template
 
@@ -22,8 +30,19 @@ _LEAVING = 5
 _PORT = "http"
 
 
-def build_deployment(site: Site, server: Server, revision: str, config: ServerConfig, replicas: int) -> Child:
-    """The Deployment of one revision, of that size. Raises Refused where the pods' overlay isn't allowed."""
+def build_deployment(
+    site: Site,
+    server: Server,
+    revision: str,
+    config: ServerConfig,
+    digest: str,
+    concurrency: int | None,
+    replicas: int,
+) -> Child:
+    """The Deployment of one revision, of that size. Raises Refused (podTemplate).
+
+    `digest` is the model's; `concurrency` is told to the gateways, and kept here in case that the Service is lost.
+    """
     resources = server.resources or site.profile.server_resources
     labels = {names.REVISION_LABEL: revision}
     pod = _build_pod(site, resources, config)
@@ -31,10 +50,13 @@ def build_deployment(site: Site, server: Server, revision: str, config: ServerCo
         site, COMPONENT, pod, config.model_dump_json(by_alias=True, exclude_none=True), labels
     )
     overlay.apply(server.pod_template, made, POD_TEMPLATE, stages.find(COMPONENT).container)
+    annotations = {names.DIGEST_ANNOTATION: digest, names.VARIANT_ANNOTATION: config.variant}
+    if concurrency is not None:
+        annotations[names.CONCURRENCY_LABEL] = str(concurrency)
     manifest = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(site, revision),
+        "metadata": _metadata(site, revision) | {"annotations": annotations},
         "spec": {
             "replicas": replicas,
             "revisionHistoryLimit": 1,
@@ -45,10 +67,21 @@ def build_deployment(site: Site, server: Server, revision: str, config: ServerCo
     return Child(manifest, immutable=True, mutable={"spec.replicas": replicas})
 
 
-def build_service(site: Site, revision: str, weight: int) -> Child:
-    """Headless: its EndpointSlices tell gateways of the servers, and of the revision's weight (percent)."""
+def resize(deployment: Manifest, replicas: int) -> Child:
+    """An existing Deployment, brought to that size."""
+    metadata = {key: deployment["metadata"][key] for key in ("name", "namespace")}
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
+    return Child(manifest, immutable=True, mutable={"spec.replicas": replicas})
+
+
+def build_service(site: Site, revision: str, weight: int, concurrency: int | None) -> Child:
+    """Headless: its EndpointSlices tell gateways of the servers, of the revision's weight (percent), and how many
+    requests each server takes at once.
+    """
     metadata = _metadata(site, revision)
     metadata["labels"][names.WEIGHT_LABEL] = str(weight)
+    if concurrency is not None:
+        metadata["labels"][names.CONCURRENCY_LABEL] = str(concurrency)
     manifest = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -99,6 +132,7 @@ def _build_pod(site: Site, resources: Resources, config: ServerConfig) -> dict[s
                 codes.ENV_SERVER_CONFIG: f"{CONFIG_FOLDER}/{CONFIG_FILE}",
                 codes.ENV_SERVER_PORT: codes.SERVER_PORT,
                 codes.ENV_STORAGE: codes.STORAGE_PATH,
+                codes.ENV_RUNTIME_DIR: codes.RUNTIME_PATH,
             },
         ),
         "ports": [{"name": _PORT, "containerPort": codes.SERVER_PORT, "protocol": "TCP"}],
@@ -109,9 +143,11 @@ def _build_pod(site: Site, resources: Resources, config: ServerConfig) -> dict[s
         "readinessProbe": _probe("/v2/health/ready", period=1, failures=2),
         # Only a process that answers nothing at all is restarted: a busy one is not ill.
         "livenessProbe": _probe("/v2/health/live", period=10, failures=6, timeout=10),
-        "volumeMounts": [mount, *template.mount_scratch()],
+        "volumeMounts": [mount, RUNTIME_MOUNT, *template.mount_scratch()],
     }
-    pod = template.build(site.profile, container, [volume, *template.build_scratch(resources)])
+    pod = template.build(
+        site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
+    )
     pod["restartPolicy"] = "Always"
     pod["terminationGracePeriodSeconds"] = _LEAVING + int(config.drain_seconds) + 5
     return pod

@@ -16,6 +16,9 @@ CONFIG_VOLUME = "modelyard-config"
 CONFIG_FOLDER = "/modelyard/config"
 CONFIG_FILE = "config.json"
 CONFIG_ANNOTATION = "modelyard.dev/config"  # of the pod: what the file shows
+# Where a pod's processes leave what they have to tell.
+RUNTIME_VOLUME: dict[str, Any] = {"name": "modelyard-runtime", "emptyDir": {}}
+RUNTIME_MOUNT: dict[str, Any] = {"name": "modelyard-runtime", "mountPath": codes.RUNTIME_PATH}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""What a build has left, as the status keeps it: all that servers need to know of their model."""
+
+from __future__ import annotations
+
+from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
+from modelyard.contract.build import BuildResult, VariantReport
+from modelyard.serving.source import Source
+
+
+def record(
+    build_id: str, source: Source, result: BuildResult
+) -> tuple[ServedModelStatus, CompressionStatus] | None:
+    """The status of a build that has succeeded; None where its result lacks what servers need."""
+    chosen = next((v for v in result.variants if v.name == result.chosen), None)
+    if chosen is None or chosen.folder is None or result.digest is None or result.task is None:
+        return None
+    model = ServedModelStatus(
+        uri=source.uri,
+        digest=result.digest,
+        revision=result.revision,
+        task=result.task,
+        max_length=result.max_length,
+    )
+    compression = CompressionStatus(
+        digest=build_id,
+        folder=chosen.folder,
+        reference=result.reference,
+        runtime=chosen.runtime,
+        chosen=chosen.name,
+        variants=[_describe(variant) for variant in result.variants],
+    )
+    return model, compression
+
+
+def _describe(variant: VariantReport) -> VariantStatus:
+    return VariantStatus(
+        name=variant.name,
+        bytes=variant.bytes,
+        load_seconds=variant.load_seconds,
+        latency_milliseconds=variant.latency_milliseconds,
+        requests_per_second=variant.requests_per_second,
+        concurrency=variant.concurrency,
+        metrics=variant.metrics,
+        agreement=variant.agreement,
+        passed=variant.passed,
+        reason=variant.reason,
+    )

@@ -1,0 +1,23 @@
+"""What no schema can say, checked before anything is made."""
+
+from __future__ import annotations
+
+from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.serving.children import servers
+from modelyard.workloads import stages
+from modelyard.workloads.pods import overlay
+from modelyard.workloads.problem import Refused
+from modelyard.workloads.storage import Place
+
+
+def check_spec(spec: ModelDeploymentSpec, place: Place) -> None:
+    """Combinations of fields. Raises Refused."""
+    template = spec.server.pod_template
+    overlay.check(template, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
+    for volume in template.get("spec", {}).get("volumes", []):
+        if volume.get("persistentVolumeClaim", {}).get("claimName") == place.claim:
+            raise Refused(
+                "InvalidSpec",
+                f"{servers.POD_TEMPLATE} mounts claim {place.claim!r} a second time; it is the model's storage and"
+                " already at /modelyard/storage.",
+            )
