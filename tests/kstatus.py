@@ -46,6 +46,8 @@ def assert_kstatus(resource: dict[str, Any]) -> None:
         if "Stalled" not in held:  # a refusal may quote what the user wrote
             assert not re.search(r"\d\s?%", condition["message"]), f"{kind}: a percentage in a condition"
     ready = held["Ready"]
+    # What serves goes on serving while it is changed, and where the change fails.
+    serves = resource["kind"] == "ModelDeployment" and ready["status"] == "True"
     abnormal = [kind for kind in ("Reconciling", "Stalled") if kind in held]
     assert all(held[kind]["status"] == "True" for kind in abnormal), (
         "abnormal conditions are there only while true"
@@ -53,8 +55,6 @@ def assert_kstatus(resource: dict[str, Any]) -> None:
     assert len(abnormal) <= 1, "never both Reconciling and Stalled"
     if status["observedGeneration"] < generation and not serves:
         assert ready["status"] != "True", "not Ready for a spec that was not looked at"
-    # What serves goes on serving while it is changed, and where the change fails.
-    serves = resource["kind"] == "ModelDeployment" and ready["status"] == "True"
     if ready["status"] == "True" and not serves:
         assert not abnormal, "Ready has nothing abnormal"
     if ready["status"] == "Unknown":

@@ -39,8 +39,8 @@ class Profile(ApiModel):
     """Defaults and placement of the jobs that name this profile."""
 
     trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
-    server_image: str = Field(description="Image of the built-in model server, and of builds.")
-    gateway_image: str = Field(description="Image of the gateways before model servers.")
+    server_image: str = Field("", description="Image of the built-in model server, and of builds.")
+    gateway_image: str = Field("", description="Image of the gateways before model servers.")
     agent_image: str = Field(description="Image that carries the agent into users' own images.")
     image_pull_policy: str = Field("IfNotPresent")
     image_pull_secrets: list[str] = Field(default_factory=list)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.api.profile import Profile
 from modelyard.serving.children import servers
 from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay
 from modelyard.workloads.problem import Refused
 from modelyard.workloads.storage import Place
+
+
+def check_profile(name: str, profile: Profile) -> None:
+    """Raises Refused where the profile lacks what serving needs: one that was written for training alone."""
+    missing = {"serverImage": profile.server_image, "gatewayImage": profile.gateway_image}
+    for field, image in missing.items():
+        if not image:
+            raise Refused(
+                "ProfileIncomplete", f"Profile {name!r} names no {field}. Profiles are values of the chart."
+            )
 
 
 def check_spec(spec: ModelDeploymentSpec, place: Place) -> None:

@@ -77,6 +77,7 @@ def plan_deployment(resource: Manifest, seen: Seen, now: datetime, settings: Set
 def _advance(draft: Draft, settings: Settings) -> None:
     view = draft.view
     profile = profiles.find(view.spec.profile, settings)
+    check.check_profile(view.spec.profile, profile)
     found = source.find(view.namespace, view.spec, view.seen.references)
     place = _find_place(view, found, profile)
     check.check_spec(view.spec, place)

@@ -57,8 +57,8 @@ def test_while_the_job_trains_it_waits_with_the_jobs_phase_and_goes_on_by_itself
     job = trained_job(phase="Training")
     del job["status"]["completionTime"]
     # The job's own plan would go on training: it is not what this is about.
-    world.engine.reconciler._planners = {  # noqa: SLF001
-        **world.engine.reconciler._planners, "TrainingJob": lambda r, s, n: _as_it_is(r)  # noqa: SLF001
+    world.engine.reconciler._planners = {
+        **world.engine.reconciler._planners, "TrainingJob": lambda r, s, n: _as_it_is(r)
     }  # fmt: skip
     world.create(job, deployment())
     assert world.condition("ModelReady") == ("False", "WaitingForTraining")
@@ -289,7 +289,7 @@ def test_replicas_follow_the_load_within_their_bounds_and_go_to_zero() -> None:
     world.wait(60)
     assert len(world.cluster.calls) == calls
     world.load = type(world.load)(queued=2)
-    world._answer()  # noqa: SLF001
+    world._answer()
     world.settle()
     assert world.revisions() == {revision: 1}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modelyard.serving.rollout import FULL, Revision, Target, find_serving, plan
+from modelyard.serving.revisions.rollout import FULL, Revision, Target, find_serving, plan
 
 
 def test_the_first_revision_gets_all_requests_at_once() -> None:

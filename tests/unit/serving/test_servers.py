@@ -27,7 +27,7 @@ def make_site(folder: str = "", **profile: Any) -> Site:
 
 def build(site: Site | None = None, **server: Any) -> dict[str, Any]:
     child = servers.build_deployment(
-        site or make_site(), Server.model_validate(server), "1a2b3c4d", CONFIG, 3
+        site or make_site(), Server.model_validate(server), "1a2b3c4d", CONFIG, "sha256-d", 16, 3
     )
     assert child.immutable and child.mutable == {"spec.replicas": 3}
     return child.manifest
@@ -59,7 +59,7 @@ def test_a_server_finds_its_config_where_it_is_told_to_look() -> None:
 
 
 def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> None:
-    manifest, service = build(), servers.build_service(make_site(), "1a2b3c4d", 100).manifest
+    manifest, service = build(), servers.build_service(make_site(), "1a2b3c4d", 100, 16).manifest
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     selector = manifest["spec"]["selector"]["matchLabels"]
     assert selector == service["spec"]["selector"] == servers.select("sentiment", "1a2b3c4d")
@@ -68,11 +68,19 @@ def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> N
     assert labels["modelyard.dev/team"] == "care" and "mine" not in labels
     assert (service["metadata"]["name"], manifest["metadata"]["name"]) == ("sentiment-1a2b3c4d",) * 2
     assert service["metadata"]["labels"]["modelyard.dev/weight"] == "100"
+    assert service["metadata"]["labels"]["modelyard.dev/concurrency"] == "16"
+    # What the next operator knows of a revision that it did not make.
+    told = {
+        "modelyard.dev/model-digest": "sha256-d",
+        "modelyard.dev/variant": "none",
+        "modelyard.dev/concurrency": "16",
+    }
+    assert manifest["metadata"]["annotations"] == told
     assert service["spec"]["clusterIP"] == "None"
 
 
 def test_a_weight_is_a_label_of_the_service_and_of_nothing_else() -> None:
-    light, heavy = (servers.build_service(make_site(), "a", weight).manifest for weight in (0, 100))
+    light, heavy = (servers.build_service(make_site(), "a", weight, None).manifest for weight in (0, 100))
     heavy["metadata"]["labels"]["modelyard.dev/weight"] = "0"
     assert light == heavy
     assert "modelyard.dev/weight" not in str(build())

@@ -42,7 +42,21 @@ def test_a_model_that_lies_somewhere_is_taken_as_it_is_written() -> None:
 def test_the_model_of_a_job_that_succeeded_is_served_by_its_digest() -> None:
     assert find_references("team", spec()) == {KEY}
     found = find("team", spec(), {KEY: job("True", "Succeeded", model=MODEL)})
-    assert found == Source(MODEL["uri"], "sha256-1", task="text-classification", job="sentiment")
+    storage = "pvc://sentiment-storage"
+    assert found == Source(
+        MODEL["uri"], "sha256-1", task="text-classification", job="sentiment", storage=storage
+    )
+    data = {"digest": "sha256-2", "rowsIn": 1, "rowsOut": 1}
+    with_data = find("team", spec(), {KEY: job("True", "Succeeded", model=MODEL, data=data)})
+    assert isinstance(with_data, Source)
+    assert with_data.dataset == f"{storage}/datasets/sha256-2"
+
+
+def test_a_model_that_lies_outside_of_the_layout_tells_no_storage() -> None:
+    moved = {"uri": "pvc://mine/exported", "digest": "sha256-1"}
+    found = find("team", spec(), {KEY: job("True", "Succeeded", model=moved)})
+    assert isinstance(found, Source)
+    assert (found.storage, found.dataset) == (None, None)
 
 
 @pytest.mark.parametrize(
