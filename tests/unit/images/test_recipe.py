@@ -127,7 +127,7 @@ def test_trainer_and_server_have_one_layer_with_torch() -> None:
 
 def test_the_servers_files_are_enough_for_it(tmp_path: Path) -> None:
     stage(ROOT, SERVER, tmp_path)
-    folders = [tmp_path / name for name in ("operator", "images/agent", "images/trainer", "images/server")]
+    folders = [tmp_path / name for name in ("operator", "images/agent", "images/models", "images/server")]
     modules = [
         ".".join(path.relative_to(folders[-1]).with_suffix("").parts).removesuffix(".__init__")
         for path in (folders[-1] / "modelyard_server").rglob("*.py")

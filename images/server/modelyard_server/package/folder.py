@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.server import ServerConfig
-from modelyard_trainer.failure import boundary, shorten
-from modelyard_trainer.preflight.headers import check_pointers, read_headers
+from modelyard_models.failure import boundary, shorten
+from modelyard_models.headers import check_pointers, read_headers
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.tokens import Tokens, load_tokens

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.model import EmbeddingReference, Reference
-from modelyard_trainer.files import read_json
+from modelyard_models.files import read_json
 from pydantic import ValidationError
 
 from modelyard_server.failure import Failure

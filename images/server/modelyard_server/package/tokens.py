@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from modelyard.contract.layout import MODEL_REFERENCE
-from modelyard_trainer.failure import boundary
-from modelyard_trainer.files import read_json
-from modelyard_trainer.preflight.padding import pads_left
-from modelyard_trainer.preflight.positions import longest_input
+from modelyard_models.failure import boundary
+from modelyard_models.files import read_json
+from modelyard_models.padding import pads_left
+from modelyard_models.positions import longest_input
 
 from modelyard_server.failure import Failure
 

@@ -6,7 +6,7 @@ import inspect
 import logging
 from typing import Any
 
-from modelyard_trainer.failure import boundary, shorten
+from modelyard_models.failure import boundary, shorten
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import Package

@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-from modelyard_trainer.failure import boundary
-from modelyard_trainer.preflight.padding import sees_padding
+from modelyard_models.failure import boundary
+from modelyard_models.padding import sees_padding
 
 from modelyard_server.batching.batcher import Batcher, Limits
 from modelyard_server.package.folder import Package
