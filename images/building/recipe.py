@@ -56,6 +56,7 @@ SERVER = Recipe(
         "images/agent/modelyard_agent/__init__.py",
         "images/agent/modelyard_agent/resources.py",
         "images/models/modelyard_models",
+        "images/server/modelyard_build",
         "images/server/modelyard_server",
         "operator/modelyard/__init__.py",
         "operator/modelyard/api",

@@ -20,6 +20,7 @@ from modelyard_models.headers import check_adapter, check_pointers
 from modelyard_models.hub import fetch_snapshot, resolve_commit
 
 FILES = "modelyard.files.json"  # names, sizes and hashes of the model's files
+ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
 _KEPT = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".bpe")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _TOKENIZER_WORDS = (
@@ -159,9 +160,9 @@ def _known(place: Place, digest: str | None, revision: str | None) -> Model | No
     return Model(digest, folder, revision, tokenizer_key(read_json(folder / FILES)["files"]))
 
 
-def verified(folder: Path) -> bool:
-    """Whether a folder of the hub has all its files, by their sizes."""
-    listed = read_json(folder / FILES)
+def verified(folder: Path, listing: Path | None = None) -> bool:
+    """Whether a folder has all its files, by their sizes; those of the hub are listed in it."""
+    listed = read_json(listing or folder / FILES)
     if not listed or not listed.get("files"):
         return False
     try:

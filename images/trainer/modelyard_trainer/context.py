@@ -10,9 +10,8 @@ from pathlib import Path
 from modelyard.contract import codes
 from modelyard.contract.run import RunConfig
 from modelyard_models.failure import Failure
+from modelyard_models.fetch import ENV_SOURCES
 from pydantic import ValidationError
-
-ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
 
 
 @dataclass(frozen=True, slots=True)
