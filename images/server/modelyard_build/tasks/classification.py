@@ -24,7 +24,7 @@ class TextClassification(PredictiveTask):
     """An answer is the class with the highest logit; where classes don't exclude each other, all those above 0."""
 
     name = "text-classification"
-    auto_class = "AutoModelForSequenceClassification"
+    output = ClassHead.output
 
     def fits(self, architecture: str) -> bool:
         """By transformers' way of naming."""

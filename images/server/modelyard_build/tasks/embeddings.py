@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from modelyard.contract.model import EmbeddingReference, EmbeddingRow
 from modelyard_server.serving.served import Served
+from modelyard_server.tasks.embeddings import VectorHead
 
 from modelyard_build.rows import Rows
 from modelyard_build.tasks.predictive import PredictiveTask, find_tolerance
@@ -23,7 +24,7 @@ class Embeddings(PredictiveTask):
     """
 
     name = "embeddings"
-    auto_class = "AutoModel"
+    output = VectorHead.output
     telling = False
 
     def fits(self, architecture: str) -> bool:

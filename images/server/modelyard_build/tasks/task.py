@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from modelyard.contract.model import EmbeddingReference, Reference
+from modelyard_server.runtimes.runtime import Output
 from modelyard_server.serving.served import Served
 
 from modelyard_build.rows import Rows
@@ -15,13 +16,13 @@ Answers: TypeAlias = dict[str, Any]  # NumPy arrays, one place a row, and what b
 
 
 class BuildTask(ABC):
-    """One task. `auto_class` is transformers'; `telling`: an architecture that fits says that a model is for it.
+    """One task. `output` is what a model of it gives; `telling`: an architecture that fits says that a model is for it.
 
     What is asked of a model happens on the event loop of the process that measures it.
     """
 
     name: ClassVar[str]
-    auto_class: ClassVar[str]
+    output: ClassVar[Output]
     telling: ClassVar[bool] = True
 
     @abstractmethod

@@ -18,7 +18,7 @@ from modelyard_build.variants.variant import Plan
 
 def main() -> int:
     """Writes the variant, and DONE at the end, or a failure in its place."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     done = Path(sys.argv[2])
     try:
         plan = Plan.model_validate_json(Path(sys.argv[1]).read_bytes())

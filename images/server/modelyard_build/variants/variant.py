@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from modelyard.contract.base import ContractModel
 from modelyard.contract.build import Method
 from modelyard.contract.layout import MODEL_REFERENCE
-from modelyard.contract.server import Runtime
-from modelyard_models.failure import boundary
+from modelyard.contract.server import Runtime, ServerConfig
 from modelyard_models.fetch import FILES
 from modelyard_models.files import walk_files
+from modelyard_server.package.folder import open_package
+from modelyard_server.runtimes.pytorch import load_model
 
 from modelyard_build.tasks import TASKS
 
@@ -69,13 +70,7 @@ def copy_rest(folder: Path, target: Path) -> None:
         shutil.copyfile(path, target / name)
 
 
-def load(plan: Plan, dtype: str) -> Any:
-    """The model as transformers has it. Raises Failure (CompressionFailed)."""
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    with boundary("CompressionFailed", "transformers can't load the model", "serve it as it is"):
-        model = getattr(transformers, TASKS[plan.task].auto_class).from_pretrained(
-            plan.folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
-    return model.eval()
+def load(plan: Plan, number: Literal["fp32", "bf16"]) -> Any:
+    """The model as the server loads it, in a number format. Raises Failure (ModelInvalid)."""
+    told = ServerConfig(name="build", task=plan.task, folder=plan.folder.name, variant=number)
+    return load_model(open_package(plan.folder, told), TASKS[plan.task].output).eval()
