@@ -39,6 +39,7 @@ TRAINER = Recipe(
     sources=(
         "images/install.sh",
         "images/agent",
+        "images/models/modelyard_models",
         "images/trainer/modelyard_trainer",
         "operator/modelyard/__init__.py",
         "operator/modelyard/api",
@@ -54,20 +55,11 @@ SERVER = Recipe(
         "images/install.sh",
         "images/agent/modelyard_agent/__init__.py",
         "images/agent/modelyard_agent/resources.py",
-        *(
-            f"images/trainer/modelyard_trainer/{name}.py"
-            for name in (
-                "__init__",
-                "failure",
-                "files",
-                "preflight/__init__",
-                "preflight/headers",
-                "preflight/padding",
-                "preflight/positions",
-            )
-        ),
+        "images/models/modelyard_models",
+        "images/server/modelyard_build",
         "images/server/modelyard_server",
         "operator/modelyard/__init__.py",
+        "operator/modelyard/api",
         "operator/modelyard/contract",
     ),
     arguments=(("REQUIREMENTS", "requirements/server-cpu.txt"),),

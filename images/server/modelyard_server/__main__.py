@@ -13,7 +13,7 @@ from pathlib import Path
 from modelyard.contract import codes
 
 from modelyard_server.failure import Failure, leave_reason
-from modelyard_server.settings import Settings, read_settings
+from modelyard_server.settings import Settings, read_settings, set_environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,10 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(settings: Settings) -> int:
     """Runs the server to its end."""
-    # Both read their variables when they are imported.
-    os.environ["OMP_NUM_THREADS"] = str(settings.threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    set_environment(settings.threads)
     import uvloop
 
     from modelyard_server.process import Process

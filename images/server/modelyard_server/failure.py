@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from modelyard.contract.codes import TERMINATION_LIMIT
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 log = logging.getLogger(__name__)
 

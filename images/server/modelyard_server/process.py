@@ -10,7 +10,7 @@ from types import FrameType
 
 import uvicorn
 from modelyard.contract.codes import EXIT_OK
-from modelyard_trainer.failure import describe, source_failure
+from modelyard_models.failure import describe, source_failure
 
 from modelyard_server.app import make_app
 from modelyard_server.failure import Failure, leave_reason

@@ -37,7 +37,7 @@ class Reference(Versioned):
     """Content of reference.json in a model's folder: rows of the data, and the trained model's answers."""
 
     task: str
-    split: Literal["train", "validation"] = Field(description="Where the rows come from.")
+    split: Literal["train", "validation", "texts"] = Field(description="Where the rows come from.")
     dtype: str = Field(description="What the answers were computed in, as float32 or bfloat16.")
     tolerance: float = Field(
         description="What another machine's rounding may change of a logarithm at this dtype.", gt=0

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.server import ServerConfig
-from modelyard_trainer.failure import boundary, shorten
-from modelyard_trainer.preflight.headers import check_pointers, read_headers
+from modelyard_models.failure import boundary, shorten
+from modelyard_models.headers import check_pointers, read_headers
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.tokens import Tokens, load_tokens
@@ -21,19 +22,27 @@ _ADVICE = "save the model anew with transformers' save_pretrained()"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`about` is transformers' configuration; `limit` the tokens of one text that may be asked, at most."""
+    """`about` is transformers' configuration; `limit` the tokens of one text that may be asked, at most.
+
+    `reference` is a file that may be absent, unless the config names it.
+    """
 
     folder: Path
     config: ServerConfig
     about: Any
     tokens: Tokens
     limit: int
+    reference: Path
 
 
-def open_package(folder: Path, config: ServerConfig) -> Package:
+def open_package(folder: Path, config: ServerConfig, reference: Path | None = None) -> Package:
     """Reads all but the weights. Raises Failure (ModelInvalid); OSError where the storage can't be read."""
     if not folder.is_dir():
         raise Failure("ModelInvalid", f"there is no folder {config.folder} in the storage; correct the path")
+    if reference is not None and not reference.is_file():
+        raise Failure(
+            "ModelInvalid", f"there is no file {config.reference} in the storage; build the package anew"
+        )
     _check_weights(folder, config)
     about = _read_about(folder)
     tokens = load_tokens(folder, about)
@@ -44,7 +53,7 @@ def open_package(folder: Path, config: ServerConfig) -> Package:
             "ModelInvalid",
             f"maxLength {limit} has no room for a text: {least} tokens stand around each; raise it",
         )
-    return Package(folder, config, about, tokens, limit)
+    return Package(folder, config, about, tokens, limit, reference or folder / MODEL_REFERENCE)
 
 
 def _check_weights(folder: Path, config: ServerConfig) -> None:

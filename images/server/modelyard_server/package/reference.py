@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TypeVar
 
 from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.model import EmbeddingReference, Reference
-from modelyard_trainer.files import read_json
+from modelyard_models.files import read_json
 from pydantic import ValidationError
 
 from modelyard_server.failure import Failure
@@ -25,11 +24,10 @@ _COARSER = {"bf16": ("bfloat16", 5.0), "int8": ("int8", 25.0)}
 
 
 def read_reference(package: Package, kind: type[R], task: str) -> R | None:
-    """The folder's reference, where it has one of this task. Raises Failure (ModelInvalid) for one that is broken."""
-    path: Path = package.folder / MODEL_REFERENCE
-    if not path.is_file():
+    """The package's reference, where it has one of this task. Raises Failure (ModelInvalid) for one that is broken."""
+    if not package.reference.is_file():
         return None
-    found = read_json(path)
+    found = read_json(package.reference)
     if isinstance(found, dict) and found.get("task") not in (None, task):
         log.warning("%s is of a model for %s: it is not compared with", MODEL_REFERENCE, found["task"])
         return None

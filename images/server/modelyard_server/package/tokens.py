@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from modelyard.contract.layout import MODEL_REFERENCE
-from modelyard_trainer.failure import boundary
-from modelyard_trainer.files import read_json
-from modelyard_trainer.preflight.padding import pads_left
-from modelyard_trainer.preflight.positions import longest_input
+from modelyard.contract.layout import MODEL_MANIFEST
+from modelyard_models.failure import boundary
+from modelyard_models.files import read_json
+from modelyard_models.padding import pads_left
+from modelyard_models.positions import longest_input
 
 from modelyard_server.failure import Failure
 
@@ -79,6 +79,10 @@ class Tokens:
         """Ids as they are."""
         return Row(np.asarray(ids, np.int64))
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """A text of ids, without special tokens. It may have other ids again."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
     def pad(self, rows: Sequence[Row]) -> Batch:
         """Rows as one batch, as wide as the longest."""
         shape = len(rows), max(map(len, rows))
@@ -136,7 +140,7 @@ def load_tokens(folder: Path, about: Any) -> Tokens:
     with boundary("ModelInvalid", "its tokenizer can't be loaded", advice):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # Modelyard trains without token types.
-    typed = "token_type_ids" in tokenizer.model_input_names and not (folder / MODEL_REFERENCE).is_file()
+    typed = "token_type_ids" in tokenizer.model_input_names and not (folder / MODEL_MANIFEST).is_file()
     tokens = Tokens(tokenizer, about, read_habits(folder), typed=typed)
     if len(tokenizer) > tokens.vocabulary:
         raise Failure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from modelyard_trainer.failure import boundary
+from modelyard_models.failure import boundary
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import ONNX_FILE, Package

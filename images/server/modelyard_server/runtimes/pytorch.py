@@ -6,7 +6,7 @@ import inspect
 import logging
 from typing import Any
 
-from modelyard_trainer.failure import boundary, shorten
+from modelyard_models.failure import boundary, shorten
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import Package
@@ -38,7 +38,7 @@ class TorchRuntime(Runtime):
         import torch
 
         torch.set_num_threads(threads)
-        model = _load(package, output)
+        model = load_model(package, output)
         _check_numbers(model)
         return cls(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), output.field)
 
@@ -54,7 +54,8 @@ class TorchRuntime(Runtime):
         return found.float().cpu().numpy()
 
 
-def _load(package: Package, output: Output) -> Any:
+def load_model(package: Package, output: Output) -> Any:
+    """The model in its variant's number format, with all weights that the task needs. Raises Failure (ModelInvalid)."""
     import torch
     import transformers
 

@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-from modelyard_trainer.failure import boundary
-from modelyard_trainer.preflight.padding import sees_padding
+from modelyard_models.failure import boundary
+from modelyard_models.padding import sees_padding
 
 from modelyard_server.batching.batcher import Batcher, Limits
 from modelyard_server.package.folder import Package
@@ -77,6 +77,9 @@ class Predictor(Served):
     async def answer_proof(self, rows: Sequence[Row]) -> list[Floats]:
         """As answer, while the model is proved. Raises Failure (ModelUnproven)."""
         with boundary("ModelUnproven", "the model does not answer", "its log says why; serve another"):
+            if self.package.config.variant == "int8":
+                # Quantised anew in each batch: what a row is answered depends on those beside it, unless it is alone.
+                return [found for row in rows for found in await self.answer([row])]
             return await self.answer(rows)
 
     def describe(self) -> dict[str, Any]:

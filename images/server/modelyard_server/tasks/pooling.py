@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from modelyard_trainer.files import read_json
+from modelyard_models.files import read_json
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.tokens import Ids

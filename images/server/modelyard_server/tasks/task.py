@@ -40,7 +40,7 @@ class PredictiveTask(Task):
 
     def load(self, service: Service) -> Predictor:
         settings = service.settings
-        package = open_package(settings.folder, settings.config)
+        package = open_package(settings.folder, settings.config, settings.reference)
         head = self.head(package)
         runtime = RUNTIMES[settings.config.runtime].load(package, head.output, settings.threads)
         return Predictor(package, runtime, head, settings.threads, service.executor, service.metrics)

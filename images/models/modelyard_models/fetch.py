@@ -1,4 +1,4 @@
-"""The base model: fetched, checked for pickles, and kept in hub/<digest of its files>."""
+"""A model of a URI: fetched, checked for pickles, and kept in hub/<digest of its files>."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelyard.api.values import MODEL_SCHEMES, Location, parse_uri
 from modelyard.contract.layout import hub_dir
 from modelyard.contract.run import ModelInput
 
-from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure, nearest, shorten
-from modelyard_trainer.files import digest_of, hash_file, new_folder, read_json, walk_files, write_json
-from modelyard_trainer.preflight.headers import check_adapter, check_pointers
-from modelyard_trainer.prepare.archive import unpack
-from modelyard_trainer.prepare.download import Remote, download, text_key, unchanged
-from modelyard_trainer.prepare.hub import fetch_snapshot, resolve_commit
+from modelyard_models.archive import unpack
+from modelyard_models.download import Remote, download, text_key, unchanged
+from modelyard_models.failure import Failure, nearest, shorten
+from modelyard_models.files import digest_of, hash_file, new_folder, read_json, walk_files, write_json
+from modelyard_models.headers import check_adapter, check_pointers
+from modelyard_models.hub import fetch_snapshot, resolve_commit
 
 FILES = "modelyard.files.json"  # names, sizes and hashes of the model's files
+ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
 _KEPT = (".safetensors", ".json", ".txt", ".model", ".jinja", ".tiktoken", ".spm", ".bpe")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _TOKENIZER_WORDS = (
@@ -35,9 +35,25 @@ _TOKENIZER_WORDS = (
 )
 
 
+class Place(Protocol):
+    """Where a process fetches to. `scratch`, in the storage, keeps what a killed process has downloaded for the next.
+
+    `sources` has claims as pvc/<claim>; `owner` names temporary folders (see files.new_folder).
+    """
+
+    @property
+    def storage(self) -> Path: ...
+    @property
+    def sources(self) -> Path: ...
+    @property
+    def scratch(self) -> Path: ...
+    @property
+    def owner(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A base model below hub/. `tokenizer_key` changes with any file that the tokenizer reads."""
+    """A model below hub/. `tokenizer_key` changes with any file that the tokenizer reads."""
 
     digest: str
     folder: Path
@@ -45,7 +61,7 @@ class Model:
     tokenizer_key: str
 
 
-def fetch_model(ctx: Context, model: ModelInput) -> Model:
+def fetch_model(place: Place, model: ModelInput) -> Model:
     """Brings the model of `model.uri` into the hub folder, or finds it there.
 
     Raises Failure: ModelNotFound, ModelForbidden, ModelUnreachable, ModelInvalid, UnsafeModel.
@@ -53,14 +69,14 @@ def fetch_model(ctx: Context, model: ModelInput) -> Model:
     assert model.uri is not None  # noqa: S101 - `config` models are made, not fetched
     location = parse_uri(model.uri, MODEL_SCHEMES)
     if location.scheme == "pvc":
-        return _from_claim(ctx, location)
+        return _from_claim(place, location)
     if location.scheme == "hf":
-        return _from_hub(ctx, location, model.revision)
-    return _from_web(ctx, location)
+        return _from_hub(place, location, model.revision)
+    return _from_web(place, location)
 
 
-def _from_claim(ctx: Context, location: Location) -> Model:
-    root = ctx.sources / "pvc" / location.name
+def _from_claim(place: Place, location: Location) -> Model:
+    root = place.sources / "pvc" / location.name
     folder = root / location.path
     if not folder.is_dir():
         raise Failure(
@@ -76,37 +92,36 @@ def _from_claim(ctx: Context, location: Location) -> Model:
 
     # Hashing what lies there is cheaper than copying it, and most jobs find the model in the hub already.
     digest = _digest(describe_files(select_files(folder, location.uri), folder))
-    return _known(ctx, digest, None) or _store(ctx, fill, location.uri, None)
+    return _known(place, digest, None) or _store(place, fill, location.uri, None)
 
 
-def _from_hub(ctx: Context, location: Location, revision: str | None) -> Model:
+def _from_hub(place: Place, location: Location, revision: str | None) -> Model:
     commit = resolve_commit(location.name, revision)
-    alias = _alias_path(ctx, f"{location.uri}@{commit}")
+    alias = _alias_path(place, f"{location.uri}@{commit}")
     known = read_json(alias) or {}
-    if found := _known(ctx, known.get("digest"), commit):
+    if found := _known(place, known.get("digest"), commit):
         return found
 
-    # Beside the run, not in the temporary folder: a killed pod's successor goes on with the download.
-    snapshot = ctx.run_dir / "prepare" / text_key(f"{location.uri}@{commit}")
+    snapshot = place.scratch / text_key(f"{location.uri}@{commit}")
     fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
 
     def fill(target: Path) -> None:
         for path in select_files(snapshot, location.uri):
             path.rename(target / path.name)
 
-    model = _store(ctx, fill, location.uri, commit)
+    model = _store(place, fill, location.uri, commit)
     write_json(alias, {"uri": location.uri, "commit": commit, "digest": model.digest})
     return model
 
 
-def _from_web(ctx: Context, location: Location) -> Model:
-    alias = _alias_path(ctx, location.uri)
+def _from_web(place: Place, location: Location) -> Model:
+    alias = _alias_path(place, location.uri)
     known = read_json(alias) or {}
     if known.get("remote") and unchanged(Remote(**known["remote"])):
-        found = _known(ctx, known.get("digest"), f"sha256:{known['remote']['sha256']}")
+        found = _known(place, known.get("digest"), f"sha256:{known['remote']['sha256']}")
         if found:
             return found
-    archive = ctx.run_dir / "prepare" / text_key(location.uri)
+    archive = place.scratch / text_key(location.uri)
     remote = download(location.uri, archive, "Model", "model")
     unpacked = archive.with_name(archive.name + ".unpacked")
     shutil.rmtree(unpacked, ignore_errors=True)
@@ -116,20 +131,20 @@ def _from_web(ctx: Context, location: Location) -> Model:
         for path in select_files(_model_root(unpacked, location.uri), location.uri):
             path.rename(target / path.name)
 
-    model = _store(ctx, fill, location.uri, f"sha256:{remote.sha256}")
+    model = _store(place, fill, location.uri, f"sha256:{remote.sha256}")
     write_json(alias, {"uri": location.uri, "remote": remote.dump(), "digest": model.digest})
     return model
 
 
-def _store(ctx: Context, fill: Callable[[Path], None], uri: str, revision: str | None) -> Model:
+def _store(place: Place, fill: Callable[[Path], None], uri: str, revision: str | None) -> Model:
     """Lets `fill` write a folder and publishes it under the digest of what it wrote."""
-    staging = ctx.storage / "hub" / f"staging-{ctx.owner}"
-    with new_folder(staging, ctx.owner) as temp:
+    staging = place.storage / "hub" / f"staging-{place.owner}"
+    with new_folder(staging, place.owner) as temp:
         fill(temp)
         entries = describe_files(walk_files(temp), temp)
         write_json(temp / FILES, {"origin": uri, "revision": revision, "files": entries})
     digest = _digest(entries)
-    target = ctx.storage / hub_dir(digest)
+    target = place.storage / hub_dir(digest)
     if verified(target):
         shutil.rmtree(staging)
     else:
@@ -138,16 +153,16 @@ def _store(ctx: Context, fill: Callable[[Path], None], uri: str, revision: str |
     return Model(digest, target, revision, tokenizer_key(entries))
 
 
-def _known(ctx: Context, digest: str | None, revision: str | None) -> Model | None:
-    folder = ctx.storage / hub_dir(digest) if digest else None
+def _known(place: Place, digest: str | None, revision: str | None) -> Model | None:
+    folder = place.storage / hub_dir(digest) if digest else None
     if folder is None or digest is None or not verified(folder):
         return None
     return Model(digest, folder, revision, tokenizer_key(read_json(folder / FILES)["files"]))
 
 
-def verified(folder: Path) -> bool:
-    """Whether a folder of the hub has all its files, by their sizes."""
-    listed = read_json(folder / FILES)
+def verified(folder: Path, listing: Path | None = None) -> bool:
+    """Whether a folder has all its files, by their sizes; those of the hub are listed in it."""
+    listed = read_json(listing or folder / FILES)
     if not listed or not listed.get("files"):
         return False
     try:
@@ -162,7 +177,7 @@ def tokenizer_key(entries: list[dict[str, Any]]) -> str:
 
 
 def select_files(folder: Path, uri: str) -> list[Path]:
-    """The files of a model folder that training needs. Raises Failure (UnsafeModel, ModelInvalid)."""
+    """The files of a model folder that transformers reads. Raises Failure (UnsafeModel, ModelInvalid)."""
     files = [p for p in walk_files(folder) if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
     top = [p for p in files if p.parent == folder]
     check_adapter(folder, uri)
@@ -208,8 +223,8 @@ def _model_root(unpacked: Path, uri: str) -> Path:
     return roots[0]
 
 
-def _alias_path(ctx: Context, name: str) -> Path:
-    return ctx.storage / "hub" / ".aliases" / f"{text_key(name)}.json"
+def _alias_path(place: Place, name: str) -> Path:
+    return place.storage / "hub" / ".aliases" / f"{text_key(name)}.json"
 
 
 def _neighbours(path: Path, root: Path) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard_trainer.failure import Failure, shorten
-from modelyard_trainer.files import read_json
+from modelyard_models.failure import Failure, shorten
+from modelyard_models.files import read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 _MAX_FILES = 10_000
 _MAX_RATIO = 200  # unpacked : packed bytes; safetensors hardly compress, JSON by about 10

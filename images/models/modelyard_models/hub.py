@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelyard_trainer.failure import Failure, shorten, storage_failure
+from modelyard_models.failure import Failure, shorten, storage_failure
 
 _TIMEOUT = 20.0  # seconds for one question to the hub
 

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from modelyard_trainer.failure import Failure, storage_failure
-from modelyard_trainer.files import hash_file, read_json, write_json
+from modelyard_models.failure import Failure, storage_failure
+from modelyard_models.files import hash_file, read_json, write_json
 
 _TRIES = 5
 _TIMEOUT = 30.0  # seconds; per connection and read, not per file
