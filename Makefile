@@ -13,7 +13,7 @@ PYTEST   := $(PY) -m pytest
 AT_ONCE  := -n auto --maxprocesses 8 --dist worksteal
 WAITING  := -n 3 --dist worksteal
 
-export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/server
+export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/server:images/gateway
 
 ##@ Start here
 .PHONY: help demo demo-down

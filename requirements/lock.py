@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETS = ("build", "operator", "dev", "trainer", "server")
+SETS = ("build", "operator", "dev", "trainer", "server", "gateway")
 
 # `import torch` opens libraries of thirteen nvidia packages on a CPU too; these it does not open (0.9 GB).
 # trainer-cpu.txt and server-cpu.txt are therefore no closed sets and are installed with --no-deps.

@@ -64,7 +64,18 @@ SERVER = Recipe(
     ),
     arguments=(("REQUIREMENTS", "requirements/server-cpu.txt"),),
 )
-RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER, SERVER)}
+GATEWAY = Recipe(
+    name="gateway",
+    dockerfile="images/gateway/Dockerfile",
+    lock="requirements/gateway.txt",
+    sources=(
+        "images/install.sh",
+        "images/gateway/modelyard_gateway",
+        "operator/modelyard/__init__.py",
+        "operator/modelyard/contract",
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER, SERVER, GATEWAY)}
 
 
 def list_files(root: Path, sources: Iterable[str]) -> Iterator[Path]:

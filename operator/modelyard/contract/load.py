@@ -60,8 +60,8 @@ class LoadMeter:
     def __init__(self, now: float) -> None:
         self._clock = _finite(now)
         self._age = 0.0  # seconds since the begin, by a clock that never goes back
-        self._queued = 0
-        self._running = 0
+        self._queued: float = 0
+        self._running: float = 0
         self._busy_at = 0.0  # the age at which there was work last
         self._bucket = [-1] * _BUCKETS  # which bucket of all times stands in this place of the ring
         # In request seconds, and in requests.
@@ -86,13 +86,20 @@ class LoadMeter:
             self._busy_at = self._age
         self._queued, self._running = queued, running
 
+    def average(self, queued: float, running: float) -> None:
+        """Since the last update so many were queued and running on average, whatever that update said.
+
+        For who can't afford an update with each request: between two of them means are as exact as the bucket's edge.
+        """
+        self._queued, self._running = queued, running
+
     def report(self, now: float) -> LoadReport:
         """What the gateway tells at this moment."""
         self._advance(now)
         busy = self._queued or self._running
         return LoadReport(
-            queued=self._queued,
-            running=self._running,
+            queued=round(self._queued),
+            running=round(self._running),
             stable=self._window(STABLE_SECONDS),
             panic=self._window(PANIC_SECONDS),
             idle_seconds=0.0 if busy else self._age - self._busy_at,

@@ -1,0 +1,146 @@
+"""Header fields: which are a connection's own, and heads that were read before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import httptools
+
+Field = tuple[bytes, bytes]  # a name in small letters, and its value
+Made = TypeVar("Made")
+
+MAX_HEAD = 32 << 10  # bytes of a head
+MAX_FIELDS = 100
+# Fields of one connection only (RFC 9110, section 7.6.1), beside those that Connection names.
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+END = b"\r\n\r\n"
+
+_REMEMBERED = 4096  # heads
+_LONGEST = 2048  # bytes of a head that is remembered
+
+
+class Malformed(Exception):  # noqa: N818 - what the other side sent, not a mistake of ours
+    """Not HTTP/1.1, or more of it than is taken. `status` is what a caller is answered."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Remembered(Generic[Made]):
+    """What was made of heads, by their bytes: callers and servers repeat theirs, and parsing costs five times the look.
+
+    When there are too many it begins anew: heads that never come again (those with ids) cost some memory, no more.
+    """
+
+    def __init__(self, read: Callable[[bytes], Made]) -> None:
+        self._read = read
+        self._made: dict[bytes, Made] = {}
+
+    def __call__(self, head: bytes) -> Made:
+        """`head` with its empty line. Raises Malformed."""
+        made = self._made.get(head)
+        if made is None:
+            made = self._read(head)
+            if len(head) <= _LONGEST:
+                if len(self._made) >= _REMEMBERED:
+                    self._made.clear()
+                self._made[head] = made
+        return made
+
+
+class Collector:
+    """Takes a head from a parser, or the end of one with its trailers."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: list[Field] = []
+        self.complete = self.keep = False
+        self.parser: httptools.HttpRequestParser | httptools.HttpResponseParser | None = None
+
+    def on_url(self, part: bytes) -> None:
+        """Of the parser."""
+        self.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Of the parser."""
+        self.fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Of the parser."""
+        self.complete = True
+        if self.parser is not None:
+            self.keep = self.parser.should_keep_alive()  # after the message it speaks of the next
+
+
+def feed(
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser, collector: Collector, head: bytes
+) -> None:
+    """Parses a whole head. Raises Malformed."""
+    collector.parser = parser
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # the parser stops there; whether it is taken is not its question
+    except httptools.HttpParserError as error:
+        raise Malformed(f"this is no HTTP/1.1: {error}") from None
+    collector.parser = None  # or the two would hold each other
+    if not collector.complete:
+        raise Malformed("this is no HTTP/1.1: the head has no end")
+    if len(collector.fields) > MAX_FIELDS:
+        raise Malformed(f"the request has more than {MAX_FIELDS} header fields", 431)
+
+
+def find(fields: list[Field], name: bytes) -> bytes | None:
+    """The value of a field that may be there once. Raises Malformed where it is there twice."""
+    found = [value for key, value in fields if key == name]
+    if len(found) > 1:
+        raise Malformed(f"{name.decode()} is given {len(found)} times")
+    return found[0] if found else None
+
+
+def read_length(fields: list[Field]) -> int | None:
+    """Content-Length; None where there is none. Raises Malformed."""
+    value = find(fields, b"content-length")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        raise Malformed("Content-Length must be a number of bytes")
+    return int(value)
+
+
+def read_chunked(fields: list[Field], length: int | None) -> bool:
+    """Whether the body comes in chunks. Raises Malformed for other codings, and for chunks beside a length."""
+    coding = find(fields, b"transfer-encoding")
+    if coding is None:
+        return False
+    if length is not None:
+        raise Malformed("Transfer-Encoding and Content-Length exclude each other")
+    if coding.lower() != b"chunked":
+        raise Malformed("of transfer codings only chunked is taken", 501)
+    return True
+
+
+def list_tokens(fields: list[Field], name: bytes) -> set[bytes]:
+    """All members of a list, in small letters."""
+    values = [value for key, value in fields if key == name]
+    return {token.strip().lower() for value in values for token in value.split(b",")} - {b""}
+
+
+def pass_on(fields: list[Field], dropped: frozenset[bytes]) -> bytes:
+    """The fields that go to the other side, as lines."""
+    own = list_tokens(fields, b"connection") | HOP_BY_HOP | dropped
+    return b"".join([b"%b: %b\r\n" % field for field in fields if field[0] not in own])
