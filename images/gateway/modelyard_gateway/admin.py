@@ -54,16 +54,17 @@ class Admin:
         )
 
     async def _tell_load(self, request: web.Request) -> web.Response:
-        """With If-None-Match and `Prefer: wait=<s>` (RFC 7240) it is held back until there is news."""
+        """With If-None-Match and `Prefer: wait=<s>` (RFC 7240) it is held back until there is news, else 304.
+
+        Who doesn't wait gets the figures, which change all the time.
+        """
         wait = read_wait(request.headers.get("Prefer", ""))
-        if wait:
-            await self._news.wait(request.headers.get("If-None-Match"), wait)
+        news = not wait or await self._news.wait(request.headers.get("If-None-Match"), wait)
+        headers = {"ETag": self._news.tag(), "Cache-Control": "no-store"}
+        if not news:
+            return web.Response(status=304, headers=headers)
         body = self._report().model_dump_json(by_alias=True)
-        return web.Response(
-            text=body,
-            content_type="application/json",
-            headers={"ETag": self._news.tag(), "Cache-Control": "no-store"},
-        )
+        return web.Response(text=body, content_type="application/json", headers=headers)
 
 
 def read_wait(preference: str) -> float:

@@ -42,7 +42,8 @@ class Process:
         self._settings = settings
         config = settings.config
         self.fleet = Fleet()
-        self.load, self.news, self.metrics = Load(), News(), Metrics()
+        self.news, self.metrics = News(), Metrics()
+        self.load = Load(begins=self.news.tell)
         self.dispatcher = Dispatcher(self.fleet, self.load, self.news, self.metrics, config.max_queue)
         routes = Routes(config, self.fleet, self.why_unready)
         keys = Keys(settings.keys) if config.keys else None

@@ -16,9 +16,14 @@ _TOGETHER = 0.01
 
 
 class Load:
-    """Requests that wait for a server (`queued`) and that have one (`running`)."""
+    """Requests that wait for a server (`queued`) and that have one (`running`). `begins` is called for the first after
+    there were none.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, begins: Callable[[], object] = lambda: None
+    ) -> None:
+        self._begins = begins
         self.queued = self.running = 0
         self._clock = clock
         now = clock()
@@ -35,6 +40,8 @@ class Load:
         self._queued_area += self.queued * passed
         self._running_area += self.running * passed
         self._at = now
+        if arrived and not self.queued and not self.running:
+            self._begins()
         self.queued += queued
         self.running += running
         self._arrived += arrived
@@ -47,6 +54,7 @@ class Load:
         self._tell()
         report = self._meter.report(now)
         return GatewayReport(
+            time=time.time(),
             queued=report.queued,
             running=report.running,
             stable=_tell_window(report.stable),
@@ -73,7 +81,6 @@ class News:
     def __init__(self) -> None:
         self._boot = secrets.token_hex(4)
         self._count = 0
-        self._answers = 0
         self._waiting: set[asyncio.Event] = set()
 
     def tell(self) -> None:
@@ -83,14 +90,13 @@ class News:
             event.set()
 
     def tag(self) -> str:
-        """Of the answer that is given now. Never the same twice: the figures in it change all the time."""
-        self._answers += 1
-        return f'"{self._boot}.{self._count}.{self._answers}"'
+        """Of the answer that is given now."""
+        return f'"{self._boot}.{self._count}"'
 
-    async def wait(self, tag: str | None, seconds: float) -> None:
-        """Until there is news that the answer of this tag didn't know of, for so many seconds at most."""
-        if tag is None or tag.strip('W/"').rpartition(".")[0] != f"{self._boot}.{self._count}":
-            return
+    async def wait(self, tag: str | None, seconds: float) -> bool:
+        """Until there is news that the answer of this tag didn't know of, for so many seconds at most; whether there is."""
+        if tag is None or tag.removeprefix("W/") != self.tag():
+            return True
         event = asyncio.Event()
         self._waiting.add(event)
         try:
@@ -98,6 +104,7 @@ class News:
                 await asyncio.wait_for(event.wait(), seconds)
         finally:
             self._waiting.discard(event)
+        return event.is_set()
 
 
 def _tell_window(window: Window) -> WindowReport:
