@@ -110,8 +110,11 @@ def kubectl(kubeconfig: str) -> Kubectl:
 def crds(kubectl: Kubectl) -> None:
     """The project's CustomResourceDefinitions, served."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev")
-    kubectl("get", "trainingjobs", "--all-namespaces")  # the first request of a new kind takes seconds
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev",
+            "crd/modeldeployments.modelyard.dev")  # fmt: skip
+    kubectl(
+        "get", "trainingjobs,modeldeployments", "--all-namespaces"
+    )  # the first request of a new kind takes seconds
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from modelyard.engine.feature import Feature
 from modelyard.engine.kinds import Kind
 from modelyard.serving import names
 from modelyard.serving.plan import make_planner
+from modelyard.serving.status.measures import MEASURE
 from modelyard.workloads.kinds import (
     CLAIM,
     DEPLOYMENT,
@@ -27,5 +28,6 @@ FEATURE = Feature(
     make_planner=make_planner,
     makes=(SERVICE_ACCOUNT, ROLE_BINDING, SERVICE, DISRUPTION_BUDGET, CLAIM, JOB, DEPLOYMENT),
     sees=(REPLICA_SET, POD),
+    measure=MEASURE,
     binds=True,
 )

@@ -29,7 +29,7 @@ def live(world: World) -> World:
 
 def end_state(world: World) -> dict[str, Any]:
     """All objects without what names a moment or an object."""
-    state = {}
+    state: dict[str, Any] = {}
     for key, obj in world.cluster.objects.items():
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "labels", "annotations")}
         left = {k: v for k, v in obj.items() if k not in ("metadata", "status")}
@@ -64,7 +64,7 @@ def test_an_operator_that_dies_at_a_write_is_followed_by_one_that_reaches_the_sa
     number: int, when: str
 ) -> None:
     world = World()
-    died = []
+    died: list[Call] = []
 
     def die(n: int, call: Call) -> None:
         if n == number and not died:

@@ -39,8 +39,10 @@ def test_a_trained_model_gets_a_build_servers_gateways_and_a_url() -> None:
     assert world.weights() == {revision: 100}
     assert world.status["url"] == f"http://{NAME}.{NAMESPACE}.svc"
     assert world.status["model"]["digest"] == DIGEST
-    assert [c for c in ("ModelReady", "Built", "ServersReady", "GatewayReady", "UpToDate") if
-            world.condition(c)[0] != "True"] == []  # fmt: skip
+    for part in ("ModelReady", "Built", "ServersReady", "GatewayReady", "UpToDate"):
+        found = world.condition(part)
+        assert found is not None
+        assert found[0] == "True"
     assert compute_status(world.cluster.objects[KEY]) == "Current"
 
 

@@ -216,14 +216,14 @@ class World:
             k = Key("Pod", NAMESPACE, f"{key.name}-rs-{i}")
             if k not in self.cluster.objects:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
-            status = self._run(obj, i) if healthy else self._fail(obj)
-            if self.cluster.objects[k].get("status") != status:
-                self.cluster.change(k, lambda o, status=status: o.update(status=status))
-        status = {"replicas": size, "readyReplicas": size if healthy else 0}
-        if obj.get("status") != status:
-            self.cluster.change(key, lambda o: o.update(status=status))
+            self._report(k, self._run(obj, i) if healthy else self._fail(obj))
+        self._report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
         if "revision" in json.dumps(obj["metadata"]["labels"]):
             self.highest = max(self.highest, size)
+
+    def _report(self, key: Key, status: dict[str, Any]) -> None:
+        if self.cluster.objects[key].get("status") != status:
+            self.cluster.change(key, lambda o: o.update(status=status))
 
     def _run(self, obj: Manifest, index: int) -> dict[str, Any]:
         name = obj["spec"]["template"]["spec"]["containers"][0]["name"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
 from modelyard.contract.build import BuildResult, VariantReport
 from modelyard.serving.source import Source
+from modelyard.workloads.numbers import shorten
 
 
 def record(
@@ -36,12 +37,12 @@ def _describe(variant: VariantReport) -> VariantStatus:
     return VariantStatus(
         name=variant.name,
         bytes=variant.bytes,
-        load_seconds=variant.load_seconds,
-        latency_milliseconds=variant.latency_milliseconds,
-        requests_per_second=variant.requests_per_second,
-        concurrency=variant.concurrency,
-        metrics=variant.metrics,
-        agreement=variant.agreement,
+        load_seconds=shorten(variant.load_seconds, 3),
+        latency_milliseconds=shorten(variant.latency_milliseconds, 3),
+        requests_per_second=shorten(variant.requests_per_second, 3),
+        concurrency=shorten(variant.concurrency, 3),
+        metrics={name: v for name, value in variant.metrics.items() if (v := shorten(value, 6)) is not None},
+        agreement=shorten(variant.agreement, 6),
         passed=variant.passed,
         reason=variant.reason,
     )
