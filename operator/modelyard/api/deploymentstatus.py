@@ -33,13 +33,15 @@ class RevisionStatus(Bounded):
 
 
 class ServedModelStatus(Bounded):
-    """The model that the spec asks for."""
+    """The model of the latest build."""
 
     uri: str = Field(max_length=2048, description="Where it lies.")
     digest: str | None = Field(None, max_length=128, description="Content address of its files.")
     revision: str | None = Field(
         None, max_length=256, description="Commit that a hf:// revision was resolved to."
     )
+    job: str | None = Field(None, max_length=63, description="The TrainingJob that it came from.")
+    dataset: str | None = Field(None, max_length=2048, description="That job's prepared data.")
     task: str | None = Field(None, max_length=64, description="What it does.")
     max_length: Count | None = Field(None, description="Tokens that it takes.")
 

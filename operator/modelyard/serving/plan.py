@@ -78,7 +78,9 @@ def _advance(draft: Draft, settings: Settings) -> None:
     view = draft.view
     profile = profiles.find(view.spec.profile, settings)
     check.check_profile(view.spec.profile, profile)
-    found = source.find(view.namespace, view.spec, view.seen.references)
+    asked = source.find(view.namespace, view.spec, view.seen.references)
+    problem = asked if isinstance(asked, Problem) else None
+    found = source.recall(view.spec, view.status) if isinstance(asked, Problem) else asked
     place = _find_place(view, found, profile)
     check.check_spec(view.spec, place)
     site = Site(view.namespace, view.name, view.labels, profile, place)
@@ -87,25 +89,34 @@ def _advance(draft: Draft, settings: Settings) -> None:
     if place.own is not None:
         labels = names.object_labels(view.name, "storage", view.labels)
         draft.children.append(build_claim(place.claim, view.namespace, labels, place.own, profile))
-    if isinstance(found, Problem):
-        draft.miss(ConditionType.MODEL_READY, found)
+    _tell_model(draft, problem, found)
+    if found is None:
         draft.keep_kinds("Job")
-        if found.fatal:
-            draft.stalled = found
         built = False
     else:
-        draft.hold(ConditionType.MODEL_READY, "True", "Found", "The model is there to be read.")
         built = build.advance(draft, site, found, *build_config(view.spec, found, place))
     revisions.advance(draft, site, built=built)
 
 
-def _find_place(view: View, found: Source | Problem, profile: Profile) -> Place:
+def _tell_model(draft: Draft, problem: Problem | None, found: Source | None) -> None:
+    if problem is None:
+        draft.hold(ConditionType.MODEL_READY, "True", "Found", "The model is there to be read.")
+    elif problem.reason == "TrainingJobNotFound" and found is not None:
+        why = f"TrainingJob {found.job} is gone; the model that it left is served."
+        draft.hold(ConditionType.MODEL_READY, "True", "JobGone", why)
+    else:
+        draft.miss(ConditionType.MODEL_READY, problem)
+        if problem.fatal:
+            draft.stalled = problem
+
+
+def _find_place(view: View, found: Source | None, profile: Profile) -> Place:
     """spec.storage, else the storage of the model's job, else the profile's, else a claim of the deployment's own."""
     storage = view.spec.storage
     if storage.uri is None and storage.claim is None:
-        if isinstance(found, Source) and found.storage is not None:
+        if found is not None and found.storage is not None:
             storage = Storage(uri=found.storage)
-        elif isinstance(found, Problem) and view.status.storage is not None:
+        elif found is None and view.status.storage is not None:
             storage = Storage(uri=view.status.storage)
     return find_place(names.storage_claim(view.name), storage, profile)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.api.deploymentstatus import ModelDeploymentStatus
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.contract import layout
 from modelyard.engine.plan import Key, Manifest
@@ -52,6 +53,21 @@ def find(
             "spec.model.trainingJobRef.name.",
         )
     return _read_job(job, allow_gate_failed=bool(spec.model.allow_gate_failed))
+
+
+def recall(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Source | None:
+    """What a TrainingJob of that name left when its model was built; it may be gone since, or train again."""
+    reference, model = spec.model.training_job_ref, status.model
+    if reference is None or model is None or model.job != reference.name:
+        return None
+    return Source(
+        model.uri,
+        digest=model.digest,
+        task=model.task,
+        job=model.job,
+        storage=status.storage,
+        dataset=model.dataset,
+    )
 
 
 def _read_job(job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:

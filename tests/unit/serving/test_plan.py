@@ -58,10 +58,6 @@ def test_while_the_job_trains_it_waits_with_the_jobs_phase_and_goes_on_by_itself
     world = World()
     job = trained_job(phase="Training")
     del job["status"]["completionTime"]
-    # The job's own plan would go on training: it is not what this is about.
-    world.engine.reconciler._planners = {
-        **world.engine.reconciler._planners, "TrainingJob": lambda r, s, n: _as_it_is(r)
-    }  # fmt: skip
     world.create(job, deployment())
     assert world.condition("ModelReady") == ("False", "WaitingForTraining")
     assert world.condition("Ready") == ("False", "WaitingForTraining")
@@ -72,12 +68,6 @@ def test_while_the_job_trains_it_waits_with_the_jobs_phase_and_goes_on_by_itself
     assert world.names("Deployment") == [f"{NAME}-gateway"]  # callers find somebody who answers
     world.train_anew(DIGEST)
     assert world.condition("Ready") == ("True", "Serving")
-
-
-def _as_it_is(resource: dict[str, Any]) -> Any:
-    from modelyard.engine.plan import Plan
-
-    return Plan(status=resource["status"])
 
 
 def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready() -> None:
@@ -239,11 +229,54 @@ def test_the_job_may_go_once_its_model_serves() -> None:
     world.settle()
     assert world.revisions() == before
     assert world.condition("Ready") == ("True", "Serving")
-    assert world.condition("ModelReady") == ("False", "TrainingJobNotFound")
+    assert world.condition("ModelReady") == ("True", "JobGone")
+    assert world.condition("UpToDate") == ("True", "Serving")
     assert compute_status(world.cluster.objects[KEY]) == "Current"
     world.cluster.erase(Key("Deployment", NAMESPACE, f"{NAME}-{next(iter(before))}"))
     world.settle()
     assert world.revisions() == before  # made again of what the status knows
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert len(world.revisions()) == 1
+    assert world.revisions() != before
+    world.edit(compression={"method": "bf16"})
+    world.wait(3)
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+def test_while_the_job_trains_anew_its_last_model_serves_and_servers_may_change() -> None:
+    world = served()
+    before = world.revisions()
+    job = trained_job()
+    stale = {**job["status"], "observedGeneration": 0, "phase": "Training"}
+    world.cluster.change(Key("TrainingJob", NAMESPACE, NAME), lambda o: o.update(status=stale))
+    world.settle()
+    assert world.condition("ModelReady") == ("False", "WaitingForTraining")
+    assert world.condition("Ready") == ("True", "Serving")
+    assert compute_status(world.cluster.objects[KEY]) == "Current"
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert world.revisions() != before
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+def test_a_model_that_was_trained_anew_and_missed_its_gate_leaves_the_last_one_serving() -> None:
+    world = served()
+    before = world.revisions()
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "GateFailed",
+        "message": "eval_loss misses its bound.",
+    }
+    world.cluster.change(
+        Key("TrainingJob", NAMESPACE, NAME), lambda o: o["status"].update(conditions=[ready])
+    )
+    world.settle()
+    assert world.revisions() == before
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("UpToDate") == ("False", "GateFailed")
+    assert world.condition("Stalled") == ("True", "GateFailed")
 
 
 def test_suspended_it_has_no_servers_and_goes_on_with_the_same() -> None:

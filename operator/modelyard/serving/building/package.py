@@ -19,6 +19,8 @@ def record(
         uri=source.uri,
         digest=result.digest,
         revision=result.revision,
+        job=source.job,
+        dataset=source.dataset,
         task=result.task,
         max_length=result.max_length,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.api.conditions import ConditionType
+from modelyard.api.conditions import Condition, ConditionType
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus
 from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child
@@ -122,12 +122,8 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         )
     else:
         draft.miss(_READY, problem or Problem("Starting", "The servers are starting."))
-    if serving is not None and not built and not view.spec.suspend:
-        why = draft.held.get(ConditionType.BUILT) or draft.held.get(ConditionType.MODEL_READY)
-        if why is None or why.status == "True":
-            why = draft.held.get(ConditionType.MODEL_READY)
-        if why is not None:
-            draft.hold(_UP_TO_DATE, "False", why.reason, f"An earlier revision serves: {why.message}")
+    if serving is not None and (why := _find_newer(draft, built=built)) is not None:
+        draft.hold(_UP_TO_DATE, "False", why.reason, f"An earlier revision serves: {why.message}")
         return
     if wanted is None or serving is None:
         return
@@ -146,6 +142,15 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
                 Problem(why_new.reason, f"The earlier revision serves. Of the new one: {why_new.message}"),
             )
         _watch_deadline(draft, new, why_new)
+
+
+def _find_newer(draft: Draft, *, built: bool) -> Condition | None:
+    """What keeps the newest model from being served."""
+    model, package = draft.held.get(ConditionType.MODEL_READY), draft.held.get(ConditionType.BUILT)
+    refused = draft.stalled is not None and model is not None and model.reason == draft.stalled.reason
+    if refused or (package is None and not built):
+        return model
+    return package if not built else None
 
 
 def _watch_deadline(draft: Draft, new: Observed, problem: Problem | None) -> None:

@@ -16,7 +16,7 @@ _PARTS = (
     ConditionType.SERVERS_READY,
     ConditionType.GATEWAY_READY,
 )
-# What an earlier revision that serves need not make anybody wait for: nothing is being changed meanwhile.
+# While another job is awaited nothing is being changed.
 _PATIENT = frozenset({"WaitingForTraining", "TrainingJobNotFound"})
 
 
