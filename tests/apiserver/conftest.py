@@ -22,7 +22,10 @@ from tests.apiserver.inprocess import Scenario, install_crds, run_beside_engine
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = "apitest"
-PROFILES = "profiles: {default: {trainerImage: localhost/trainer:1, agentImage: localhost/agent:1}}\n"
+PROFILES = (
+    "profiles: {default: {trainerImage: localhost/trainer:1, serverImage: localhost/server:1,"
+    " gatewayImage: localhost/gateway:1, agentImage: localhost/agent:1}}\n"
+)
 RAN = pytest.StashKey[bool]()
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 REPEATABLE = frozenset({"get", "wait", "apply"})
