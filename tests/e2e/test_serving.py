@@ -116,7 +116,8 @@ def test_a_new_revision_takes_over_without_a_failed_request(
     with endpoint.load(cases) as load:
         deployment.patch({"server": {"maxBatchDelayMilliseconds": 3}})
         status = deployment.wait_ready()
-        deployment.patch({"gateway": {"resources": {"limits": {"cpu": "1", "memory": "300Mi"}}}})
+        size = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "50m", "memory": "100Mi"}}
+        deployment.patch({"gateway": {"resources": size}})
         deployment.kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=90s")
     load.report.check()
     states = {r["name"]: r["state"] for r in status["revisions"]}

@@ -24,11 +24,13 @@ def advance(draft: Draft, site: Site, role: RoleName) -> None:
     draft.children += gateways.build(site, spec.gateway, spec.traffic, build_config(view), role)
     draft.update(url=f"http://{names.service(view.name)}.{view.namespace}.svc")
     deployment = _find(draft)
-    ready = int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
-    if ready > 0:
+    problem = _find_problem(draft, deployment) if deployment is not None else None
+    if ((deployment or {}).get("status") or {}).get("readyReplicas"):
         draft.hold(_READY, "True", "Ready", "The gateways answer.")
+        # New ones that can't start leave the old ones, which know nothing of the change.
+        draft.problem = problem
         return
-    draft.miss(_READY, _find_problem(draft, deployment) or Problem("Starting", "The gateways are starting."))
+    draft.miss(_READY, problem or Problem("Starting", "The gateways are starting."))
 
 
 def _find(draft: Draft) -> Manifest | None:
@@ -37,9 +39,7 @@ def _find(draft: Draft) -> Manifest | None:
     return next((d for d in found if d["metadata"]["name"] == name), None)
 
 
-def _find_problem(draft: Draft, deployment: Manifest | None) -> Problem | None:
-    if deployment is None:
-        return None
+def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
     labelled = (
         pod
         for pod in draft.view.seen.of_kind("Pod")
