@@ -29,6 +29,7 @@ class RevisionStatus(Bounded):
     state: RevisionState = Field(description="Where it stands.")
     reason: str | None = Field(None, max_length=128, description="One word why it is not ready.")
     start_time: Time | None = Field(None, description="When it was made.")
+    drain_time: Time | None = Field(None, description="When its requests went to another.")
     end_time: Time | None = Field(None, description="When it was taken away.")
 
 

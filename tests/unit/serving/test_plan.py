@@ -348,3 +348,69 @@ def test_an_unknown_profile_is_named_and_nothing_stops() -> None:
     assert world.condition("Stalled") == ("True", "ProfileNotFound")
     assert world.condition("Ready") == ("True", "Serving")
     assert world.revisions() == before
+
+
+def test_a_revision_that_lost_its_requests_waits_for_gateways_that_have_not_told_what_they_follow() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.deaf = True
+    world.engine.facts.answers.clear()
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    world.wait(30)
+    assert world.weights() == {old: 0, new: 100}
+    assert world.revisions() == {old: 1, new: 1}
+    world.wait(40)  # whoever is silent for so long will not tell at all
+    assert world.revisions() == {new: 1}
+
+
+def test_a_service_that_others_delete_comes_back_with_its_weight() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.sick = set("0123456789abcdef") - {old[-1]}
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    for name in (old, new):
+        world.cluster.erase(Key("Service", NAMESPACE, f"{NAME}-{name}"))
+    world.settle()
+    assert world.weights() == {old: 100, new: 0}
+
+
+def test_no_replicas_by_hand_is_no_readiness() -> None:
+    world = served(scaling={"scaler": "none"})
+    world.edit(replicas=0)
+    assert world.condition("Ready") == ("False", "NoReplicas")
+    assert world.condition("Suspended") == ("True", "NoReplicas")
+    assert world.condition("Reconciling") is None
+    world.edit(replicas=1)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_an_overlay_of_the_servers_is_laid_over_the_build_too() -> None:
+    mount = {"name": "server", "volumeMounts": [{"name": "certs", "mountPath": "/data/certs"}]}
+    volumes = [{"name": "certs", "secret": {"secretName": "certs"}}]
+    world = World(result=None)
+    world.create(
+        trained_job(),
+        deployment(server={"podTemplate": {"spec": {"volumes": volumes, "containers": [mount]}}}),
+    )
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "build"
+    assert "/data/certs" in {m["mountPath"] for m in container["volumeMounts"]}
+
+
+def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None:
+    world = served()
+    for key in [k for k in world.cluster.objects if k.kind == "Pod" and "gateway" in k.name][:1]:
+        ended = {"exitCode": 2, "reason": "Error"}
+        status = {
+            "phase": "Running",
+            "containerStatuses": [
+                {"name": "gateway", "state": {"waiting": {}}, "lastState": {"terminated": ended}}
+            ],
+        }
+        world.cluster.change(key, lambda o, status=status: o.update(status=status))
+    world._work()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("Reconciling") == ("True", "GatewayFailed")

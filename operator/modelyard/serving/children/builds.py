@@ -7,6 +7,7 @@ from modelyard.contract import codes
 from modelyard.contract.build import BuildConfig
 from modelyard.engine.plan import Child
 from modelyard.serving import names
+from modelyard.serving.children import servers
 from modelyard.serving.children.site import (
     CONFIG_FILE,
     CONFIG_FOLDER,
@@ -20,7 +21,6 @@ from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay, sources, template
 
 COMPONENT = "build"
-POD_TEMPLATE = "spec.server.podTemplate"
 
 
 def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, attempt: int) -> Child:
@@ -57,7 +57,8 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
     made = build_template(
         site, COMPONENT, pod, config.model_dump_json(by_alias=True, exclude_none=True), labels
     )
-    overlay.apply(server.pod_template, made, POD_TEMPLATE, stages.find(COMPONENT).container)
+    # Users know the container by the name that it has in servers.
+    overlay.apply(server.pod_template, made, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -48,20 +48,25 @@ def _describe(
     problem = health.find_problem(draft, each)
     served = before is not None and before.state == "Serving"
     state: RevisionState
-    if revision.weight > 0 and (revision.ready > 0 or served):
+    if weights.get(revision.id, revision.weight) > 0 and (revision.ready > 0 or served):
         state = "Serving"
     elif revision.id == wanted:
         state = "Failed" if draft.stalled is not None and problem is not None else "Starting"
     else:
         state = "Draining"
+    weight = weights.get(revision.id, revision.weight)
+    drained = None
+    if state == "Draining" and weight == 0:
+        drained = (before.drain_time if before else None) or format_time(draft.view.now)
     return RevisionStatus(
         name=names.revision(draft.view.name, revision.id),
         digest=each.digest,
         variant=each.variant,
         replicas=revision.replicas,
         ready_replicas=revision.ready,
-        weight=weights.get(revision.id, revision.weight),
+        weight=weight,
         state=state,
         reason=problem.reason if problem else None,
         start_time=each.created,
+        drain_time=drained,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.api.deploymentstatus import RevisionStatus
 from modelyard.engine.plan import Manifest, Seen
 from modelyard.serving import names
 from modelyard.serving.children import servers
@@ -28,8 +30,9 @@ class Observed:
         return str(created) if created else None
 
 
-def find(seen: Seen) -> dict[str, Observed]:
-    """All of them, by their ids."""
+def find(seen: Seen, told: Sequence[RevisionStatus]) -> dict[str, Observed]:
+    """All of them, by their ids. The weight of one whose Service is missing is the one that the status tells."""
+    weights = {revision.name: revision.weight for revision in told}
     services = {
         _labels(service).get(names.REVISION_LABEL): _labels(service) for service in seen.of_kind("Service")
     }
@@ -40,13 +43,16 @@ def find(seen: Seen) -> dict[str, Observed]:
         if revision is None or labels.get(names.COMPONENT_LABEL) != servers.COMPONENT:
             continue
         annotations = deployment["metadata"].get("annotations") or {}
-        service = services.get(revision, {})
+        service = services.get(revision)
+        weight = weights.get(deployment["metadata"]["name"], 0)
+        if service is not None:
+            weight = _number(service.get(names.WEIGHT_LABEL)) or 0
         found[revision] = Observed(
             Revision(
                 revision,
                 replicas=int((deployment.get("spec") or {}).get("replicas") or 0),
                 ready=int((deployment.get("status") or {}).get("readyReplicas") or 0),
-                weight=_number(service.get(names.WEIGHT_LABEL)) or 0,
+                weight=weight,
             ),
             deployment,
             digest=str(annotations.get(names.DIGEST_ANNOTATION, "")),

@@ -13,7 +13,7 @@ from modelyard.serving.draft import Draft
 from modelyard.serving.gateways import reports
 from modelyard.serving.revisions import health, history, identity, observed, rollout, scale
 from modelyard.serving.revisions.observed import Observed
-from modelyard.serving.revisions.rollout import Target
+from modelyard.serving.revisions.rollout import FULL, Target
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import seconds_since
 
@@ -21,12 +21,14 @@ _READY = ConditionType.SERVERS_READY
 _UP_TO_DATE = ConditionType.UP_TO_DATE
 # Of the requests at the knee: so many more may be at a server that its next batch is there when one is done.
 _AHEAD = 2.0
+# Seconds for which a revision that lost its requests waits for gateways that don't tell what they follow.
+_PATIENCE = 60.0
 
 
 def advance(draft: Draft, site: Site, *, built: bool) -> None:
     """Plans all revisions. Where nothing is `built` for this spec, what serves stays as it is."""
     view = draft.view
-    found = observed.find(view.seen)
+    found = observed.find(view.seen, view.status.revisions)
     revisions = [each.revision for each in found.values()]
     serving = rollout.find_serving(revisions)
     told = reports.read(view.seen, view.now)
@@ -37,7 +39,8 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     elif wanted is None:
         targets = []
     else:
-        targets = rollout.plan(wanted, wish.replicas, revisions, told.followed)
+        followed = (*told.followed, *_suspect(draft, told, found))
+        targets = rollout.plan(wanted, wish.replicas, revisions, followed)
     for target in targets:
         draft.children += _build(draft, site, found.get(target.id), target)
     if targets:
@@ -50,6 +53,18 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
         revisions=history.build(draft, found, targets, wanted),
     )
     _ask(draft, told, wish, changing=len(targets) > 1)
+
+
+def _suspect(draft: Draft, told: reports.Reports, found: dict[str, Observed]) -> list[dict[str, int]]:
+    """What gateways that have told nothing may follow: any revision, but for those that lost their requests long ago."""
+    if len(told.followed) == len(told.pods):
+        return []
+    drained = {r.name: r.drain_time for r in draft.view.status.revisions}
+    times = {id: drained.get(names.revision(draft.view.name, id)) for id in found}
+    recent = [id for id, at in times.items() if at is None or seconds_since(at, draft.view.now) < _PATIENCE]
+    if any(times[id] for id in recent):
+        draft.wake_in(_PATIENCE)
+    return [dict.fromkeys(recent, FULL)]
 
 
 def _choose_wanted(draft: Draft, serving: str | None, *, built: bool) -> str | None:
@@ -113,6 +128,8 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         draft.miss(_READY, Problem("NoServers", "There are no servers before the model is built."))
     elif serving.ready > 0:
         draft.hold(_READY, "True", "Ready", "Servers answer with the model's own answers.")
+    elif serving.replicas == 0 and view.spec.scaling.scaler == "none":
+        draft.miss(_READY, Problem("NoReplicas", "spec.replicas is 0."))
     elif serving.replicas == 0:
         draft.hold(
             _READY,

@@ -30,11 +30,11 @@ def _sum_up(draft: Draft) -> list[Condition]:
 
     A change that fails leaves what was there: Ready stays, and Stalled tells of the change.
     """
-    if draft.view.spec.suspend and draft.stalled is None:
-        why_not = "spec.suspend is true; set it to false to go on."
+    halted = _find_halt(draft)
+    if halted is not None and draft.stalled is None:
         return [
-            build(ConditionType.READY, "False", "Suspended", why_not),
-            build(ConditionType.SUSPENDED, "True", "Suspended", why_not),
+            explain(ConditionType.READY, "False", halted),
+            explain(ConditionType.SUSPENDED, "True", halted),
         ]
     answers = draft.holds(ConditionType.SERVERS_READY) and draft.holds(ConditionType.GATEWAY_READY)
     why = draft.stalled or draft.problem or _find_missing(draft)
@@ -48,6 +48,18 @@ def _sum_up(draft: Draft) -> list[Condition]:
     elif draft.problem is not None or not answers or _is_changing(draft):
         found.append(explain(ConditionType.RECONCILING, "True", why or _change(draft)))
     return found
+
+
+def _find_halt(draft: Draft) -> Problem | None:
+    """What users have stopped."""
+    spec = draft.view.spec
+    if spec.suspend:
+        return Problem("Suspended", "spec.suspend is true; set it to false to go on.")
+    if spec.scaling.scaler == "none" and spec.replicas == 0 and draft.status.replicas == 0:
+        return Problem(
+            "NoReplicas", "spec.replicas is 0: nothing answers until there are more (kubectl scale)."
+        )
+    return None
 
 
 def _find_missing(draft: Draft) -> Problem | None:
