@@ -379,8 +379,9 @@ def test_a_service_that_others_delete_comes_back_with_its_weight() -> None:
 def test_no_replicas_by_hand_is_no_readiness() -> None:
     world = served(scaling={"scaler": "none"})
     world.edit(replicas=0)
-    assert world.condition("Ready") == ("False", "NoReplicas")
-    assert world.condition("Suspended") == ("True", "NoReplicas")
+    assert world.condition("Ready") == ("False", "Suspended")
+    assert world.condition("Suspended") == ("True", "Suspended")
+    assert world.condition("ServersReady") == ("False", "NoReplicas")
     assert world.condition("Reconciling") is None
     world.edit(replicas=1)
     assert world.condition("Ready") == ("True", "Serving")
@@ -410,7 +411,7 @@ def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None
                 {"name": "gateway", "state": {"waiting": {}}, "lastState": {"terminated": ended}}
             ],
         }
-        world.cluster.change(key, lambda o, status=status: o.update(status=status))
+        world.report(key, status)
     world._work()
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("Reconciling") == ("True", "GatewayFailed")

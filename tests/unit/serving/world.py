@@ -216,12 +216,13 @@ class World:
             k = Key("Pod", NAMESPACE, f"{key.name}-rs-{i}")
             if k not in self.cluster.objects:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
-            self._report(k, self._run(obj, i) if healthy else self._fail(obj))
-        self._report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
+            self.report(k, self._run(obj, i) if healthy else self._fail(obj))
+        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
         if "revision" in json.dumps(obj["metadata"]["labels"]):
             self.highest = max(self.highest, size)
 
-    def _report(self, key: Key, status: dict[str, Any]) -> None:
+    def report(self, key: Key, status: dict[str, Any]) -> None:
+        """An object's own controller writes its status."""
         if self.cluster.objects[key].get("status") != status:
             self.cluster.change(key, lambda o: o.update(status=status))
 

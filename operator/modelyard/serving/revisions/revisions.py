@@ -56,7 +56,7 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
 
 
 def _suspect(draft: Draft, told: reports.Reports, found: dict[str, Observed]) -> list[dict[str, int]]:
-    """What gateways that have told nothing may follow: any revision, but for those that lost their requests long ago."""
+    """What gateways that have told nothing may follow: all revisions but those that lost their requests long ago."""
     if len(told.followed) == len(told.pods):
         return []
     drained = {r.name: r.drain_time for r in draft.view.status.revisions}

@@ -57,7 +57,7 @@ def _find_halt(draft: Draft) -> Problem | None:
         return Problem("Suspended", "spec.suspend is true; set it to false to go on.")
     if spec.scaling.scaler == "none" and spec.replicas == 0 and draft.status.replicas == 0:
         return Problem(
-            "NoReplicas", "spec.replicas is 0: nothing answers until there are more (kubectl scale)."
+            "Suspended", "spec.replicas is 0: nothing answers until there are more (kubectl scale)."
         )
     return None
 
