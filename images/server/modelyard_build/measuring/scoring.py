@@ -1,4 +1,4 @@
-"""`python -m modelyard_build.measuring.scoring PLAN DONE`: what a causal language model says to each token of the rows."""
+"""`python -m modelyard_build.measuring.scoring PLAN DONE`: what a causal model says to each token of the rows."""
 
 from __future__ import annotations
 
