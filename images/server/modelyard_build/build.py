@@ -94,14 +94,14 @@ class Builder:
         if variant.is_stored(folder):
             return base.model_copy(update={"name": method, "reason": "the model is stored so already"})
         if reason := variant.refuse(self._task):
-            return VariantReport(name=method, runtime=variant.runtime, passed=False, reason=reason)
+            return VariantReport(name=method, passed=False, reason=reason)
         try:
             made = self._package.make(method, lambda temp: self._make(method, temp))
             figures, found = self._measure(method, made, rows)
         except Failure as failure:
             if failure.temporary:
                 raise
-            return VariantReport(name=method, runtime=variant.runtime, passed=False, reason=failure.message)
+            return VariantReport(name=method, passed=False, reason=failure.message)
         report = self._report(method, made, figures, found, answers)
         reason = judge(self._config.gate, base, report)
         return report.model_copy(update={"passed": reason is None, "reason": reason})

@@ -39,9 +39,11 @@ async def climb(measure: Callable[[int], Awaitable[float]]) -> Knee:
     flat = 0
     for callers in STEPS:
         highest = max(rates.values(), default=0.0)
+        if rates and callers > PATIENCE * highest:
+            break
         rates[callers] = await measure(callers)
         flat = 0 if rates[callers] >= GAIN * highest else flat + 1
-        if flat == 2 or 2 * callers > PATIENCE * max(rates.values()):
+        if flat == 2:
             break
     return find_knee(rates)
 

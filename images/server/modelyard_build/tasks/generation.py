@@ -42,8 +42,13 @@ class TextGeneration(BuildTask):
     apart = True
 
     def fits(self, architecture: str) -> bool:
-        """By transformers' way of naming."""
-        return architecture.endswith("ForCausalLM") or "LMHead" in architecture
+        """By transformers' way of naming, to which its own list has exceptions."""
+        if architecture.endswith("ForCausalLM") or "LMHead" in architecture:
+            return True
+        # Takes seconds to import.
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as NAMES
+
+        return architecture in NAMES.values()
 
     async def make_asker(self, service: Service, model: Served, rows: Rows) -> PromptAsker:
         """Leaves room for the answer."""
