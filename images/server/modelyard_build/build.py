@@ -31,9 +31,16 @@ def build(settings: Settings) -> BuildResult:
     """Makes the package, or finds it. A result that failed has the figures of what was measured. Raises Failure."""
     try:
         with held(settings.package):
+            _clear_locks(settings.scratch)
             return _find(settings) or _build(settings, find_model(settings))
     except OSError as error:
         raise _explain(error, settings) from error
+
+
+def _clear_locks(scratch: Path) -> None:
+    """Deletes what a killed build's download has left locked: on storage without locks, files stand for them."""
+    for path in scratch.rglob("*.lock"):
+        path.unlink(missing_ok=True)
 
 
 def _find(settings: Settings) -> BuildResult | None:
