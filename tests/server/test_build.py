@@ -138,8 +138,9 @@ def serve(build: Build, method: str, root: Path) -> None:
     reference = f"packages/p/{method}-{result.digest[7:19]}.json"
     told = json.loads((build.storage / reference).read_text())
     assert len(told["rows"]) == 8 and told["split"] == "validation"
-    config = {"folder": variant.folder, "variant": method, "runtime": variant.runtime, "reference": reference}
-    with running(build.storage / "model", root, **config) as server:
+    folder = build.storage / variant.folder
+    config: dict[str, Any] = {"storage": build.storage, "variant": method, "runtime": variant.runtime}
+    with running(folder, root, reference=reference, **config) as server:
         server.until_ready()
         response = server.infer(*TEXTS, parameters={"scores": True})
         scores = np.array(response.json()["outputs"][2]["data"]).reshape(len(TEXTS), 3)
@@ -149,7 +150,7 @@ def serve(build: Build, method: str, root: Path) -> None:
     for row in told["rows"]:
         row["logProbs"] = [value - 2 for value in row["logProbs"]]
     (build.storage / "other.json").write_text(json.dumps(told))
-    with running(build.storage / "model", root / "other", **config | {"reference": "other.json"}) as server:
+    with running(folder, root / "other", reference="other.json", **config) as server:
         assert server.wait() == codes.EXIT_USER_ERROR
         assert json.loads(server.result.read_text())["reason"] == "ModelUnproven"
 
@@ -216,9 +217,7 @@ def test_embeddings_without_data_are_built_and_served(build: Build, tmp_path: Pa
     assert [v.metrics["cosine"] > 0.9 for v in result.variants] == [True] * 3
     told = json.loads((build.storage / result.reference).read_text())
     assert len(told["rows"]) == len(set(TEXTS)) and told["dtype"] == "int8"
-    config = {
-        "folder": result.variants[2].folder, "variant": "int8", "runtime": "onnx", "reference": result.reference,
-        "task": "embeddings",
-    }  # fmt: skip
-    with running(build.storage / "encoder", tmp_path / "run", **config) as server:
+    config: dict[str, Any] = {"variant": "int8", "runtime": "onnx", "reference": result.reference}
+    served = build.storage / str(result.variants[2].folder)
+    with running(served, tmp_path / "run", "embeddings", storage=build.storage, **config) as server:
         server.until_ready()

@@ -71,10 +71,14 @@ def export(model: Any, field: str, path: Path) -> None:
     # Neither one row nor one length: an exporter takes such sizes for constants.
     example = tuple(torch.ones(2, 7, dtype=torch.long) for _ in inputs)
     shape = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    torch.onnx.export(
-        Graph(), example, str(path), input_names=inputs, output_names=[field],
-        dynamic_shapes=(tuple(shape for _ in inputs),), dynamo=True, external_data=True, verbose=False,
-    )  # fmt: skip
+    try:
+        torch.onnx.export(
+            Graph().eval(), example, str(path), input_names=inputs, output_names=[field],
+            dynamic_shapes=(tuple(shape for _ in inputs),), dynamo=True, external_data=True, verbose=False,
+        )  # fmt: skip
+    except torch.onnx.OnnxExporterError as error:
+        # Its own words are a page of advice to programmers.
+        raise error.__cause__ or error from None
 
 
 def find_inputs(model: Any) -> list[str]:
