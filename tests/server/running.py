@@ -70,16 +70,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, root: Path, task: str = "text-classification", **config: Any) -> Iterator[Server]:
-    """A server of the model in `folder`; killed at the end if it still runs. `root` is for its files."""
+def running(
+    folder: Path, root: Path, task: str = "text-classification", *, storage: Path | None = None, **config: Any
+) -> Iterator[Server]:
+    """A server of the model in `folder`; killed at the end if it still runs. `root` is for its files.
+
+    `storage` is what the config's paths are below; the folder's parent where it isn't given.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    told = {"name": "toy", "task": task, "folder": folder.name, **config}
+    storage = storage or folder.parent
+    told = {"name": "toy", "task": task, "folder": folder.relative_to(storage).as_posix(), **config}
     (root / "server.json").write_text(json.dumps(told))
     port = free_port()
     environment = {
         **os.environ,
         codes.ENV_SERVER_CONFIG: str(root / "server.json"),
-        codes.ENV_STORAGE: str(folder.parent),
+        codes.ENV_STORAGE: str(storage),
         codes.ENV_RUNTIME_DIR: str(root),
         codes.ENV_SERVER_PORT: str(port),
         "OMP_NUM_THREADS": "1",

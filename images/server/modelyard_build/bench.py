@@ -14,10 +14,10 @@ from modelyard.contract.server import Runtime, ServerConfig
 from modelyard_models.files import write_atomic
 
 from modelyard_build.child import run_child
-from modelyard_build.measuring.plan import Figures, Plan
+from modelyard_build.measuring.plan import Figures, Plan, Scored
 from modelyard_build.rows import Rows
 from modelyard_build.settings import Settings
-from modelyard_build.tasks import Answers
+from modelyard_build.tasks import TASKS, Answers
 
 log = logging.getLogger("modelyard.build")
 
@@ -78,6 +78,10 @@ class Bench:
         environment = {codes.ENV_SERVER_CONFIG: str(config), codes.ENV_STORAGE: str(self._settings.storage)}
         run_child("modelyard_build.measuring", plan, figures, environment)
         found = Figures.model_validate_json(figures.read_bytes())
+        if TASKS[self._task].apart:
+            scores = self._temp / f"{subject.method}-scores.json"
+            run_child("modelyard_build.measuring.scoring", plan, scores, environment)
+            found = found.model_copy(update={"rows": Scored.model_validate_json(scores.read_bytes()).rows})
         log.info("%s: measured in %.1f s: %s", subject.method, time.monotonic() - begun, found)
         with np.load(answers, allow_pickle=False) as file:
             return found, dict(file)

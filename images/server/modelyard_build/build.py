@@ -31,9 +31,16 @@ def build(settings: Settings) -> BuildResult:
     """Makes the package, or finds it. A result that failed has the figures of what was measured. Raises Failure."""
     try:
         with held(settings.package):
+            _clear_locks(settings.scratch)
             return _find(settings) or _build(settings, find_model(settings))
     except OSError as error:
         raise _explain(error, settings) from error
+
+
+def _clear_locks(scratch: Path) -> None:
+    """Deletes what a killed build's download has left locked: on storage without locks, files stand for them."""
+    for path in scratch.rglob("*.lock"):
+        path.unlink(missing_ok=True)
 
 
 def _find(settings: Settings) -> BuildResult | None:
@@ -94,14 +101,14 @@ class Builder:
         if variant.is_stored(folder):
             return base.model_copy(update={"name": method, "reason": "the model is stored so already"})
         if reason := variant.refuse(self._task):
-            return VariantReport(name=method, runtime=variant.runtime, passed=False, reason=reason)
+            return VariantReport(name=method, passed=False, reason=reason)
         try:
             made = self._package.make(method, lambda temp: self._make(method, temp))
             figures, found = self._measure(method, made, rows)
         except Failure as failure:
             if failure.temporary:
                 raise
-            return VariantReport(name=method, runtime=variant.runtime, passed=False, reason=failure.message)
+            return VariantReport(name=method, passed=False, reason=failure.message)
         report = self._report(method, made, figures, found, answers)
         reason = judge(self._config.gate, base, report)
         return report.model_copy(update={"passed": reason is None, "reason": reason})

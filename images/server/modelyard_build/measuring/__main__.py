@@ -9,7 +9,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 from modelyard_models.failure import Failure, boundary
 from modelyard_models.files import write_atomic
 from modelyard_server.process import explain
-from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
 from modelyard_server.settings import Settings, read_settings, set_environment
 from modelyard_server.tasks import find_task
@@ -26,7 +25,9 @@ from modelyard_build.child import leave_failure
 from modelyard_build.measuring.knee import climb, measure_rate
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
-from modelyard_build.tasks import TASKS, BuildTask
+from modelyard_build.tasks import TASKS
+from modelyard_build.tasks.predictive import PredictiveTask, RowAsker
+from modelyard_build.tasks.task import Asker
 
 _AT_ONCE = 64  # rows that are asked for together while the answers are gathered
 _ALONE = 40  # requests, one after the other, for the latency
@@ -63,31 +64,26 @@ async def measure(plan: Plan, settings: Settings) -> Figures:
     except Exception as error:
         raise explain(error, service) from error
     load_seconds = time.monotonic() - plan.begun
+    rows = Rows.read(plan.rows)
     try:
         with boundary(
             "ModelUnproven", "the model does not answer", "the build's log says why; serve another"
         ):
-            return await _measure(plan, kind, model, load_seconds)
+            asker = await kind.make_asker(service, model, rows)
+            answered = 0
+            if isinstance(kind, PredictiveTask) and isinstance(asker, RowAsker):
+                vectors = await gather_answers(asker, plan)
+                np.savez(plan.answers, **kind.gather(asker.model, vectors))
+                answered = len(vectors)
+                if plan.reference is not None:
+                    reference = await kind.refer(asker, rows.split)
+                    write_atomic(plan.reference, reference.model_dump_json(by_alias=True))
+            latency = await measure_latency(asker)
+            knee = await climb(partial(_measure_rate, asker))
     finally:
         await model.close()
-
-
-async def _measure(plan: Plan, kind: BuildTask, model: Served, load_seconds: float) -> Figures:
-    rows = Rows.read(plan.rows)
-    requests = await kind.make_requests(model, rows)
-    answers = await gather_answers(kind, model, requests[: plan.count], plan.seconds)
-    np.savez(plan.answers, **kind.gather(model, answers))
-    if plan.reference is not None:
-        reference = await kind.refer(model, requests, rows.split)
-        write_atomic(plan.reference, reference.model_dump_json(by_alias=True))
-
-    async def ask(number: int) -> None:
-        await kind.ask(model, requests[number % len(requests)])
-
-    latency = await measure_latency(kind, model, requests)
-    knee = await climb(lambda callers: measure_rate(ask, callers, _STEP_SECONDS))
     return Figures(
-        rows=len(answers),
+        rows=answered,
         max_length=model.limit,
         load_seconds=load_seconds,
         latency_milliseconds=latency * 1000,
@@ -96,29 +92,32 @@ async def _measure(plan: Plan, kind: BuildTask, model: Served, load_seconds: flo
     )
 
 
-async def gather_answers(
-    kind: BuildTask, model: Served, requests: Sequence[Any], seconds: float | None
-) -> list[Any]:
-    """The answers to the first requests: all of them, or those that are sent before the time is over."""
+async def _measure_rate(asker: Asker[Any], callers: int) -> float:
+    return await measure_rate(lambda number: asker.ask(number % asker.size), callers, _STEP_SECONDS)
+
+
+async def gather_answers(asker: Asker[Any], plan: Plan) -> list[Any]:
+    """The answers to the first rows: all that the plan asks for, or those that are sent before its time is over."""
     answers: dict[int, Any] = {}
     numbers = itertools.count()
-    until = math.inf if seconds is None else time.monotonic() + seconds
+    until = math.inf if plan.seconds is None else time.monotonic() + plan.seconds
+    count = asker.size if plan.count is None else min(plan.count, asker.size)
 
     async def call() -> None:
-        while time.monotonic() < until and (number := next(numbers)) < len(requests):
-            answers[number] = await kind.ask(model, requests[number])
+        while time.monotonic() < until and (number := next(numbers)) < count:
+            answers[number] = await asker.ask(number)
 
     await asyncio.gather(*(call() for _ in range(_AT_ONCE)))
     return [answers[number] for number in range(len(answers))]
 
 
-async def measure_latency(kind: BuildTask, model: Served, requests: Sequence[Any]) -> float:
+async def measure_latency(asker: Asker[Any]) -> float:
     """The median of one request alone, in seconds."""
     times: list[float] = []
     until = time.monotonic() + _ALONE_SECONDS
-    for request in itertools.islice(itertools.cycle(requests), _ALONE):
+    for number in range(_ALONE):
         begun = time.perf_counter()
-        await kind.ask(model, request)
+        await asker.ask(number % asker.size)
         times.append(time.perf_counter() - begun)
         if time.monotonic() > until:
             break

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 STEPS = (1, 4, 8, 16, 32, 64, 128)  # callers, each of whom asks again as soon as it is answered
 GAIN = 1.05  # less than that is no gain
+PATIENCE = 4.0  # seconds
 _ROUNDS = 4  # answers for each caller that a step has, at least
 _LONGEST = 4.0  # as a multiple of a step's time, whether or not it has them
 _TOGETHER = 0.002  # seconds: answers of one batch come within them
@@ -30,11 +31,16 @@ def find_knee(rates: Mapping[int, float]) -> Knee:
 
 
 async def climb(measure: Callable[[int], Awaitable[float]]) -> Knee:
-    """Measures more and more callers, until two steps after each other have gained less than GAIN."""
+    """Measures more and more callers, until two steps after each other have gained less than GAIN.
+
+    Nor does it go on where each would wait longer than PATIENCE.
+    """
     rates: dict[int, float] = {}
     flat = 0
     for callers in STEPS:
         highest = max(rates.values(), default=0.0)
+        if rates and callers > PATIENCE * highest:
+            break
         rates[callers] = await measure(callers)
         flat = 0 if rates[callers] >= GAIN * highest else flat + 1
         if flat == 2:

@@ -21,10 +21,15 @@ class Plan(ContractModel):
     seconds: float | None
 
 
-class Figures(ContractModel):
-    """See contract.build.VariantReport. `rows` is how many were answered, `max_length` what the model takes."""
+class Scored(ContractModel):
+    """How many rows were answered."""
 
     rows: int
+
+
+class Figures(Scored):
+    """See contract.build.VariantReport. `max_length` is what the model takes."""
+
     max_length: int
     load_seconds: float
     latency_milliseconds: float

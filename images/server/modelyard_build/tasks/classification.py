@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from modelyard.contract.model import REFERENCE_CANDIDATES, Reference, ReferenceRow
 from modelyard_models.measures import measure_classes
 from modelyard_server.serving.predictor import Predictor
-from modelyard_server.serving.served import Served
 from modelyard_server.tasks.classification import ClassHead, log_softmax
 
 from modelyard_build.rows import Rows
-from modelyard_build.tasks.predictive import PredictiveTask, find_tolerance
-from modelyard_build.tasks.task import Answers
+from modelyard_build.tasks.predictive import PredictiveTask
+from modelyard_build.tasks.task import Answers, Picked, find_tolerance
 
 _SAME_VALUE = 0.05  # of the values' standard deviation: nearer than that, regressions agree
 _LEAST = 0.2  # logit: those of a new head are small, and their noise is not smaller in proportion
@@ -30,11 +29,11 @@ class TextClassification(PredictiveTask):
         """By transformers' way of naming."""
         return architecture.endswith("ForSequenceClassification")
 
-    def gather(self, model: Served, answers: Sequence[Any]) -> Answers:
+    def gather(self, model: Predictor, vectors: Sequence[Any]) -> Answers:
         """`logits` (rows, classes), and of the model its `classes` and its problem_type as `kind`."""
-        head = cast(ClassHead, cast(Predictor, model).head)
-        kind = head.package.about.problem_type or ""
-        return {"logits": np.stack(answers), "classes": np.array(head.labels), "kind": np.array(kind)}
+        assert isinstance(model.head, ClassHead)  # noqa: S101 - as the server's task makes it
+        kind = model.package.about.problem_type or ""
+        return {"logits": np.stack(vectors), "classes": np.array(model.head.labels), "kind": np.array(kind)}
 
     def compare(self, answers: Answers, base: Answers, rows: Rows) -> tuple[dict[str, float], float]:
         """The metrics need the data's labels, and a head that knows them."""
@@ -44,9 +43,7 @@ class TextClassification(PredictiveTask):
             return {}, agreement
         return measure(answers["logits"], labels[: len(answers["logits"])]), agreement
 
-    def describe(
-        self, rows: Sequence[tuple[str | None, list[int]]], vectors: Any, dtype: str, split: str
-    ) -> Reference:
+    def describe(self, rows: Sequence[Picked], vectors: Any, dtype: str, split: str) -> Reference:
         """The likeliest classes of each row."""
         logarithms = log_softmax(vectors)
         best = np.argsort(-logarithms, axis=-1, kind="stable")[:, :REFERENCE_CANDIDATES]

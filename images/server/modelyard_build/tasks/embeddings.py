@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from modelyard.contract.model import EmbeddingReference, EmbeddingRow
-from modelyard_server.serving.served import Served
+from modelyard_server.serving.predictor import Predictor
 from modelyard_server.tasks.embeddings import VectorHead
 
 from modelyard_build.rows import Rows
-from modelyard_build.tasks.predictive import PredictiveTask, find_tolerance
-from modelyard_build.tasks.task import Answers
+from modelyard_build.tasks.predictive import PredictiveTask
+from modelyard_build.tasks.task import Answers, Picked, find_tolerance
 
 AS_NEAR = 0.01  # of cosine: neighbours no farther than that from the nearest are as good
 
@@ -31,18 +31,16 @@ class Embeddings(PredictiveTask):
         """Any has hidden states."""
         return True
 
-    def gather(self, model: Served, answers: Sequence[Any]) -> Answers:
+    def gather(self, model: Predictor, vectors: Sequence[Any]) -> Answers:
         """`vectors` (rows, numbers)."""
-        return {"vectors": np.stack(answers)}
+        return {"vectors": np.stack(vectors)}
 
     def compare(self, answers: Answers, base: Answers, rows: Rows) -> tuple[dict[str, float], float]:
         """`cosine`, and the agreement."""
         found, wanted = _normalise(answers["vectors"]), _normalise(base["vectors"])
         return {"cosine": float((found * wanted).sum(-1).mean())}, _share_neighbours(found, wanted)
 
-    def describe(
-        self, rows: Sequence[tuple[str | None, list[int]]], vectors: Any, dtype: str, split: str
-    ) -> EmbeddingReference:
+    def describe(self, rows: Sequence[Picked], vectors: Any, dtype: str, split: str) -> EmbeddingReference:
         """The vectors."""
         return EmbeddingReference(
             task=self.name,

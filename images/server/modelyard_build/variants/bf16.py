@@ -23,7 +23,7 @@ class Bf16(Variant):
 
     def make(self, plan: Plan) -> None:
         """Its configuration says bfloat16 too."""
-        model = load(plan, "bf16")
+        _, model = load(plan, "bf16")
         copy_rest(plan.folder, plan.target)
         with boundary("CompressionFailed", "transformers can't save the model", "serve it as it is"):
             model.save_pretrained(plan.target)

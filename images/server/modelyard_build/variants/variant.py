@@ -11,9 +11,10 @@ from modelyard.contract.base import ContractModel
 from modelyard.contract.build import Method
 from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.server import Runtime, ServerConfig
+from modelyard_agent.resources import count_threads
 from modelyard_models.fetch import FILES
 from modelyard_models.files import walk_files
-from modelyard_server.package.folder import open_package
+from modelyard_server.package.folder import Package, open_package
 from modelyard_server.runtimes.pytorch import load_model
 
 from modelyard_build.tasks import TASKS
@@ -70,7 +71,8 @@ def copy_rest(folder: Path, target: Path) -> None:
         shutil.copyfile(path, target / name)
 
 
-def load(plan: Plan, number: Literal["fp32", "bf16"]) -> Any:
+def load(plan: Plan, number: Literal["fp32", "bf16"]) -> tuple[Package, Any]:
     """The model as the server loads it, in a number format. Raises Failure (ModelInvalid)."""
     told = ServerConfig(name="build", task=plan.task, folder=plan.folder.name, variant=number)
-    return load_model(open_package(plan.folder, told), TASKS[plan.task].output).eval()
+    package = open_package(plan.folder, told)
+    return package, load_model(package, TASKS[plan.task].output, count_threads(1)).cpu()

@@ -75,13 +75,16 @@ class Tokens:
         text = self._habits.prompt + text
         return self._encode(text.lower() if self._habits.lower else text, cut_at)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; special ones have none."""
+        if self._fast is not None:
+            return str(self._fast.decode(ids, skip_special_tokens=True))
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
     def take(self, ids: Sequence[int]) -> Row:
         """Ids as they are."""
         return Row(np.asarray(ids, np.int64))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """A text of ids, without special tokens. It may have other ids again."""
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def pad(self, rows: Sequence[Row]) -> Batch:
         """Rows as one batch, as wide as the longest."""

@@ -30,17 +30,7 @@ class TorchRuntime(Runtime):
 
     @classmethod
     def load(cls, package: Package, output: Output, threads: int) -> TorchRuntime:
-        if package.config.variant not in _DTYPES:
-            raise Failure(
-                "ModelInvalid",
-                f"runtime torch has no variant {package.config.variant}; serve it with runtime onnx",
-            )
-        import torch
-
-        torch.set_num_threads(threads)
-        model = load_model(package, output)
-        _check_numbers(model)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), output.field)
+        return cls(load_model(package, output, threads), output.field)
 
     def run(self, batch: Batch) -> Floats:
         import torch
@@ -54,8 +44,22 @@ class TorchRuntime(Runtime):
         return found.float().cpu().numpy()
 
 
-def load_model(package: Package, output: Output) -> Any:
-    """The model in its variant's number format, with all weights that the task needs. Raises Failure (ModelInvalid)."""
+def load_model(package: Package, output: Output, threads: int) -> Any:
+    """transformers' model of the folder, whole, of finite numbers, on the device that computes. Raises Failure."""
+    if package.config.variant not in _DTYPES:
+        raise Failure(
+            "ModelInvalid",
+            f"runtime torch has no variant {package.config.variant}; serve it with runtime onnx",
+        )
+    import torch
+
+    torch.set_num_threads(threads)
+    model = _load(package, output)
+    _check_numbers(model)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _load(package: Package, output: Output) -> Any:
     import torch
     import transformers
 
