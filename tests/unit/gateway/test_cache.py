@@ -214,7 +214,7 @@ def test_only_good_answers_are_kept(rig: Rig) -> None:
 
 def test_kept_answers_need_no_server(rig: Rig) -> None:
     async def scenario() -> None:
-        async with rig.gateway(counting(), cache=CACHE) as (gateway, server):
+        async with rig.gateway(counting(), cache=CACHE) as (gateway, _server):
             await gateway.ask()
             gateway.serve()
             assert seen(await gateway.ask()) == (b"1", "hit")
