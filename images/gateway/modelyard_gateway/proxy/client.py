@@ -11,7 +11,7 @@ from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.wire.chunks import Chunks
 from modelyard_gateway.wire.fields import END, MAX_HEAD, Malformed
 from modelyard_gateway.wire.refusal import Refusal, start_line
-from modelyard_gateway.wire.request import CHUNKED, read_request
+from modelyard_gateway.wire.request import CHUNKED
 from modelyard_gateway.wire.response import ResponseHead
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Client(asyncio.Protocol):
                 break
             continued = False
             try:
-                head = read_request(data[: end + 4])
+                head = self._front.read_head(data[: end + 4])
             except Malformed as error:
                 self.reject(Refusal(error.status, str(error)))
                 break

@@ -21,7 +21,7 @@ from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.telemetry.log import AccessLog, describe
 from modelyard_gateway.telemetry.metrics import NO_REVISION, Metrics
 from modelyard_gateway.wire.refusal import Refusal
-from modelyard_gateway.wire.request import RequestHead
+from modelyard_gateway.wire.request import RequestHead, make_reader
 
 SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true")
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
@@ -48,6 +48,8 @@ class Front:
             413, f"the request has more than {self.max_bytes} bytes (traffic.maxRequestBytes)"
         )
         self.cache = Cache(config.cache) if config.cache is not None else None
+        # The gateway's keys are not the servers' business.
+        self.read_head = make_reader(frozenset((b"authorization",)) if keys is not None else frozenset())
         self._config = config
         self._routes = routes
         self._keys = keys

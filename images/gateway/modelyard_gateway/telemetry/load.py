@@ -50,6 +50,7 @@ class Load:
     def report(self, weights: dict[str, int]) -> GatewayReport:
         """As the contract has it."""
         now = self._clock()
+        self._tell()
         self.move(now, 0, 0)
         self._tell()
         report = self._meter.report(now)

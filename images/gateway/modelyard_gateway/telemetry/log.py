@@ -56,7 +56,9 @@ def describe(exchange: Exchange, address: str, outcome: str, seconds: float, tim
     }
     if server is not None:
         line["server"] = server.name
-        line["revision"] = server.revision.name
+    revision = exchange.revision if server is None else server.revision
+    if revision is not None:
+        line["revision"] = revision.name
     if exchange.caller is not None:
         line["caller"] = exchange.caller
     if exchange.cached:

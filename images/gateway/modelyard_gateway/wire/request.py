@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import httptools
 
@@ -62,7 +63,12 @@ class RequestHead:
     encoded: bool
 
 
-def _read(head: bytes) -> RequestHead:
+def make_reader(hidden: frozenset[bytes] = frozenset()) -> Remembered[RequestHead]:
+    """Reads heads; fields named in `hidden` (small letters) are not for servers."""
+    return Remembered(partial(_read, _DROPPED | hidden))
+
+
+def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
     collector = Collector()
     parser = httptools.HttpRequestParser(collector)
     feed(parser, collector, head)
@@ -78,7 +84,8 @@ def _read(head: bytes) -> RequestHead:
         raise Malformed("of expectations only 100-continue is met", 417)
     _check_upgrade(fields)
     name, trace = _read_ids(fields)
-    dropped = _DROPPED if trace is not None else _DROPPED | {b"tracestate"}
+    if trace is None:
+        dropped |= {b"tracestate"}
     path = target.partition(b"?")[0].decode("ascii")
     return RequestHead(
         method=method.decode("ascii"),
@@ -96,9 +103,6 @@ def _read(head: bytes) -> RequestHead:
         stored=frozenset(list_tokens(fields, b"cache-control")),
         encoded=find(fields, b"content-encoding") is not None,
     )
-
-
-read_request = Remembered(_read)
 
 
 def _read_target(method: bytes, target: bytes) -> bytes:
