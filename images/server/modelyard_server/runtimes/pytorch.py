@@ -30,17 +30,7 @@ class TorchRuntime(Runtime):
 
     @classmethod
     def load(cls, package: Package, output: Output, threads: int) -> TorchRuntime:
-        if package.config.variant not in _DTYPES:
-            raise Failure(
-                "ModelInvalid",
-                f"runtime torch has no variant {package.config.variant}; serve it with runtime onnx",
-            )
-        import torch
-
-        torch.set_num_threads(threads)
-        model = _load(package, output)
-        _check_numbers(model)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), output.field)
+        return cls(load_model(package, output, threads), output.field)
 
     def run(self, batch: Batch) -> Floats:
         import torch
@@ -52,6 +42,21 @@ class TorchRuntime(Runtime):
         with torch.inference_mode():
             found = getattr(self._model(**tensors), self._field)
         return found.float().cpu().numpy()
+
+
+def load_model(package: Package, output: Output, threads: int) -> Any:
+    """transformers' model of the folder, whole, of finite numbers, on the device that computes. Raises Failure."""
+    if package.config.variant not in _DTYPES:
+        raise Failure(
+            "ModelInvalid",
+            f"runtime torch has no variant {package.config.variant}; serve it with runtime onnx",
+        )
+    import torch
+
+    torch.set_num_threads(threads)
+    model = _load(package, output)
+    _check_numbers(model)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def _load(package: Package, output: Output) -> Any:
@@ -70,7 +75,7 @@ def _load(package: Package, output: Output) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            attn_implementation=_choose_attention(package, torch),
+            attn_implementation=None if output.pages else _choose_attention(package, torch),
             **options,
         )
     for what, says in (
@@ -84,7 +89,7 @@ def _load(package: Package, output: Output) -> Any:
                 f" task, which has a {output.auto_class}",
             )
     if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # nothing is generated
+        model.config.use_cache = False  # a cache of its own: nothing is generated, or pages are used
     if left := sorted(str(name) for name in info["unexpected_keys"]):
         log.info("weights that this task has no use for: %s", shorten(left, 5))
     return model
