@@ -8,9 +8,6 @@ import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-# Keys of all requests, from which on their own ones are read apart. Below it one call for all of them is faster.
-_MANY_KEYS = 2048
-
 
 def attend(
     module: Any,
@@ -24,18 +21,21 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """As transformers' sdpa_attention_forward, which computes (tokens of all) x (keys of all) and masks nearly all.
 
-    Here each request's tokens meet only its own keys. Shapes are (1, heads, tokens of all, size of a head).
+    Here each request's tokens meet only its own keys: half the time where contexts are long, and what is no number in
+    one request is none of another's (a masked key still is multiplied, by 0). Shapes are (1, heads, tokens of all,
+    size of a head). On a GPU so many small calls would take longer than the large one.
     """
     several = cache is not None and options["cu_seq_lens_q"].shape[0] > 2
-    if not several or attention_mask is None or attention_mask.shape[-1] < _MANY_KEYS or query.is_cuda:
-        return sdpa_attention_forward(
+    if not several or attention_mask is None or query.is_cuda:
+        found, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, cache=cache, scaling=scaling, **options
         )
+        return found, None
     key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=options)
     queries, keys = options["cu_seq_lens_q"].tolist(), options["cu_seq_lens_k"].tolist()
     _, heads, _, size = query.shape
     shared = heads // key.shape[1]  # heads that read the same keys
-    found = []
+    parts = []
     for q0, q1, k0, k1 in zip(queries, queries[1:], keys, keys[1:], strict=False):
         own, mask = query[:, :, q0:q1], attention_mask[:, :, q0:q1, k0:k1]
         if alone := q1 - q0 == 1:  # one token: its heads can stand where tokens do, so no key is copied
@@ -48,8 +48,8 @@ def attend(
             scale=scaling,
             enable_gqa=shared > 1 and not alone,
         )
-        found.append(out.reshape(1, heads, 1, -1) if alone else out)
-    return torch.cat(found, 2).transpose(1, 2), None
+        parts.append(out.reshape(1, heads, 1, -1) if alone else out)
+    return torch.cat(parts, 2).transpose(1, 2), None
 
 
 def install() -> None:

@@ -111,7 +111,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Requests that no step has taken."""
-        return self._manager.input_queue.qsize() + len(self._processor.scheduler.waiting_requests)
+        return int(self._manager.input_queue.qsize()) + len(self._processor.scheduler.waiting_requests)
 
     @property
     def running(self) -> int:

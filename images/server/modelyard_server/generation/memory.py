@@ -54,14 +54,12 @@ def plan_blocks(sizes: Sizes, free: int, limit: int, at_once: int) -> int:
     each = -(-limit // PAGE)
     fitting = max(0, free - sizes.step) // (sizes.token * PAGE)
     if fitting < each:
+        needed = (sizes.token * each * PAGE + sizes.step) // _MIB
+        advice = f", or set server.maxLength to {fitting * PAGE} or less" if fitting else ""
         raise Failure(
             "HostOutOfMemory",
-            f"one request of {limit} tokens needs {(sizes.token * each * PAGE + sizes.step) // _MIB} MiB beside the"
-            f" model, and {free // _MIB} MiB are left: raise server.resources.limits.memory, or set server.maxLength"
-            f" to {fitting * PAGE} or less"
-            if fitting
-            else f"a step of generation needs {sizes.step // _MIB} MiB and more beside the model, and {free // _MIB} MiB"
-            " are left: raise server.resources.limits.memory",
+            f"one request of {limit} tokens needs {needed} MiB beside the model, and {max(0, free) // _MIB} MiB are"
+            f" left: raise server.resources.limits.memory{advice}",
         )
     blocks = min(fitting, each * at_once)
     log.info("the cache has room for %d tokens in %d MiB", blocks * PAGE, blocks * PAGE * sizes.token // _MIB)
