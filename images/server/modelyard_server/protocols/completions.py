@@ -59,7 +59,7 @@ class CompletionRequest(openai.OpenAIRequest):
 
     stream: bool = False
     stream_options: StreamOptions | None = None
-    stop: str | list[str] = Field(default_factory=list)
+    stop: Any = ()
     temperature: float = Field(1.0, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int | None = None
@@ -272,10 +272,10 @@ def read_message(message: Message, index: int) -> dict[str, str]:
     return {"role": role, "content": "".join(texts)}
 
 
-def read_stops(said: str | list[str]) -> list[str]:
+def read_stops(said: Any) -> list[str]:
     """Strings that end an answer. Raises Problem."""
-    stops = [said] if isinstance(said, str) else said
-    if len(stops) > _STOPS or not all(0 < len(stop) <= _STOP_CHARACTERS for stop in stops):
+    stops = list(said) if isinstance(said, list | tuple) else [said]
+    if len(stops) > _STOPS or not all(isinstance(s, str) and 0 < len(s) <= _STOP_CHARACTERS for s in stops):
         raise bad_request(
             f"stop is a string of 1 to {_STOP_CHARACTERS} characters, or at most {_STOPS} of them", "stop"
         )

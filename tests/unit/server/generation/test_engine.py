@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from modelyard_server.generation import attention
 from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
 from modelyard_server.generation.sampling import draw
 from modelyard_server.serving.generator import Generator
@@ -50,16 +49,10 @@ def generate(model: Generator, ids: list[int], most: int) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-@pytest.mark.parametrize(("tokens", "apart"), [(None, False), (None, True), (16, True)])
+@pytest.mark.parametrize("tokens", [None, 16])
 def test_many_lengths_at_once_are_continued_as_each_alone(
-    name: str,
-    tokens: int | None,
-    apart: bool,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, tokens: int | None, request: pytest.FixtureRequest
 ) -> None:
-    if apart:
-        monkeypatch.setattr(attention, "_MANY_KEYS", 0)
     prompts = make_prompts(LENGTHS)
     most = [min(24, 128 - len(ids)) for ids in prompts]
 
