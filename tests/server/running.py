@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, root: Path, task: str = "text-classification", **config: Any) -> Iterator[Server]:
+def running(
+    folder: Path,
+    root: Path,
+    task: str = "text-classification",
+    program: Sequence[str] = ("-m", "modelyard_server"),
+    **config: Any,
+) -> Iterator[Server]:
     """A server of the model in `folder`; killed at the end if it still runs. `root` is for its files."""
     root.mkdir(parents=True, exist_ok=True)
     told = {"name": "toy", "task": task, "folder": folder.name, **config}
@@ -87,7 +93,7 @@ def running(folder: Path, root: Path, task: str = "text-classification", **confi
     }
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard_server"], env=environment, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *program], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     server = Server(process, f"http://127.0.0.1:{port}", root / "log", root / codes.RESULT_FILE)
     try:

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard_trainer.failure import boundary
 from transformers import ContinuousBatchingConfig, GenerationConfig, LogitsProcessorList
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.cb_logits_processors import (
@@ -62,33 +61,32 @@ class _Router(OutputRouter):  # type: ignore[misc]
 class Engine:
     """One model and its cache. It computes on a thread of its own; everything here is for the event loop.
 
-    Raises Failure (ModelInvalid) for a model that continuous batching has no cache for.
+    Raises what transformers raises for a model that it has no such cache for.
     """
 
     def __init__(self, model: Any, plan: Plan, ends: Sequence[int]) -> None:
         attention.install()
         self._sampler, self._numbers = Sampler(), itertools.count()
         self._open: dict[str, _Open] = {}
-        with boundary("ModelInvalid", "it can't be batched continuously", "serve it with engine vllm"):
-            self._manager: Any = ContinuousBatchingManager(
-                model,
-                GenerationConfig(do_sample=False, eos_token_id=list(ends) or -1, max_new_tokens=1),
-                ContinuousBatchingConfig(
-                    page_size=PAGE,
-                    num_blocks=plan.blocks,
-                    max_batch_tokens=plan.batch_tokens,
-                    max_requests_per_batch=plan.at_once,
-                    max_memory_percent=1.0,  # planned already
-                    use_cuda_graph=False,  # the sampler is Python
-                    use_async_batching=False,  # it must know a request's last token
-                    seed=0,  # draws have their own
-                    auto_switch_to_flash=False,  # nothing is fetched
-                ),
-            )
-            processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([self._sampler]))
-            processors.tensors_required = 1
-            self._manager.logit_processor = processors
-            self._manager.warmup()  # makes the cache
+        self._manager: Any = ContinuousBatchingManager(
+            model,
+            GenerationConfig(do_sample=False, eos_token_id=list(ends) or -1, max_new_tokens=1),
+            ContinuousBatchingConfig(
+                page_size=PAGE,
+                num_blocks=plan.blocks,
+                max_batch_tokens=plan.batch_tokens,
+                max_requests_per_batch=plan.at_once,
+                max_memory_percent=1.0,  # planned already
+                use_cuda_graph=False,  # the sampler is Python
+                use_async_batching=False,  # it must know a request's last token
+                seed=0,  # draws have their own
+                auto_switch_to_flash=False,  # nothing is fetched
+            ),
+        )
+        processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([self._sampler]))
+        processors.tensors_required = 1
+        self._manager.logit_processor = processors
+        self._manager.warmup()  # makes the cache
         self._processor = self._manager.batch_processor
 
     def start(self) -> None:

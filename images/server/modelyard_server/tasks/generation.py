@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from modelyard_trainer.failure import boundary
 from starlette.routing import Route
 
 from modelyard_server.failure import Failure
@@ -45,10 +46,12 @@ class TextGeneration(Task):
         )
         at_once = min(AT_ONCE, config.max_queue)
         batch_tokens = max(config.max_batch_tokens or TOKENS_PER_THREAD * settings.threads, at_once)
-        sizes = Sizes.of(package.about.get_text_config(), model.dtype.itemsize, batch_tokens, at_once)
-        blocks = plan_blocks(sizes, read_free(model.device), package.limit, at_once)
         ends = find_ends(package, model)
-        engine = Engine(model, Plan(blocks, batch_tokens, at_once), sorted(ends))
+        with boundary("ModelInvalid", "it can't be batched continuously", "serve it with engine vllm"):
+            about = package.about.get_text_config()
+            sizes = Sizes.of(about, model.dtype.itemsize, batch_tokens, at_once)
+            blocks = plan_blocks(sizes, read_free(model.device), package.limit, at_once)
+            engine = Engine(model, Plan(blocks, batch_tokens, at_once), sorted(ends))
         return Generator(package, model, engine, service.executor, service.metrics, ends)
 
     def list_routes(self, service: Service) -> list[Route]:
@@ -59,7 +62,10 @@ class TextGeneration(Task):
 def bound_length(package: Package) -> Package:
     """With no more tokens than the model was made for; rotary positions go further, and make no sense there."""
     longest = getattr(package.about.get_text_config(), "max_position_embeddings", None) or package.limit
-    return dataclasses.replace(package, limit=min(package.limit, longest))
+    limit = min(package.limit, longest)
+    if limit < 2:
+        raise Failure("ModelInvalid", f"maxLength {limit} has no room for a text and an answer; raise it")
+    return dataclasses.replace(package, limit=limit)
 
 
 def find_ends(package: Package, model: Any) -> set[int]:

@@ -66,11 +66,12 @@ def test_a_conversation_and_a_text_are_continued_as_transformers_does(llama: Pat
 
     async def whole() -> None:
         async with generating(service) as model, client_of(make_app(service, find_task(TASK))) as client:
+            parts = [{"type": "text", "text": piece} for piece in ("a ", "dog")]
             several = [{"role": "developer", "content": "many words"}, *USER]
             for path, body, prompt in (
                 (CHAT, chat(), "user: the quick brown assistant: "),
                 (CHAT, chat(messages=several), "system: many words user: the quick brown assistant: "),
-                (CHAT, chat(messages=in_parts({"type": "text", "text": "a "}, {"type": "text", "text": "dog"})), "user: a dog assistant: "),
+                (CHAT, chat(messages=in_parts(*parts)), "user: a dog assistant: "),
                 (TEXT, text(), "the quick brown"),
                 (TEXT, text(prompt=["the quick brown"]), "the quick brown"),
                 (TEXT, text(prompt=model.package.tokens.encode("the lazy dog").ids.tolist()), "the lazy dog"),

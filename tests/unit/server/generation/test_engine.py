@@ -180,6 +180,17 @@ def test_a_crash_ends_all_requests_and_says_why(llama: Path, error: Exception, r
     with_engine(llama, test)
 
 
+@pytest.mark.parametrize(("variant", "dtype"), [("none", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_variant_is_computed_and_remembered_in_its_format(
+    llama: Path, variant: str, dtype: torch.dtype
+) -> None:
+    async def test(model: Generator) -> None:
+        assert model._model.dtype == model._engine._processor.cache.dtype == dtype
+        assert len(await make(model, [5, 6, 7], 8)) == 8
+
+    with_engine(llama, test, variant=variant)
+
+
 def test_close_ends_what_is_under_way(llama: Path) -> None:
     async def whole() -> None:
         async with generating(make_service(llama, TASK)) as model:
