@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,13 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    folder: Path, root: Path, task: str = "text-classification", *, storage: Path | None = None, **config: Any
+    folder: Path,
+    root: Path,
+    task: str = "text-classification",
+    program: Sequence[str] = ("-m", "modelyard_server"),
+    *,
+    storage: Path | None = None,
+    **config: Any,
 ) -> Iterator[Server]:
     """A server of the model in `folder`; killed at the end if it still runs. `root` is for its files.
 
@@ -93,7 +99,7 @@ def running(
     }
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard_server"], env=environment, stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, *program], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     server = Server(process, f"http://127.0.0.1:{port}", root / "log", root / codes.RESULT_FILE)
     try:

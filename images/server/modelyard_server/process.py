@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 5.0  # after SIGTERM, until those who send requests know; for as long they are still taken
 LINGER_SECONDS = 5.0  # after a failure, in which whoever asks for readiness is told why
+_WATCH_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 120  # of an idle connection: longer than gateways keep theirs, so that they end them
 
 
@@ -109,6 +110,7 @@ class Process:
             )
             await self._prove(model)
             log.info("ready: %s, revision %s", service.config.name, service.config.revision)
+            await _watch(model)
         except Exception as error:
             failure = explain(error, service)
             log.error("%s", failure, exc_info=None if isinstance(error, Failure) else error)
@@ -123,6 +125,13 @@ class Process:
         await model.prove()
         self._service.model = model
         self._service.state = "ready"
+
+
+async def _watch(model: Served) -> None:
+    """Raises Failure when the model can't answer any more."""
+    while model.alive:  # noqa: ASYNC110 - threads end without an event
+        await asyncio.sleep(_WATCH_SECONDS)
+    raise model.explain_end()
 
 
 def listen(port: int) -> socket.socket:

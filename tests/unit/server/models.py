@@ -13,13 +13,15 @@ import httpx2
 import torch
 from modelyard.contract.server import ServerConfig
 from modelyard_server.app import make_app
+from modelyard_server.serving.generator import Generator
 from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
 from modelyard_server.settings import Settings
 from modelyard_server.tasks import find_task
 from starlette.types import ASGIApp
 
-from tests.unit.trainer.builders import BERT
+from tests.unit.trainer.builders import BERT, LLAMA
 from tests.unit.trainer.exported import make_tokenizer
 
 LABELS = ["bad", "so-so", "good"]
@@ -52,6 +54,30 @@ def write_classifier(folder: Path, **config: Any) -> Any:
     return write_encoder(folder, "AutoModelForSequenceClassification", **config)
 
 
+CHAT = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + ' ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+GPT2 = {"model_type": "gpt2", "vocab_size": 320, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+
+
+def write_generator(folder: Path, config: dict[str, Any] = LLAMA, **more: Any) -> Any:
+    """Writes a random causal model with its tokenizer and a chat template, and returns it."""
+    import transformers
+
+    about = config | {"max_position_embeddings": 128} | more
+    tokenizer = make_tokenizer(folder, about, "text-generation")
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(5)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)  # so that tokens differ by more than rounding
+    model.save_pretrained(folder)
+    return model.eval()
+
+
 def write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
@@ -72,10 +98,25 @@ def make_service(folder: Path, task: str, **config: Any) -> Service:
 
 @asynccontextmanager
 async def serving(service: Service) -> AsyncIterator[Predictor]:
+    """As serving_any, of a predictive task."""
+    async with serving_any(service) as model:
+        assert isinstance(model, Predictor)
+        yield model
+
+
+@asynccontextmanager
+async def generating(service: Service) -> AsyncIterator[Generator]:
+    """As serving_any, of text-generation."""
+    async with serving_any(service) as model:
+        assert isinstance(model, Generator)
+        yield model
+
+
+@asynccontextmanager
+async def serving_any(service: Service) -> AsyncIterator[Served]:
     """The loaded, proved model of a service that is ready, for the time of the block. Raises Failure."""
     loop = asyncio.get_running_loop()
-    model = await loop.run_in_executor(service.executor, find_task(service.config.task).load, service)
-    assert isinstance(model, Predictor)
+    model: Served = await loop.run_in_executor(service.executor, find_task(service.config.task).load, service)
     model.start()
     try:
         await model.prove()
@@ -94,7 +135,10 @@ def with_client(service: Service, test: Callable[[httpx2.AsyncClient], Awaitable
     """Runs a test against the service's application, once it is ready."""
 
     async def whole() -> None:
-        async with serving(service), client_of(make_app(service, find_task(service.config.task))) as client:
+        async with (
+            serving_any(service),
+            client_of(make_app(service, find_task(service.config.task))) as client,
+        ):
             await test(client)
 
     asyncio.run(whole())

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from modelyard_server.failure import Failure
-from modelyard_server.serving.predictor import Predictor, TooLong
+from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.served import TooLong
 
 from tests.unit.server.models import with_model, write_encoder
 

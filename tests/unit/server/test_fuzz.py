@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from modelyard_server.app import make_app
 from modelyard_server.tasks import find_task
 
-from tests.unit.server.models import client_of, make_service, serving
+from tests.unit.server.models import client_of, make_service, serving_any, write_generator
 
 ask_often = settings(
     max_examples=150,
@@ -71,12 +72,42 @@ embeddings = st.fixed_dictionaries(
 )
 
 
+def dump(value: Any) -> bytes:
+    """As callers in other languages do, whose numbers have no bound."""
+    return json.dumps(value).encode()
+
+
+completions = st.fixed_dictionaries(
+    {"model": st.just("toy")},
+    optional={
+        "prompt": values | words | st.lists(st.integers(-2, 330), max_size=20),
+        "messages": values
+        | st.lists(
+            st.fixed_dictionaries(
+                {"role": st.sampled_from(["user", "assistant", "x"]), "content": words | values}
+            ),
+            max_size=3,
+        ),
+        "max_tokens": st.integers(-1, 9) | scalars,
+        "temperature": st.floats(-0.5, 2.5) | scalars,
+        "top_p": st.floats(-0.5, 1.5) | scalars,
+        "seed": st.integers() | scalars,
+        "stop": words | st.lists(words, max_size=5) | scalars,
+        "stream": st.booleans() | scalars,
+        "stream_options": st.fixed_dictionaries({"include_usage": st.booleans()}) | values,
+        "n": scalars,
+        "logprobs": scalars,
+        "user": scalars,
+    },
+)
+
+
 @contextmanager
 def asking(folder: Path, task: str) -> Iterator[Asker]:
     """A function that sends one request to a server that stays up meanwhile."""
     service = make_service(folder, task, max_length=16)
     with asyncio.Runner() as runner:
-        server = serving(service)
+        server = serving_any(service)
         runner.run(server.__aenter__())
         client = client_of(make_app(service, find_task(task)))
 
@@ -96,6 +127,14 @@ def classify(classifier: Path) -> Iterator[Asker]:
 @pytest.fixture(scope="module")
 def embed(encoder: Path) -> Iterator[Asker]:
     with asking(encoder, "embeddings") as ask:
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def generate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    folder = tmp_path_factory.mktemp("causal") / "model"
+    write_generator(folder)
+    with asking(folder, "text-generation") as ask:
         yield ask
 
 
@@ -137,6 +176,20 @@ def test_any_text_is_embedded_or_told_to_be_too_long(embed: Asker, text: str | l
     check(response, openai=True)
     if response.status_code != 200:
         assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+@ask_often
+@given(
+    st.sampled_from(["/v1/completions", "/v1/chat/completions"]),
+    st.binary(max_size=60) | values.map(orjson.dumps) | completions.map(dump),
+)
+def test_completions(generate: Asker, path: str, content: bytes) -> None:
+    response = generate("POST", path, content)
+    if response.headers["content-type"].startswith("text/event-stream"):
+        assert response.status_code == 200
+        assert response.text.endswith("data: [DONE]\n\n")
+    else:
+        check(response, openai=True)
 
 
 @ask_often

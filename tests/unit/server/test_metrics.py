@@ -33,7 +33,7 @@ def test_batches_padding_waiting_and_answers_are_counted() -> None:
     metrics.see_wait(0.3)
     metrics.see_answer("oip", 200, 0.4)
     metrics.see_answer("openai", 400, 0.001)
-    metrics.see_prompt(17)
+    metrics.see_finished(17)
     found = read(metrics)
     assert found["vllm:num_requests_running"] == 3
     assert found["vllm:num_requests_waiting"] == 2

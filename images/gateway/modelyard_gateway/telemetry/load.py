@@ -95,7 +95,7 @@ class News:
         return f'"{self._boot}.{self._count}"'
 
     async def wait(self, tag: str | None, seconds: float) -> bool:
-        """Until there is news that the answer of this tag didn't know of, for so many seconds at most. Whether there is."""
+        """Until there is news that the answer of this tag didn't know of, for so many seconds. Whether there is."""
         if tag is None or tag.removeprefix("W/") != self.tag():
             return True
         event = asyncio.Event()

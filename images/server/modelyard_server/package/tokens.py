@@ -18,9 +18,14 @@ from modelyard_server.failure import Failure
 
 Ids: TypeAlias = Any  # a NumPy array of int64
 
+INLINE_CHARACTERS = 16_384  # of one request; more is tokenised aside, so that others are heard meanwhile
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
 _DEFAULT_LONGEST = 8192  # tokens, where neither tokenizer nor model has a bound
 _PROBE = "A text, to see that 2 ways agree: naïve, 深, \U0001f600."
+
+
+class Untemplated(Exception):  # noqa: N818 - the caller's problem
+    """A conversation that no prompt can be made of. The message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,12 +80,31 @@ class Tokens:
         text = self._habits.prompt + text
         return self._encode(text.lower() if self._habits.lower else text, cut_at)
 
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
+        """A conversation as the model's chat template has it, up to where the model answers. Raises Untemplated."""
+        if not self._tokenizer.chat_template:
+            raise Untemplated(
+                "this model has no chat template: ask /v1/completions, with the prompt as the model wants it"
+            )
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates raise what they like
+            raise Untemplated(f"the model's chat template refuses these messages: {error}") from error
+        return self._row(self._tokenizer(text, add_special_tokens=False)["input_ids"], None)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens; special ones have none."""
         if self._fast is not None:
             return str(self._fast.decode(ids, skip_special_tokens=True))
         text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text)
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a text."""
+        return self._tokenizer.eos_token_id  # type: ignore[no-any-return]
 
     def take(self, ids: Sequence[int]) -> Row:
         """Ids as they are."""

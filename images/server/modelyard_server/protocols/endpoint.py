@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from modelyard_server.batching.batcher import Closed, Full
+from modelyard_server.package.tokens import Untemplated
 from modelyard_server.protocols.problem import Problem, bad_request, describe_invalid
-from modelyard_server.serving.predictor import TooLong
+from modelyard_server.serving.served import TooLong
 from modelyard_server.serving.service import Service
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,41 @@ def answer(content: Any, status: int = 200, headers: dict[str, str] | None = Non
     )
 
 
+class EventStream(Response):
+    """Server-sent events while they are made. `done` is called once, with the status that the answer deserves.
+
+    The caller's leaving ends what makes them, also while nothing is sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, request: Request, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._request, self._events = request, events
+        self.done: Callable[[int], None] = lambda status: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = _GONE
+        try:
+            await unless_gone(self._request, self._send(send))
+            status = self.status_code
+        except Gone:
+            pass
+        except Exception as error:  # the answer has begun: its events have told why it ends here
+            status = explain(error).status
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await self._events.aclose()
+            self.done(status)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for event in self._events:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
 def endpoint(
     service: Service, protocol: str, handler: Handler, render: Callable[[Problem], Any]
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -55,7 +92,14 @@ def endpoint(
         except Exception as error:
             problem = explain(error)
             response = answer(render(problem), problem.status, problem.headers)
-        service.metrics.see_answer(protocol, response.status_code, time.perf_counter() - started)
+
+        def count(status: int) -> None:
+            service.metrics.see_answer(protocol, status, time.perf_counter() - started)
+
+        if isinstance(response, EventStream):
+            response.done = count
+        else:
+            count(response.status_code)
         return response
 
     return handle
@@ -67,6 +111,8 @@ def explain(error: Exception) -> Problem:
         return error
     if isinstance(error, TooLong):
         return Problem(400, str(error), code="context_length_exceeded")
+    if isinstance(error, Untemplated):
+        return bad_request(str(error), "messages")
     if isinstance(error, Full):
         return Problem(503, "the queue is full: come again in a second", code="overloaded")
     if isinstance(error, Closed):

@@ -72,7 +72,7 @@ class Infer:
         rows = await predictor.encode(texts, truncate=truncate)
         _check_rows(rows)
         vectors = await unless_gone(request, predictor.answer(rows))
-        self._service.metrics.see_prompt(sum(map(len, rows)))
+        self._service.metrics.see_finished(sum(map(len, rows)))
         made = predictor.head.make_outputs(wanted, vectors)
         outputs = [
             {

@@ -71,7 +71,7 @@ class Embeddings:
             raise unsupported("dimensions", "the model's embeddings are given whole")
         vectors = await unless_gone(request, predictor.answer(rows))
         tokens = sum(map(len, rows))
-        self._service.metrics.see_prompt(tokens)
+        self._service.metrics.see_finished(tokens)
         encode = _encode_base64 if body.encoding_format == "base64" else np.ascontiguousarray
         return answer(
             {
@@ -98,19 +98,20 @@ async def _read_input(given: Any, predictor: Predictor, truncate: bool) -> list[
     else:
         lists = given if isinstance(given[0], list) else [given]
         check_count(len(lists), "input")
-        rows = [predictor.take(_check_ids(ids, predictor), truncate=truncate) for ids in lists]
+        most = predictor.package.tokens.vocabulary
+        rows = [predictor.take(check_ids(ids, most, "input"), truncate=truncate) for ids in lists]
     for index, row in enumerate(rows):
         if not len(row):
             raise bad_request(f"text {index} has no tokens", "input")
     return rows
 
 
-def _check_ids(ids: Any, predictor: Predictor) -> Sequence[int]:
-    most = predictor.package.tokens.vocabulary
+def check_ids(ids: Any, vocabulary: int, param: str) -> Sequence[int]:
+    """Token ids, if they are. Raises Problem."""
     # True is an int to Python.
-    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < most for i in ids):
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < vocabulary for i in ids):
         raise bad_request(
-            f"input must be all strings, or all token ids, whole numbers from 0 to {most - 1}", "input"
+            f"{param} must be all strings, or all token ids, whole numbers from 0 to {vocabulary - 1}", param
         )
     return ids
 

@@ -75,7 +75,7 @@ def _load(package: Package, output: Output) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            attn_implementation=_choose_attention(package, torch),
+            attn_implementation=None if output.pages else _choose_attention(package, torch),
             **options,
         )
     for what, says in (
@@ -89,7 +89,7 @@ def _load(package: Package, output: Output) -> Any:
                 f" task, which has a {output.auto_class}",
             )
     if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # nothing is generated
+        model.config.use_cache = False  # a cache of its own: nothing is generated, or pages are used
     if left := sorted(str(name) for name in info["unexpected_keys"]):
         log.info("weights that this task has no use for: %s", shorten(left, 5))
     return model

@@ -16,13 +16,15 @@ Floats: TypeAlias = Any  # a NumPy array of float32
 class Output:
     """What a task wants of a model. `auto_class` is transformers', `field` that of its output, `rank` its dimensions.
 
-    `needs_all`: every weight is used, so that none may be missing in the folder.
+    `needs_all`: every weight is used, so that none may be missing in the folder. `pages`: what it remembers of a text
+    lies in pages.
     """
 
     auto_class: str
     field: str
     rank: int
     needs_all: bool = True
+    pages: bool = False
 
 
 class Runtime(ABC):

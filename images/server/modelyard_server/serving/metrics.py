@@ -16,7 +16,7 @@ class Metrics:
 
     def __init__(self, config: ServerConfig) -> None:
         self.registry = CollectorRegistry()
-        model = {"model_name": config.name, "engine": "0"}  # vLLM's labels
+        self.labels = model = {"model_name": config.name, "engine": "0"}  # vLLM's labels
         names = tuple(model)
 
         def gauge(name: str, about: str) -> Gauge:
@@ -28,7 +28,7 @@ class Metrics:
         self._running = gauge("vllm:num_requests_running", "Requests that are computed.")
         self._waiting = gauge("vllm:num_requests_waiting", "Requests that wait.")
         self._latency = seconds(
-            "vllm:e2e_request_latency_seconds", "From a request's last byte to its answer's first."
+            "vllm:e2e_request_latency_seconds", "From a request's last byte until its answer is whole."
         )
         self._queue = seconds("vllm:request_queue_time_seconds", "How long requests waited.")
         self._prompt = Counter(
@@ -36,10 +36,10 @@ class Metrics:
         ).labels(**model)
         self._success = Counter(
             "vllm:request_success",
-            "Requests that were answered.",
+            "Requests that were answered, by why the answer ended.",
             (*names, "finished_reason"),
             registry=self.registry,
-        ).labels(**model, finished_reason="stop")
+        )
         self._answers = Counter(
             "modelyard_server_answers",
             "HTTP answers to inference requests.",
@@ -89,11 +89,11 @@ class Metrics:
         self._answers.labels(protocol, str(code)).inc()
         if code == 200:
             self._latency.observe(seconds)
-            self._success.inc()
 
-    def see_prompt(self, tokens: int) -> None:
-        """The tokens of a request that was answered."""
+    def see_finished(self, tokens: int, reason: str = "stop") -> None:
+        """A request was answered: its prompt's tokens, and why the answer ended."""
         self._prompt.inc(tokens)
+        self._success.labels(**self.labels, finished_reason=reason).inc()
 
     def render(self) -> bytes:
         """In Prometheus' text format."""

@@ -13,25 +13,16 @@ from modelyard_models.padding import sees_padding
 
 from modelyard_server.batching.batcher import Batcher, Limits
 from modelyard_server.package.folder import Package
-from modelyard_server.package.tokens import Row
+from modelyard_server.package.tokens import INLINE_CHARACTERS, Row
 from modelyard_server.runtimes.runtime import Floats, Runtime
 from modelyard_server.serving.head import Head
 from modelyard_server.serving.metrics import Metrics
-from modelyard_server.serving.served import Served
+from modelyard_server.serving.served import NotFinite, Served, TooLong
 
 # Of one batch, for each thread: larger ones take no less time a row, and who comes meanwhile waits longer.
 TOKENS_PER_THREAD = 256
 INPUT = "text"
 _PROBE = "Is anybody there?"
-_INLINE_CHARACTERS = 16_384  # of one request; more is tokenised aside, so that others are heard meanwhile
-
-
-class TooLong(Exception):  # noqa: N818 - the caller's problem
-    """A text has more tokens than the model takes. The message says how many, and what to do."""
-
-
-class NotFinite(Exception):  # noqa: N818 - the model's problem
-    """The model's answer holds values that are no numbers."""
 
 
 class Predictor(Served):
@@ -91,7 +82,7 @@ class Predictor(Served):
 
     async def encode(self, texts: Sequence[str], *, truncate: bool) -> list[Row]:
         """The texts' tokens, each at most `limit`, or cut there. Raises TooLong."""
-        if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
             return self._encode(texts, truncate)
         return await asyncio.to_thread(self._encode, texts, truncate)
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from modelyard_server.failure import Failure
+
+
+class TooLong(Exception):  # noqa: N818 - the caller's problem
+    """A text has more tokens than the model takes. The message says how many, and what to do."""
+
+
+class NotFinite(Exception):  # noqa: N818 - the model's problem
+    """The model's answer holds values that are no numbers."""
+
 
 class Served(ABC):
     """What the server needs of every model. All but loading happens on the event loop."""
@@ -36,6 +46,12 @@ class Served(ABC):
 
         Raises Failure (ModelUnproven).
         """
+
+    def explain_end(self) -> Failure:
+        """Why it is not alive any more, though nobody has closed it."""
+        return Failure(
+            "ModelCrashed", "what answers requests has ended; the server's log says why", temporary=True
+        )
 
     @abstractmethod
     async def close(self) -> None:

@@ -14,9 +14,11 @@ from modelyard_server.protocols.endpoint import Handler, endpoint
 from modelyard_server.protocols.problem import Problem
 from modelyard_server.runtimes import RUNTIMES
 from modelyard_server.serving.head import Head
-from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.predictor import TOKENS_PER_THREAD, Predictor
 from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
+
+__all__ = ["TOKENS_PER_THREAD", "PredictiveTask", "Task", "post"]
 
 
 class Task(ABC):
