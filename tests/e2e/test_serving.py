@@ -115,14 +115,13 @@ def test_a_new_revision_takes_over_without_a_failed_request(
     (before,) = [r["name"] for r in deployment.status()["revisions"] if r["state"] == "Serving"]
     with endpoint.load(cases) as load:
         deployment.patch({"server": {"maxBatchDelayMilliseconds": 3}})
-        status = deployment.wait_ready()
+        deployment.wait_ready()
+        status = deployment.wait("the end of the old one", lambda s: _states(s).get(before) == "Retired", 60)
         size = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "50m", "memory": "100Mi"}}
         deployment.patch({"gateway": {"resources": size}})
         deployment.kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=90s")
     load.report.check()
-    states = {r["name"]: r["state"] for r in status["revisions"]}
-    assert states[before] == "Retired"
-    assert list(states.values()).count("Serving") == 1
+    assert list(_states(status).values()).count("Serving") == 1
 
 
 def test_from_zero_the_first_request_waits_for_a_server_and_none_fails(
@@ -156,6 +155,10 @@ def test_the_scale_subresource_says_what_is_there_and_sets_it(
     assert {pod["metadata"]["name"] for pod in deployment.servers()} <= {
         p["metadata"]["name"] for p in selected
     }
+
+
+def _states(status: dict[str, Any]) -> dict[str, str]:
+    return {revision["name"]: revision["state"] for revision in status["revisions"]}
 
 
 def wait_servers(deployment: ModelDeployment, count: int, without: str = "") -> None:
