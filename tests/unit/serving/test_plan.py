@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from modelyard.engine.plan import Key
 
 from tests.kstatus import compute_status
@@ -49,7 +50,7 @@ def test_a_trained_model_gets_a_build_servers_gateways_and_a_url() -> None:
 def test_at_rest_nothing_is_written_or_asked() -> None:
     world = served()
     calls = len(world.cluster.calls)
-    world.wait(120)
+    world.wait(120, step=20)
     assert len(world.cluster.calls) == calls
     assert world.probes() == []
 
@@ -172,7 +173,7 @@ def test_a_build_that_fails_for_good_names_its_reason_and_nothing_is_served() ->
     assert world.condition("Built") == ("False", "UnsafeModel")
     assert world.revisions() == {}
     jobs = world.names("Job")
-    world.wait(120)
+    world.wait(120, step=20)
     assert world.names("Job") == jobs  # another try would end the same way
     # Another spec is another build.
     world.result, world.exit_code = built("bf16", variants=[variant("none"), variant("bf16")]), 0
@@ -315,7 +316,7 @@ def test_replicas_follow_the_load_within_their_bounds_and_go_to_zero() -> None:
     assert world.revisions() == {revision: 4}
     assert world.highest == 4
     world.load = type(world.load)(idle_seconds=40.0)
-    world.wait(240)
+    world.wait(240, step=2)
     assert world.revisions() == {revision: 0}
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("ServersReady") == ("True", "ScaledToZero")
@@ -415,3 +416,54 @@ def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None
     world._work()
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("Reconciling") == ("True", "GatewayFailed")
+
+
+def test_a_first_server_that_takes_longer_than_idle_seconds_is_waited_for() -> None:
+    world = World(sick=set("0123456789abcdef"))
+    world.load.idle_seconds = 500.0
+    world.create(trained_job(), deployment(scaling={"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 5}))
+    world.wait(60)
+    assert list(world.revisions().values()) == [1]
+    world.sick = set()
+    world.wait(200, step=5)
+    assert list(world.revisions().values()) == [0]
+
+
+def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
+    world = served()
+    world.sick = set("0123456789abcdef")
+    world.words = {"reason": "ModelInvalid", "message": "The folder is gone."}
+    world.engine.controller.enqueue_all()
+    world.settle()
+    assert world.condition("Ready") == ("False", "ModelInvalid")
+    assert world.condition("ServersReady") == ("False", "ModelInvalid")
+    assert world.status["revisions"][0]["state"] == "Serving"
+    world.wait(700, step=100)
+    assert world.condition("Stalled") is None  # they are started again and again, and one day may be well
+    world.sick = set()
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        ({"reason": "OOMKilled", "exitCode": 137, "message": ""}, "HostOutOfMemory"),
+        ({"exitCode": 1, "message": "Traceback"}, "ServerFailed"),
+        (
+            {"reason": "StartError", "exitCode": 128, "message": "exec: python3: not found"},
+            "ContainerCannotRun",
+        ),
+    ],
+)
+def test_why_servers_end_is_told(ended: dict[str, Any], reason: str) -> None:
+    world = World(sick=set("0123456789abcdef"), words={"end": ended})
+    world.create(trained_job(), deployment(progressDeadlineSeconds=30))
+    assert world.condition("ServersReady") == ("False", reason)
+    assert world.condition("Ready") == ("False", reason)
+    assert world.condition("Stalled") is None
+    world.wait(31)
+    assert world.condition("Stalled") == ("True", reason)
+    world.sick = set()
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")

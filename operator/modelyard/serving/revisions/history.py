@@ -8,7 +8,7 @@ from modelyard.api.conditions import format_time
 from modelyard.api.deploymentstatus import RevisionState, RevisionStatus
 from modelyard.serving import names
 from modelyard.serving.draft import Draft
-from modelyard.serving.revisions import health
+from modelyard.serving.revisions import health, scale
 from modelyard.serving.revisions.observed import Observed
 from modelyard.serving.revisions.rollout import Target
 
@@ -46,7 +46,7 @@ def _describe(
 ) -> RevisionStatus:
     revision = each.revision
     problem = health.find_problem(draft, each)
-    served = before is not None and before.state == "Serving"
+    served = scale.has_served(draft.view, revision.id)
     state: RevisionState
     if weights.get(revision.id, revision.weight) > 0 and (revision.ready > 0 or served):
         state = "Serving"

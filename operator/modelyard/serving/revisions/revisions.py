@@ -172,8 +172,7 @@ def _find_newer(draft: Draft, *, built: bool) -> Condition | None:
 
 def _watch_deadline(draft: Draft, new: Observed, problem: Problem | None) -> None:
     """A revision that has never served has a deadline."""
-    if any(r.name == names.revision(draft.view.name, new.revision.id) and r.state == "Serving"
-           for r in draft.view.status.revisions):  # fmt: skip
+    if scale.has_served(draft.view, new.revision.id):
         return
     limit = draft.view.spec.progress_deadline_seconds
     left = limit - seconds_since(new.created, draft.view.now)

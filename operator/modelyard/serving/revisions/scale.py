@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from modelyard.api.conditions import ConditionType, format_time
 from modelyard.api.deploymentstatus import ScalingStatus, VariantStatus
+from modelyard.serving import names
 from modelyard.serving.draft import Draft
 from modelyard.serving.gateways.reports import Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
+from modelyard.serving.view import View
 
 _READY = ConditionType.SCALING_READY
 # Where nothing is known of the servers: what a small model answers at once without anybody waiting.
@@ -55,11 +57,13 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports) -> Wi
     state = ScalingState.from_json(before.state if before else None)
     present = Present(serving.replicas, min(serving.ready, serving.replicas))
     decision = decide(reports.load, state, config, present, view.now.timestamp())
-    changed = decision.replicas != serving.replicas
+    # One that was never ready is waited for, however long that takes: idle it is not before.
+    replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
+    changed = replicas != serving.replicas
     since = before.last_scale_time if before else None
     draft.update(
         scaling=ScalingStatus(
-            desired=decision.replicas,
+            desired=replicas,
             reason=decision.reason,
             queued=round(reports.load.stable.queued, 1),
             in_flight=round(reports.load.stable.running, 1),
@@ -68,14 +72,20 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports) -> Wi
         )
     )
     if changed:
-        message = f"{serving.replicas} to {decision.replicas} servers: {decision.reason}."
+        message = f"{serving.replicas} to {replicas} servers: {decision.reason}."
         draft.emit("Normal", "Scaled", message)
     if reports.pods and reports.load.answered == 0:
         message = "No gateway tells its load; the number of servers stays as it is."
         draft.hold(_READY, "False", "LoadUnknown", message)
     else:
         draft.hold(_READY, "True", "Following", "The number of servers follows the load; see status.scaling.")
-    return Wish(decision.replicas, decision.look_in)
+    return Wish(replicas, decision.look_in)
+
+
+def has_served(view: View, revision: str) -> bool:
+    """Whether this revision has answered requests before."""
+    name = names.revision(view.name, revision)
+    return any(known.name == name and known.state == "Serving" for known in view.status.revisions)
 
 
 def _configure(draft: Draft) -> ScalingConfig:
