@@ -74,6 +74,9 @@ class BuildStatus(Bounded):
     retry_time: Time | None = Field(None, description="When it is tried again.")
     reason: str | None = Field(None, max_length=128, description="One word why the last try failed.")
     message: str | None = Field(None, max_length=1024, description="What happened and what to do.")
+    variants: list[VariantStatus] = Field(
+        default_factory=list, max_length=8, description="What the last try measured before it failed."
+    )
     failed: bool = Field(False, description="Whether another try would fail, too.")
 
 

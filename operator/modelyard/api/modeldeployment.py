@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from modelyard.api.base import ApiModel, Rule
 from modelyard.api.durability import Storage
-from modelyard.api.serving import Compression, Gateway, Scaling, ServedModel, Server, ServingTask, Traffic
+from modelyard.api.expressions import has
+from modelyard.api.serving import (
+    Compression,
+    Engine,
+    Gateway,
+    Scaling,
+    ServedModel,
+    Server,
+    ServingTask,
+    Traffic,
+)
 from modelyard.api.values import ObjectName
 
 NAME_LIMIT = 44
@@ -26,6 +38,21 @@ NAME_RULES = (
 class ModelDeploymentSpec(ApiModel):
     """Which model to serve, on what, and how requests reach it."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type != 'vllm' || !({has('compression.method')})"
+            " || self.compression.method in ['none', 'bf16']",
+            message="engine vllm serves the model as it is, or in bf16: set compression.method to one of those",
+            field_path=".compression.method",
+        ),
+        Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type != 'custom' || !({has('compression.method')})"
+            " || self.compression.method == 'none'",
+            message="engine custom serves the model as it is: remove compression",
+            field_path=".compression.method",
+        ),
+    )
+
     profile: ObjectName = Field(
         "default", description="The platform team's profile: images, resources, placement."
     )
@@ -37,6 +64,7 @@ class ModelDeploymentSpec(ApiModel):
         default_factory=Storage,
         description="Where the served model is kept. Default: the storage of the model's job, else the profile's.",
     )
+    engine: Engine = Field(default_factory=Engine)
     compression: Compression = Field(default_factory=Compression)
     replicas: int = Field(
         1,

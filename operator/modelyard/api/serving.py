@@ -8,9 +8,10 @@ from pydantic import Field
 
 from modelyard.api.base import ApiModel, Rule
 from modelyard.api.expressions import has
-from modelyard.api.trainer import Resources
+from modelyard.api.trainer import EnvVar, Resources
 from modelyard.api.values import ModelUri, ObjectName
 
+Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 ServingTask = Literal["text-classification", "text-generation", "embeddings"]
 
@@ -65,6 +66,58 @@ class ServedModel(ApiModel):
     allow_gate_failed: bool | None = Field(
         None, description="Serve the job's model although it missed its gate."
     )
+
+
+class CustomEngine(ApiModel):
+    """A server of your own in each pod. MODELYARD_MODEL_PATH tells it the model's folder, MODELYARD_MODEL_NAME the name
+    that callers use.
+    """
+
+    image: Annotated[str, Field(min_length=1, max_length=512)] = Field(description="Its image.")
+    command: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, max_length=64, description="In place of the image's entrypoint."
+    )
+    args: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, max_length=64, description="In place of the image's arguments."
+    )
+    env: list[EnvVar] = Field(
+        default_factory=list, max_length=64, description="Further environment variables.",
+        json_schema_extra={"list_map_keys": ["name"]},
+    )  # fmt: skip
+    port: Port = Field(8080, description="Where it listens.")
+    protocol: Literal["openai", "oip"] = Field(
+        description="What it speaks: OpenAI's API (/v1), or the Open Inference Protocol (/v2)."
+    )
+    readiness_path: str = Field(
+        "/health", pattern=r"^/.*$", max_length=256, description="GET answers 200 once it can serve."
+    )
+
+
+class Engine(ApiModel):
+    """What computes the answers."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule="(has(self.type) && self.type == 'custom') == has(self.custom)",
+            message="custom goes with type: custom, and is needed there",
+            field_path=".custom",
+        ),
+        Rule(
+            rule="!has(self.args) || (has(self.type) && self.type == 'vllm')",
+            message="args is for type: vllm only; with type: custom write custom.args",
+            field_path=".args",
+        ),
+    )
+
+    type: Literal["auto", "builtin", "vllm", "custom"] = Field(
+        "auto",
+        description="auto: vllm for text-generation where the profile names its image and the pod has an "
+        "accelerator, else builtin.",
+    )
+    args: list[Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=list, max_length=64, description="Further arguments of vLLM's server."
+    )
+    custom: CustomEngine | None = None
 
 
 class CompressionGate(ApiModel):

@@ -50,6 +50,10 @@ class BuildConfig(Versioned):
     choose: Method | Literal["auto"] = Field(description="auto: the fastest that passes the gate.")
     gate: BuildGate
     max_length: int | None = Field(None, ge=1)
+    measure: bool = Field(
+        True,
+        description="False: what serves it is not the built-in server; the model is only fetched and checked.",
+    )
 
 
 class VariantReport(ContractModel):

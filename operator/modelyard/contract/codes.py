@@ -36,6 +36,9 @@ ENV_MAX_PROCESS_RESTARTS = "MODELYARD_MAX_PROCESS_RESTARTS"
 # Environment of model servers.
 ENV_SERVER_CONFIG = "MODELYARD_SERVER_CONFIG"  # path of the server config (JSON)
 ENV_SERVER_PORT = "MODELYARD_SERVER_PORT"
+# Of servers that are not ours.
+ENV_MODEL_PATH = "MODELYARD_MODEL_PATH"  # the model's folder
+ENV_MODEL_NAME = "MODELYARD_MODEL_NAME"  # as callers name it
 # Environment of gateways and builds.
 ENV_GATEWAY_CONFIG = "MODELYARD_GATEWAY_CONFIG"  # path of the gateway config (JSON)
 ENV_BUILD_CONFIG = "MODELYARD_BUILD_CONFIG"  # path of the build config (JSON)

@@ -21,8 +21,14 @@ def check_profile(name: str, profile: Profile) -> None:
             )
 
 
-def check_spec(spec: ModelDeploymentSpec, place: Place) -> None:
+def check_spec(spec: ModelDeploymentSpec, profile: Profile, place: Place) -> None:
     """Combinations of fields. Raises Refused."""
+    if spec.engine.type == "vllm" and not profile.vllm_image:
+        raise Refused(
+            "ProfileIncomplete",
+            f"Profile {spec.profile!r} names no vllmImage, which spec.engine.type: vllm needs. Profiles are values"
+            " of the chart.",
+        )
     template = spec.server.pod_template
     overlay.check(template, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
     for volume in template.get("spec", {}).get("volumes", []):

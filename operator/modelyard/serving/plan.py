@@ -82,7 +82,7 @@ def _advance(draft: Draft, settings: Settings) -> None:
     problem = asked if isinstance(asked, Problem) else None
     found = source.recall(view.spec, view.status) if isinstance(asked, Problem) else asked
     place = _find_place(view, found, profile)
-    check.check_spec(view.spec, place)
+    check.check_spec(view.spec, profile, place)
     site = Site(view.namespace, view.name, view.labels, profile, place)
     gateway.advance(draft, site, settings.gateway_role)
     draft.update(storage=place.uri)

@@ -97,11 +97,8 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
 def test_servers_that_never_become_ready_leave_the_old_ones_serving() -> None:
     world = served(progressDeadlineSeconds=60)
     (old,) = world.revisions()
-    world.sick = {"x"}
+    world.well = {old}
     world.result = built(digest=OTHER)
-    # The next revision, whatever its name is, is sick.
-    world.sick = {f"-{digit}" for digit in "0123456789abcdef"} | set("0123456789abcdef")
-    world.sick = {s for s in world.sick if not old.endswith(s)}
     world.words = {"reason": "ModelUnproven", "message": "Its answers differ."}
     world.train_anew(OTHER)
     (new,) = set(world.revisions()) - {old}
@@ -116,7 +113,7 @@ def test_servers_that_never_become_ready_leave_the_old_ones_serving() -> None:
     assert world.weights() == {old: 100, new: 0}
     by_name = {r["name"]: r["state"] for r in world.status["revisions"]}
     assert by_name == {f"{NAME}-{old}": "Serving", f"{NAME}-{new}": "Failed"}
-    world.sick = set()
+    world.well = None
     world.wait(3)
     assert world.revisions() == {new: 1}
     assert world.condition("Stalled") is None
@@ -368,7 +365,7 @@ def test_a_revision_that_lost_its_requests_waits_for_gateways_that_have_not_told
 def test_a_service_that_others_delete_comes_back_with_its_weight() -> None:
     world = served()
     (old,) = world.revisions()
-    world.sick = set("0123456789abcdef") - {old[-1]}
+    world.well = {old}
     world.edit(server={"maxBatchDelayMilliseconds": 9})
     (new,) = set(world.revisions()) - {old}
     for name in (old, new):
@@ -419,19 +416,19 @@ def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None
 
 
 def test_a_first_server_that_takes_longer_than_idle_seconds_is_waited_for() -> None:
-    world = World(sick=set("0123456789abcdef"))
+    world = World(well=set())
     world.load.idle_seconds = 500.0
     world.create(trained_job(), deployment(scaling={"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 5}))
     world.wait(60)
     assert list(world.revisions().values()) == [1]
-    world.sick = set()
+    world.well = None
     world.wait(200, step=5)
     assert list(world.revisions().values()) == [0]
 
 
 def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
     world = served()
-    world.sick = set("0123456789abcdef")
+    world.well = set()
     world.words = {"reason": "ModelInvalid", "message": "The folder is gone."}
     world.engine.controller.enqueue_all()
     world.settle()
@@ -440,7 +437,7 @@ def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
     assert world.status["revisions"][0]["state"] == "Serving"
     world.wait(700, step=100)
     assert world.condition("Stalled") is None  # they are started again and again, and one day may be well
-    world.sick = set()
+    world.well = None
     world.settle()
     assert world.condition("Ready") == ("True", "Serving")
 
@@ -457,13 +454,13 @@ def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
     ],
 )
 def test_why_servers_end_is_told(ended: dict[str, Any], reason: str) -> None:
-    world = World(sick=set("0123456789abcdef"), words={"end": ended})
+    world = World(well=set(), words={"end": ended})
     world.create(trained_job(), deployment(progressDeadlineSeconds=30))
     assert world.condition("ServersReady") == ("False", reason)
     assert world.condition("Ready") == ("False", reason)
     assert world.condition("Stalled") is None
     world.wait(31)
     assert world.condition("Stalled") == ("True", reason)
-    world.sick = set()
+    world.well = None
     world.settle()
     assert world.condition("Ready") == ("True", "Serving")

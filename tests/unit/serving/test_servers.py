@@ -10,6 +10,7 @@ from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
 from modelyard.serving.children import servers
 from modelyard.serving.children.site import CONFIG_ANNOTATION, CONFIG_VOLUME, Site
+from modelyard.serving.engines import builtin
 from modelyard.workloads.problem import Refused
 from modelyard.workloads.storage import Place
 
@@ -26,8 +27,16 @@ def make_site(folder: str = "", **profile: Any) -> Site:
 
 
 def build(site: Site | None = None, **server: Any) -> dict[str, Any]:
+    site = site or make_site()
     child = servers.build_deployment(
-        site or make_site(), Server.model_validate(server), "1a2b3c4d", CONFIG, "sha256-d", 16, 3
+        site,
+        Server.model_validate(server),
+        "1a2b3c4d",
+        builtin.build(site.profile),
+        CONFIG,
+        "sha256-d",
+        16,
+        3,
     )
     assert child.immutable and child.mutable == {"spec.replicas": 3}
     return child.manifest

@@ -85,12 +85,13 @@ class Load:
 
 @dataclass
 class World:
-    """`result` is what builds end with (None: they run on); `sick` are revisions whose servers don't become ready."""
+    """`result` is what builds end with (None: they run on); `well` are the only revisions whose servers become ready
+    (None: all do)."""
 
     settings: Settings = field(default_factory=make_settings)
     result: dict[str, Any] | None = field(default_factory=built)
     exit_code: int = 0
-    sick: set[str] = field(default_factory=set)
+    well: set[str] | None = None
     words: dict[str, Any] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
     deaf: bool = False  # gateways answer no question
@@ -211,14 +212,15 @@ class World:
         )
         for k in pods[size:]:
             self.cluster.erase(k)
-        healthy = not any(key.name.endswith(sick) for sick in self.sick)
+        revision = obj["metadata"]["labels"].get("modelyard.dev/revision")
+        healthy = self.well is None or revision is None or revision in self.well
         for i in range(size):
             k = Key("Pod", NAMESPACE, f"{key.name}-rs-{i}")
             if k not in self.cluster.objects:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
         self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
-        if "revision" in json.dumps(obj["metadata"]["labels"]):
+        if revision is not None:
             self.highest = max(self.highest, size)
 
     def report(self, key: Key, status: dict[str, Any]) -> None:

@@ -99,7 +99,8 @@ def _look(draft: Draft, source: Source, state: BuildStatus, job: Manifest) -> bo
             _wait(draft, state)
             return False
     if ended or lost:
-        _record(draft, state, _classify(job, pods, result))
+        figures = package.describe(result.variants) if result is not None else []
+        _record(draft, state.changed(variants=figures), _classify(job, pods, result))
         return False
     problem = startup.find_problem(draft, pods) or refusal.find(draft, job, pods)
     if problem is not None and problem.fatal:

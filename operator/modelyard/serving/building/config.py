@@ -36,6 +36,7 @@ def build_config(spec: ModelDeploymentSpec, source: Source, place: Place) -> tup
         choose=spec.compression.method,
         gate=BuildGate(metric=gate.metric, max_drop=gate.max_drop, min_agreement=gate.min_agreement),
         max_length=spec.server.max_length,
+        measure=spec.engine.type in ("auto", "builtin"),
     )
     size = spec.server.resources.dump() if spec.server.resources else None
     build_id = digest([config.model_dump(mode="json", by_alias=True), size])[:16]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
 from modelyard.contract.build import BuildResult, VariantReport
 from modelyard.serving.source import Source
@@ -13,7 +15,7 @@ def record(
 ) -> tuple[ServedModelStatus, CompressionStatus] | None:
     """The status of a build that has succeeded; None where its result lacks what servers need."""
     chosen = next((v for v in result.variants if v.name == result.chosen), None)
-    if chosen is None or chosen.folder is None or result.digest is None or result.task is None:
+    if chosen is None or chosen.folder is None or result.digest is None:
         return None
     model = ServedModelStatus(
         uri=source.uri,
@@ -30,9 +32,14 @@ def record(
         reference=result.reference,
         runtime=chosen.runtime,
         chosen=chosen.name,
-        variants=[_describe(variant) for variant in result.variants],
+        variants=describe(result.variants),
     )
     return model, compression
+
+
+def describe(variants: Sequence[VariantReport]) -> list[VariantStatus]:
+    """What was measured, as the status has it."""
+    return [_describe(variant) for variant in variants]
 
 
 def _describe(variant: VariantReport) -> VariantStatus:

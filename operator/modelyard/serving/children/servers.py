@@ -11,14 +11,13 @@ from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child, Manifest
 from modelyard.serving import names
 from modelyard.serving.children.site import (
-    CONFIG_FILE,
-    CONFIG_FOLDER,
     RUNTIME_MOUNT,
     RUNTIME_VOLUME,
     Site,
     build_template,
     mount_storage,
 )
+from modelyard.serving.engines.engine import Container
 from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay, template
 
@@ -34,6 +33,7 @@ def build_deployment(
     site: Site,
     server: Server,
     revision: str,
+    running: Container,
     config: ServerConfig,
     digest: str,
     concurrency: int | None,
@@ -45,7 +45,7 @@ def build_deployment(
     """
     resources = server.resources or site.profile.server_resources
     labels = {names.REVISION_LABEL: revision}
-    pod = _build_pod(site, resources, config)
+    pod = _build_pod(site, resources, config, running)
     made = build_template(
         site, COMPONENT, pod, config.model_dump_json(by_alias=True, exclude_none=True), labels
     )
@@ -89,7 +89,7 @@ def build_service(site: Site, revision: str, weight: int, concurrency: int | Non
         "spec": {
             "clusterIP": "None",
             "selector": select(site.name, revision),
-            "ports": [{"name": _PORT, "port": codes.SERVER_PORT, "protocol": "TCP"}],
+            "ports": [{"name": _PORT, "port": codes.SERVER_PORT, "targetPort": _PORT, "protocol": "TCP"}],
         },
     }
     return Child(manifest)
@@ -115,36 +115,32 @@ def _metadata(site: Site, revision: str) -> Manifest:
     }
 
 
-def _build_pod(site: Site, resources: Resources, config: ServerConfig) -> dict[str, Any]:
+def _build_pod(site: Site, resources: Resources, config: ServerConfig, running: Container) -> dict[str, Any]:
     volume, mount = mount_storage(site, read_only=True)
     threads = template.count_threads(resources, 1)
     defaults = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    container = {
+    container: dict[str, Any] = {
         "name": stages.find(COMPONENT).container,
-        "image": site.profile.server_image,
+        "image": running.image,
         "imagePullPolicy": site.profile.image_pull_policy,
-        "command": ["python3", "-m", "modelyard_server"],
-        "env": template.build_env(
-            defaults,
-            site.profile,
-            [],
-            {
-                codes.ENV_SERVER_CONFIG: f"{CONFIG_FOLDER}/{CONFIG_FILE}",
-                codes.ENV_SERVER_PORT: codes.SERVER_PORT,
-                codes.ENV_STORAGE: codes.STORAGE_PATH,
-                codes.ENV_RUNTIME_DIR: codes.RUNTIME_PATH,
-            },
-        ),
-        "ports": [{"name": _PORT, "containerPort": codes.SERVER_PORT, "protocol": "TCP"}],
+        "env": template.build_env(defaults, site.profile, running.users_env, running.env),
+        "ports": [{"name": _PORT, "containerPort": running.port, "protocol": "TCP"}],
         "resources": template.build_resources(resources),
         "securityContext": template.secure(),
         "terminationMessagePath": codes.TERMINATION_PATH,
-        "terminationMessagePolicy": "File",
-        "readinessProbe": _probe("/v2/health/ready", period=1, failures=2),
-        # Only a process that answers nothing at all is restarted: a busy one is not ill.
-        "livenessProbe": _probe("/v2/health/live", period=10, failures=6, timeout=10),
+        "terminationMessagePolicy": "File" if running.drains else "FallbackToLogsOnError",
+        "readinessProbe": _probe(running.ready, period=1, failures=2),
         "volumeMounts": [mount, RUNTIME_MOUNT, *template.mount_scratch()],
     }
+    if running.command:
+        container["command"] = list(running.command)
+    if running.args:
+        container["args"] = list(running.args)
+    if running.alive is not None:
+        container["livenessProbe"] = _probe(running.alive, period=10, failures=6, timeout=10)
+    if not running.drains:
+        # It may stop listening as soon as it is told to end; gateways hear of that first.
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": _LEAVING}}}
     pod = template.build(
         site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
     )

@@ -10,4 +10,4 @@ from modelyard.engine.compare import digest
 def find_id(spec: ModelDeploymentSpec, model: ServedModelStatus, compression: CompressionStatus) -> str:
     """The revision's id. Neither profile nor images are part of it: an edited profile restarts no server."""
     served = [model.digest, model.task, compression.folder, compression.chosen, compression.runtime]
-    return digest([served, spec.server.dump()])[:8]
+    return digest([served, spec.engine.dump(), spec.server.dump()])[:8]

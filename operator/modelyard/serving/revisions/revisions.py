@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from modelyard.api.conditions import Condition, ConditionType
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus
+from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.api.profile import Profile
 from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child
 from modelyard.serving import names
 from modelyard.serving.children import gateways, servers
 from modelyard.serving.children.site import Site
 from modelyard.serving.draft import Draft
+from modelyard.serving.engines import builtin, custom, engine, vllm
+from modelyard.serving.engines.engine import Container
 from modelyard.serving.gateways import reports
 from modelyard.serving.revisions import health, history, identity, observed, rollout, scale
 from modelyard.serving.revisions.observed import Observed
@@ -87,13 +91,26 @@ def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> 
     knee = chosen.concurrency if chosen else None
     concurrency = max(1, round(knee * _AHEAD)) if knee else None
     config = _configure(draft, site, model, compression, target.id)
-    server = draft.view.spec.server
+    spec = draft.view.spec
+    running = _choose_engine(spec, site.profile, config)
     return [
         servers.build_service(site, target.id, target.weight, concurrency),
         servers.build_deployment(
-            site, server, target.id, config, model.digest or "", concurrency, target.replicas
+            site, spec.server, target.id, running, config, model.digest or "", concurrency, target.replicas
         ),
     ]
+
+
+def _choose_engine(spec: ModelDeploymentSpec, profile: Profile, config: ServerConfig) -> Container:
+    match engine.choose(spec, profile, config.task):
+        case "vllm":
+            resources = spec.server.resources or profile.server_resources
+            return vllm.build(profile, spec.engine, spec.server, resources, config)
+        case "custom":
+            assert spec.engine.custom is not None  # noqa: S101 - a rule of the schema's
+            return custom.build(spec.engine.custom, config)
+        case _:
+            return builtin.build(profile)
 
 
 def _configure(
@@ -126,8 +143,6 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         draft.miss(_READY, suspended)
     elif serving is None:
         draft.miss(_READY, Problem("NoServers", "There are no servers before the model is built."))
-    elif serving.ready > 0:
-        draft.hold(_READY, "True", "Ready", "Servers answer with the model's own answers.")
     elif serving.replicas == 0 and view.spec.scaling.scaler == "none":
         draft.miss(_READY, Problem("NoReplicas", "spec.replicas is 0."))
     elif serving.replicas == 0:
@@ -137,6 +152,8 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
             "ScaledToZero",
             "There are no servers while nobody asks; the next request starts one.",
         )
+    elif serving.ready > 0:
+        draft.hold(_READY, "True", "Ready", "Servers answer with the model's own answers.")
     else:
         draft.miss(_READY, problem or Problem("Starting", "The servers are starting."))
     if serving is not None and (why := _find_newer(draft, built=built)) is not None:
