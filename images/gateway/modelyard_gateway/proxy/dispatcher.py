@@ -222,7 +222,7 @@ class Dispatcher:
     def _give(self, exchange: Exchange, server: Server) -> None:
         self.fleet.take(server)
         exchange.server = server
-        # One that failed gets a new connection: of a server that dies the others are dead too, and just not known to be.
+        # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
         idle = server.idle if not exchange.repeats else []
         while idle:
             connection = cast(Upstream, idle.pop())
