@@ -76,6 +76,7 @@ def test_the_page_shows_the_model_and_lets_it_be_tried(
                 await gateway.ask(json.dumps({"inputs": [{"data": ["x"]}], "stream": True}).encode())
             await page.until("parseFloat(document.getElementById('rate').textContent) > 0")
             assert await page.run("document.images.length") == 0
+            assert await page.run("document.getElementById('key').offsetParent === null")  # none is needed
             await page.shoot(rig.folder / "page.png")
             # A refused answer is in the console too; nothing else may be.
             assert [problem for problem in page.problems if '"source": "network"' not in problem] == []
@@ -86,14 +87,14 @@ def test_the_page_shows_the_model_and_lets_it_be_tried(
 def test_a_page_of_a_model_with_keys_asks_for_one(rig: Rig) -> None:
     async def scenario() -> None:
         mount(rig.folder / "keys", "..v1", alice="secret")
-        async with rig.gateway(classify, keys=True, task="text-classification") as (gateway, _):
-            async with browse(rig.folder / "browser") as page:
-                await page.open(f"http://127.0.0.1:{gateway.process.port}/")
-                await page.until("document.getElementById('trouble')?.textContent.includes('API key')")
-                await page.run("document.getElementById('key').value = 'secret'")
-                await page.until("document.title.startsWith('m')")
-                assert await page.run("document.getElementById('trouble').hidden")
-                assert "secret" not in await page.run("document.getElementById('curl').textContent")
+        made = rig.gateway(classify, keys=True, task="text-classification")
+        async with made as (gateway, _), browse(rig.folder / "browser") as page:
+            await page.open(f"http://127.0.0.1:{gateway.process.port}/")
+            await page.until("document.getElementById('trouble')?.textContent.includes('API key')")
+            await page.run("document.getElementById('key').value = 'secret'")
+            await page.until("document.title.startsWith('m')")
+            assert await page.run("document.getElementById('trouble').hidden")
+            assert "secret" not in await page.run("document.getElementById('curl').textContent")
 
     run(scenario())
 
