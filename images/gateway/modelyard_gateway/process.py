@@ -20,6 +20,7 @@ from modelyard_gateway.follow.memory import Memory
 from modelyard_gateway.follow.watch import Watch
 from modelyard_gateway.limits.keys import Keys
 from modelyard_gateway.local.routes import Routes
+from modelyard_gateway.local.status import Status
 from modelyard_gateway.proxy.client import Client
 from modelyard_gateway.proxy.dispatcher import Dispatcher
 from modelyard_gateway.proxy.front import Front
@@ -45,7 +46,12 @@ class Process:
         self.news, self.metrics = News(), Metrics()
         self.load = Load(begins=self.news.tell)
         self.dispatcher = Dispatcher(self.fleet, self.load, self.news, self.metrics, config.max_queue)
-        routes = Routes(config, self.fleet, self.why_unready)
+        routes = Routes(
+            config,
+            self.fleet,
+            self.why_unready,
+            Status(config, self.fleet, self.load, self.metrics, self.why_unready),
+        )
         keys = Keys(settings.keys) if config.keys else None
         if keys is not None:
             keys.refresh()

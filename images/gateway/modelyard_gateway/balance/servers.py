@@ -10,6 +10,7 @@ Address = tuple[str, int]
 
 _FIRST_REST = 0.5  # seconds for which a server is left alone that could not be reached; doubled each time
 _LONGEST_REST = 8.0
+_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class Server:
         """It could not be reached: it is left alone for a while."""
         self.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2**self.failures)
         self.failures = min(self.failures + 1, 10)
+
+    def pause(self, now: float) -> None:
+        """It broke off: if it dies, its port takes connections for some milliseconds more."""
+        self.rests_until = max(self.rests_until, now + _PAUSE)
 
     def answered(self) -> None:
         """It is there."""

@@ -1,9 +1,10 @@
-"""Paths that the gateway answers by itself: health, and the model's name, also while there is no server."""
+"""Paths that the gateway answers by itself: health, the model's name, also while there is no server, and the page."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from modelyard import __version__
 from modelyard.contract.gateway import GatewayConfig
 
 from modelyard_gateway.balance.servers import Fleet
+from modelyard_gateway.page import read_files
 from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.wire.refusal import JSON, Refusal
 from modelyard_gateway.wire.request import RequestHead
@@ -18,7 +20,7 @@ from modelyard_gateway.wire.request import RequestHead
 Answer = tuple[int, bytes, bytes, str]  # status, header lines, body, outcome
 
 _METHODS = ("GET", "HEAD")
-# Load balancers ask these, and have no key.
+# Load balancers ask these, and have no key; nor has who first looks at the page.
 _OPEN = frozenset(("/v2/health/live", "/v2/health/ready"))
 
 
@@ -29,7 +31,13 @@ class Routes:
     one.
     """
 
-    def __init__(self, config: GatewayConfig, fleet: Fleet, why_unready: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        fleet: Fleet,
+        why_unready: Callable[[], str | None],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
         self._config = config
         self._fleet = fleet
         self._why_unready = why_unready
@@ -43,11 +51,17 @@ class Routes:
             "/v2/health/ready": lambda: self._tell_ready({}),
             f"{model}/ready": lambda: self._tell_ready({"name": config.name}),
             model: self._describe_model,
+            "/-/status": lambda: _json(status()),
+            "/favicon.ico": lambda: (204, b"", b"", outcomes.OK),
         }
+        pages = read_files()
+        self._open = _OPEN | pages.keys()
+        for path, (fields, body) in pages.items():
+            self._answers[path] = partial(_page, fields, body)
 
     def is_open(self, head: RequestHead) -> bool:
         """Whether it is answered without a key, and of a suspended deployment too."""
-        return head.path in _OPEN and head.method in _METHODS
+        return head.path in self._open and head.method in _METHODS
 
     def find(self, head: RequestHead) -> Answer | None:
         """The answer; None for what a server answers."""
@@ -74,3 +88,7 @@ class Routes:
 
 def _json(content: Any) -> Answer:
     return 200, JSON, orjson.dumps(content), outcomes.OK
+
+
+def _page(fields: bytes, body: bytes) -> Answer:
+    return 200, fields, body, outcomes.OK

@@ -140,10 +140,11 @@ class Dispatcher:
             exchange.repeats += 1
         exchange.tried += (server,)
         self._metrics.retries[reason] += 1
-        other = self.fleet.choose(now, None, exchange.tried) or self.fleet.choose(now)
+        other = self.fleet.choose(now, None, exchange.tried)
         if other is not None:
             self._give(exchange, other)
         else:
+            server.pause(now)
             # Whoever waits longest is first again.
             self._load.move(now, 1, -1)
             self._wait(exchange)
@@ -221,7 +222,8 @@ class Dispatcher:
     def _give(self, exchange: Exchange, server: Server) -> None:
         self.fleet.take(server)
         exchange.server = server
-        idle = server.idle
+        # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
+        idle = server.idle if not exchange.repeats else []
         while idle:
             connection = cast(Upstream, idle.pop())
             if not connection.transport.is_closing():

@@ -20,6 +20,8 @@ TIMEOUT = "timeout"  # a server did not answer in time
 BROKEN = "broken"  # a server broke off
 GONE = "gone"  # the caller hung up
 
+_FAILED = frozenset((ERROR, UNAVAILABLE, TIMEOUT, BROKEN))
+
 NO_REVISION = ""  # answered by the gateway
 _REVISIONS = 32  # further ones are counted together
 _OTHERS = "others"
@@ -74,12 +76,24 @@ class Metrics(Collector):
 
     def latencies(self) -> list[int]:
         """Requests that were answered well, by the buckets of SECONDS."""
-        every = [series.buckets for (_, outcome), series in self._series.items() if outcome == OK]
+        every = [
+            series.buckets
+            for (revision, outcome), series in self._series.items()
+            if revision and outcome == OK
+        ]
         return [sum(column) for column in zip(*every, strict=True)] or [0] * (len(SECONDS) + 1)
 
     def count(self) -> int:
-        """All requests that ended."""
-        return sum(sum(series.buckets) for series in self._series.values())
+        """Requests that ended and were meant for a server."""
+        return sum(
+            sum(s.buckets)
+            for (revision, outcome), s in self._series.items()
+            if revision or outcome in _FAILED
+        )
+
+    def count_failed(self) -> int:
+        """Those that ended without an answer, or with a server's error."""
+        return sum(sum(series.buckets) for (_, outcome), series in self._series.items() if outcome in _FAILED)
 
     def collect(self) -> Iterator[Metric]:
         """Of Prometheus' collectors."""
