@@ -217,6 +217,18 @@ def test_what_is_stored_in_bfloat16_is_its_own_variant(
     assert result.reference is not None and result.reference.startswith("packages/p/none-")
 
 
+def test_what_a_killed_download_left_locked_is_freed(tmp_path: Path) -> None:
+    # On storage without locks a file stands for one, and would be waited for without end.
+    settings = make_settings(tmp_path, uri="pvc://store/nowhere")
+    lock = settings.scratch / "x/.cache/huggingface/download/model.safetensors.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("")
+    lock.with_suffix(".incomplete").write_text("half")
+    with pytest.raises(Failure):
+        build(settings)
+    assert not lock.exists() and lock.with_suffix(".incomplete").exists()
+
+
 def test_a_full_storage_is_named(
     tmp_path: Path, classifier: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
