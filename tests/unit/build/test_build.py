@@ -172,8 +172,17 @@ def test_what_can_not_be_made_fails_the_build_only_if_it_was_asked_for(
         assert result.failure.exit_code == 2 and "torch can't export" in result.failure.message
 
 
-def test_what_can_not_be_served_is_no_variant(tmp_path: Path, classifier: Path, machine: Machine) -> None:
-    machine.loads["bf16"] = Failure("ModelUnproven", "its answer holds values that are no numbers")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure("ModelUnproven", "its answer holds values that are no numbers"),
+        Failure("StartFailed", "the server could not begin", temporary=True),
+    ],
+)
+def test_what_can_not_be_served_is_no_variant(
+    tmp_path: Path, classifier: Path, machine: Machine, failure: Failure
+) -> None:
+    machine.loads["bf16"] = failure
     result = build(prepare(tmp_path, classifier, methods=ALL, choose="auto"))
     assert result.chosen == "none" and variants(result)["bf16"][0] is False
 
