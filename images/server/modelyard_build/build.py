@@ -103,10 +103,12 @@ class Builder:
         if reason := variant.refuse(self._task):
             return VariantReport(name=method, passed=False, reason=reason)
         try:
-            made = self._package.make(method, lambda temp: self._make(method, temp))
-            figures, found = self._measure(method, made, rows)
+            with self._package.counting_deaths(method):
+                made = self._package.make(method, lambda temp: self._make(method, temp))
+                figures, found = self._measure(method, made, rows)
         except Failure as failure:
-            if failure.temporary:
+            # What nobody has foreseen is tried again by servers; the next build would meet it too.
+            if failure.temporary and failure.reason != "StartFailed":
                 raise
             return VariantReport(name=method, passed=False, reason=failure.message)
         report = self._report(method, made, figures, found, answers)

@@ -20,6 +20,7 @@ from pathlib import Path
 from modelyard.contract.build import BuildResult
 from modelyard.contract.layout import MODEL_REFERENCE, PACKAGE
 from modelyard.contract.reading import read
+from modelyard_models.failure import Failure
 from modelyard_models.fetch import FILES, describe_files, verified
 from modelyard_models.files import DIGEST_PREFIX, new_folder, read_json, walk_files, write_atomic, write_json
 
@@ -28,6 +29,7 @@ from modelyard_build.settings import Settings
 
 log = logging.getLogger("modelyard.build")
 _DIGITS = 12
+_DEATHS = 2  # of one, something else may have been the cause
 
 
 class Package:
@@ -59,6 +61,26 @@ class Package:
             fill(temp)
             write_json(temp / FILES, {"files": describe_files(walk_files(temp), temp)})
         return target
+
+    @contextmanager
+    def counting_deaths(self, method: str) -> Iterator[None]:
+        """Remembers that a variant is worked on. Raises Failure (HostOutOfMemory) where that has killed builds.
+
+        Where the memory is too small, the kernel kills the whole container, and the next one would die of the same.
+        """
+        path = self._folder / f".{self._locate(method).name}.deaths"
+        deaths = int(read_json(path) or 0)
+        if deaths >= _DEATHS:
+            raise Failure(
+                "HostOutOfMemory",
+                f"{deaths} builds were killed while it was made or measured, as happens where the memory is too small;"
+                " raise server.resources.limits.memory",
+            )
+        write_json(path, deaths + 1)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
     def find_reference(self, method: str, folder: Path) -> Path:
         """Where a variant's answers are: those of a trained model are its own."""

@@ -172,8 +172,17 @@ def test_what_can_not_be_made_fails_the_build_only_if_it_was_asked_for(
         assert result.failure.exit_code == 2 and "torch can't export" in result.failure.message
 
 
-def test_what_can_not_be_served_is_no_variant(tmp_path: Path, classifier: Path, machine: Machine) -> None:
-    machine.loads["bf16"] = Failure("ModelUnproven", "its answer holds values that are no numbers")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Failure("ModelUnproven", "its answer holds values that are no numbers"),
+        Failure("StartFailed", "the server could not begin", temporary=True),
+    ],
+)
+def test_what_can_not_be_served_is_no_variant(
+    tmp_path: Path, classifier: Path, machine: Machine, failure: Failure
+) -> None:
+    machine.loads["bf16"] = failure
     result = build(prepare(tmp_path, classifier, methods=ALL, choose="auto"))
     assert result.chosen == "none" and variants(result)["bf16"][0] is False
 
@@ -215,6 +224,18 @@ def test_what_is_stored_in_bfloat16_is_its_own_variant(
     assert result.variants[1].folder == "model" and result.variants[1].agreement == 1.0
     # It is the model itself, so the model's answers are its own.
     assert result.reference is not None and result.reference.startswith("packages/p/none-")
+
+
+def test_what_a_killed_download_left_locked_is_freed(tmp_path: Path) -> None:
+    # On storage without locks a file stands for one, and would be waited for without end.
+    settings = make_settings(tmp_path, uri="pvc://store/nowhere")
+    lock = settings.scratch / "x/.cache/huggingface/download/model.safetensors.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("")
+    lock.with_suffix(".incomplete").write_text("half")
+    with pytest.raises(Failure):
+        build(settings)
+    assert not lock.exists() and lock.with_suffix(".incomplete").exists()
 
 
 def test_a_full_storage_is_named(

@@ -50,6 +50,9 @@ def test_answers_that_come_together_are_counted_or_not_together() -> None:
     # Batches of 4 each second, for 4 callers; what the last calls bring is cut off with its batch's other answers.
     times = [second + place * 1e-4 for second in range(1, 8) for place in range(4)]
     assert count_rate(times, 4, begun=0.0) == pytest.approx(4.0, rel=0.25)
+    # The first answers are slow: what each caller waited for its first one is not counted.
+    slow = [9.0, 9.5, *(10 + 0.1 * number for number in range(1, 101))]
+    assert count_rate(slow, 3, begun=0.0) == pytest.approx(10.0)
     alone = [0.1 * number for number in range(1, 101)]
     assert count_rate(alone, 1, begun=0.0) == pytest.approx(10.0)
 

@@ -15,6 +15,7 @@ import pytest
 from modelyard.contract.build import BuildResult, VariantReport
 from modelyard.contract.layout import PACKAGE
 from modelyard_build.package import Package, held
+from modelyard_models.failure import Failure
 
 from tests.unit.build.builders import make_settings
 
@@ -141,6 +142,28 @@ def test_the_answers_of_a_trained_model_are_its_own(tmp_path: Path) -> None:
     assert package.find_reference("none", model) == model / "reference.json"
     # A variant has its own, even where it was made of such a model.
     assert package.find_reference("bf16", model) == folder / "bf16-0123456789ab.json"
+
+
+def test_a_variant_that_has_killed_two_builds_is_left_out(tmp_path: Path) -> None:
+    package, _ = make(tmp_path)
+    killed = [package.counting_deaths("int8") for _ in range(2)]
+    for one in killed:
+        one.__enter__()  # and never left, as by a process that is killed
+    with pytest.raises(Failure) as caught, package.counting_deaths("int8"):
+        raise AssertionError
+    assert caught.value.reason == "HostOutOfMemory" and "2 builds were killed" in caught.value.message
+    with package.counting_deaths("bf16"):
+        pass
+
+
+def test_builds_that_end_by_themselves_are_no_deaths(tmp_path: Path) -> None:
+    package, _ = make(tmp_path)
+    for end in (ValueError, SystemExit, KeyboardInterrupt):
+        with pytest.raises(end), package.counting_deaths("int8"):
+            raise end
+    for _ in range(3):
+        with package.counting_deaths("int8"):
+            pass
 
 
 HOLD = """

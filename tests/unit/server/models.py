@@ -89,7 +89,8 @@ def make_settings(folder: Path, task: str, **config: Any) -> Settings:
         {"name": "toy", "revision": "r1", "task": task, "folder": folder.name, **config}
     )
     runtime = folder.parent / "result.json"
-    return Settings(told, folder, 0, 1, runtime, folder.parent / "termination")
+    reference = folder.parent / told.reference if told.reference else None
+    return Settings(told, folder, 0, 1, runtime, folder.parent / "termination", reference)
 
 
 def make_service(folder: Path, task: str, **config: Any) -> Service:

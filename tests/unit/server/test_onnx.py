@@ -79,6 +79,23 @@ def test_a_quantised_graph_is_near(classifier: Path, classes: Path, tmp_path: Pa
     assert 1e-4 < difference < 0.3 * np.abs(expected).max()
 
 
+def test_a_quantised_graph_is_proved_row_by_row(classes: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(classes, tmp_path / "model")
+    sizes: list[int] = []
+
+    async def test(model: Predictor) -> None:
+        run = model._runtime.run
+        model._runtime.run = lambda batch: (sizes.append(len(batch.ids)), run(batch))[1]  # type: ignore[method-assign]
+        rows = await model.encode(TEXTS, truncate=True)
+        alone = await model.answer_proof(rows)
+        assert sizes == [1] * len(TEXTS) and len(alone) == len(TEXTS)
+        sizes.clear()
+        await model.answer(rows)
+        assert max(sizes) > 1
+
+    with_model(folder, CLASSIFY, test, runtime="onnx", variant="int8")
+
+
 def test_a_graph_without_token_types_gives_the_models_vectors(encoder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(encoder, tmp_path / "model")
     export(folder, "AutoModel", "last_hidden_state", inputs=INPUTS[:2])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from modelyard.contract.layout import MODEL_REFERENCE
+from modelyard.contract.layout import MODEL_MANIFEST, MODEL_REFERENCE
 from modelyard.contract.model import EmbeddingReference, EmbeddingRow
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import Package
@@ -115,6 +115,48 @@ def test_another_tokenizer_is_found_out(
     failure = refused(folder, task)
     assert failure.reason == "ModelUnproven"
     assert "its tokenizer makes other tokens" in failure.message
+
+
+def test_the_answers_that_the_config_names_count_in_place_of_the_folders_own(exported: Path) -> None:
+    named = exported.parent / "named.json"
+    shutil.copyfile(exported / MODEL_REFERENCE, named)
+
+    def move(about: Any) -> None:
+        about["rows"][0]["logProbs"][0] += 1
+
+    edit_reference(exported, move)
+    assert refused(exported).reason == "ModelUnproven"
+    with_model(exported, CLASSIFY, nothing, reference="named.json")
+    shutil.move(exported / MODEL_REFERENCE, named)
+    with_model(exported, CLASSIFY, nothing)
+    assert refused(exported, reference="named.json").reason == "ModelUnproven"
+
+
+def test_answers_that_the_config_names_must_be_there(exported: Path) -> None:
+    failure = refused(exported, reference="gone.json")
+    assert failure.reason == "ModelInvalid"
+    assert failure.message == "there is no file gone.json in the storage; build the package anew"
+
+
+def test_a_model_that_modelyard_has_trained_gets_no_token_types(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_encoder(folder)
+    about = json.loads((folder / "tokenizer.json").read_text())
+    for piece in about["post_processor"]["single"]:
+        next(iter(piece.values()))["type_id"] = 1
+    (folder / "tokenizer.json").write_text(json.dumps(about))
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+    async def see(model: Predictor) -> None:
+        found.append(model.package.tokens.encode("a dog").types is not None)
+
+    found: list[bool] = []
+    with_model(folder, EMBED, see)
+    (folder / MODEL_MANIFEST).write_text("{}")
+    with_model(folder, EMBED, see)
+    assert found == [True, False]
 
 
 def test_an_answer_within_the_tolerance_is_near_enough_and_one_beyond_is_not(exported: Path) -> None:

@@ -31,6 +31,9 @@ def test_defaults_and_what_the_environment_says(tmp_path: Path) -> None:
     )
     assert read_settings(environment(tmp_path)).port == 8080
     assert read_settings(environment(tmp_path)).threads >= 1
+    assert settings.reference is None
+    named = read_settings(environment(tmp_path, CONFIG | {"reference": "packages/p/none.json"}))
+    assert named.reference == tmp_path / "packages/p/none.json"
 
 
 def test_what_a_newer_operator_says_besides_is_ignored(tmp_path: Path) -> None:
@@ -47,6 +50,10 @@ def test_what_a_newer_operator_says_besides_is_ignored(tmp_path: Path) -> None:
         (CONFIG | {"contractVersion": 99}, "the operator speaks contract 99"),
         (CONFIG | {"folder": "../elsewhere"}, "is not below the storage root"),
         (CONFIG | {"folder": "/etc"}, "is not below the storage root"),
+        (
+            CONFIG | {"reference": "../reference.json"},
+            "reference '../reference.json' is not below the storage root",
+        ),
     ],
 )
 def test_a_config_that_can_not_be_meant_is_refused(tmp_path: Path, config: object, said: str) -> None:
