@@ -21,8 +21,8 @@ DIGEST = "sha256-" + "0" * 64
 class Look:
     """How an object stands at a moment.
 
-    `head` and `body` are its lines on a terminal. A log gets `line`, once for each `mark`, and below it the `notes`, once
-    for each change of them. `outcome` is True: at its end; False: failed, or stuck for good; None: under way. `end` is
+    `head` and `body` are its lines on a terminal. A log gets `line` at each change of `mark`, and below it the `notes`
+    at each change of them. `outcome` is True: at its end; False: failed, or stuck for good; None: under way. `end` is
     what there is to say once it is not None.
     """
 

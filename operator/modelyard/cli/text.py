@@ -26,7 +26,9 @@ def is_current(obj: Mapping[str, Any]) -> bool:
     return bool(seen >= obj["metadata"].get("generation", -1))
 
 
-def explain(obj: Mapping[str, Any], *, silent: Container[str] = (), expected: Container[str] = ()) -> list[str]:
+def explain(
+    obj: Mapping[str, Any], *, silent: Container[str] = (), expected: Container[str] = ()
+) -> list[str]:
     """Why it isn't going on: each condition that isn't as it should be, with its words, each word once.
 
     Left out are the types `silent` and the reasons `expected`.

@@ -12,8 +12,17 @@ BAR = 30
 SHOWN_METRICS = ("loss", "eval_loss", "eval_accuracy", "eval_f1", "eval_perplexity", "learning_rate")
 # The one says what the others say.
 _REPEATED = ("Reconciling", "Stalled", "Succeeded", "Suspended")
-# Of a job that works: they say no more than its phase does.
-_EXPECTED = ("Progressing", "NotEvaluated", "Finished", "Preparing", "Starting", "Suspended", "NoCheckpoint")
+# Of a job that works, or has: they say no more than its phase does.
+_EXPECTED = (
+    "Progressing",
+    "Succeeded",
+    "NotEvaluated",
+    "Finished",
+    "Preparing",
+    "Starting",
+    "Suspended",
+    "NoCheckpoint",
+)
 
 
 def look(job: Object, now: datetime) -> Look:
