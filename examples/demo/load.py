@@ -64,9 +64,10 @@ class Load:
             except (OSError, http.client.HTTPException, ValueError) as failure:
                 error = f"{type(failure).__name__}: {failure}"
                 connection.close()
-                self._end.wait(0.2)
             with self._lock:
                 self._samples.append(Sample(time.monotonic() - start, error))
+            if error:
+                self._end.wait(0.2)
         connection.close()
 
 
@@ -87,21 +88,26 @@ def format_line(at: float, seconds: float, servers: str, samples: Sequence[Sampl
 def show(kube: Kubectl, endpoint: Endpoint, texts: Sequence[str]) -> None:
     """A line every three seconds, until all servers have answered for a while. Raises DemoError if a request fails."""
     print(HEAD, flush=True)
-    begin = last = time.monotonic()
+    begin = now = time.monotonic()
     full: float | None = None
     errors: list[str] = []
     with Load(endpoint, texts) as load:
-        while (now := time.monotonic()) - begin < LONGEST and (full is None or now - full < STEADY):
+        while now - begin < LONGEST and (full is None or now - full < STEADY):
             time.sleep(INTERVAL)
             ready, wanted, most = count_servers(kube)
+            samples, last, now = load.take(), now, time.monotonic()
             if full is None and ready >= most:
-                full = time.monotonic()
-            samples, now = load.take(), time.monotonic()
-            errors += [sample.error for sample in samples if sample.error]
+                full = now
+            errors += find_errors(samples)
             print(format_line(now - begin, now - last, f"{ready}/{wanted}", samples), flush=True)
-            last = now
+    errors += find_errors(load.take())  # of those that were still under way
     if errors:
         raise DemoError(f"{len(errors)} requests failed under load, the first one with {errors[0]}")
+
+
+def find_errors(samples: Sequence[Sample]) -> list[str]:
+    """The words of those that failed."""
+    return [sample.error for sample in samples if sample.error]
 
 
 def count_servers(kube: Kubectl) -> tuple[int, int, int]:

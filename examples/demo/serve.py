@@ -57,7 +57,7 @@ def count_clients(status: Mapping[str, Any]) -> int:
     compression = status.get("compression") or {}
     for variant in compression.get("variants") or []:
         if variant["name"] == compression["chosen"] and variant.get("concurrency"):
-            return 2 * round(variant["concurrency"])
+            return 2 * round(float(variant["concurrency"]))
     return 16
 
 

@@ -165,7 +165,12 @@ def test_a_deployment_of_an_earlier_run_goes_before_the_storage_that_its_servers
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Kubectl, "__call__", lambda _, *words: asked.append(words[:2]) or "uid")
+
+    def call(_: Kubectl, *words: str) -> str:
+        asked.append(words[:2])
+        return "uid"
+
+    monkeypatch.setattr(Kubectl, "__call__", call)
     assert start_job(Kubectl("kubectl", "helm", "/kube/config", "demo")) == "uid"
     assert asked[:2] == [("delete", "modeldeployment"), ("delete", "trainingjob")]
 

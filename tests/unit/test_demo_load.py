@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,7 +23,7 @@ KUBE = Kubectl("kubectl", "helm", "/kube/config", "demo")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with the text's length as label; texts named `bad` are refused."""
+    """Answers with the text's length as label; texts that end with `bad` are refused, some of them late."""
 
     protocol_version = "HTTP/1.1"
 
@@ -30,7 +31,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         (text,) = body["inputs"][0]["data"]
         assert self.path == "/v2/models/sentiment/infer"
-        good = text != "bad"
+        good = not text.endswith("bad")
+        if text == "late and bad":
+            time.sleep(0.5)
         outputs = [{"name": "score", "data": [1.0]}, {"name": "label", "data": [str(len(text))]}]
         answer = json.dumps({"outputs": outputs} if good else {"error": "no"}).encode()
         self.send_response(200 if good else 503)
@@ -80,13 +83,14 @@ def test_a_line_for_each_look_until_all_servers_have_answered(
     assert all(float(line.split()[2]) > 0 and line.split()[-1] == "0" for line in lines)
 
 
+@pytest.mark.parametrize("bad", ["bad", "late and bad"])
 def test_a_request_that_fails_ends_the_demo_with_its_words(
-    endpoint: Endpoint, replicas: list[tuple[int, int]]
+    bad: str, endpoint: Endpoint, replicas: list[tuple[int, int]]
 ) -> None:
     with pytest.raises(
         DemoError, match=r"requests failed under load, the first one with ValueError: 503: .*no"
     ):
-        load.show(KUBE, endpoint, ["good", "bad"])
+        load.show(KUBE, endpoint, ["good", bad])
 
 
 def test_a_load_on_servers_that_never_come_ends(

@@ -98,6 +98,16 @@ def test_a_stage_of_another_kind_is_an_error_that_names_the_right_ones(
     assert "a ModelDeployment has no stage train; use build or serve" in capsys.readouterr().err
 
 
+def test_what_a_cluster_has_said_of_it_is_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = yaml.safe_load(EXAMPLE.read_text())
+    manifest["status"] = {"phase": "Succeeded", "completionTime": "2026-01-01T00:00:00Z"}
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    assert render(capsys, "-f", str(path)) == render(capsys, "-f", str(EXAMPLE))
+
+
 def test_a_refused_manifest_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     manifest = yaml.safe_load(EXAMPLE.read_text())
     manifest["spec"]["training"]["args"] = {"warmup_ratio": 0.1}

@@ -48,6 +48,7 @@ def follow(*answers: dict[str, Any] | CommandError) -> tuple[int, str]:
         return answer
 
     code = watch.run(read, look, "md/sentiment", out, 1.0, sleep=lambda _: None, clock=lambda: NOW)
+    assert not left, "it ended too early"
     return code, out.getvalue()
 
 

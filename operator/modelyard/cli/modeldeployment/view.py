@@ -50,8 +50,8 @@ def format_head(deployment: Object) -> str:
     revisions = status.get("revisions") or []
     if revisions:
         pieces.append(f"{status.get('readyReplicas', 0)}/{status.get('replicas', 0)} replicas")
-    serving = next((r for r in revisions if r["state"] == "Serving"), {})
-    pieces += [str(piece) for piece in (serving.get("variant"), status.get("url")) if piece]
+    variant = next((r.get("variant") for r in revisions if r["state"] == "Serving"), None)
+    pieces += [str(piece) for piece in (variant, status.get("url")) if piece]
     return "  ".join(pieces)
 
 

@@ -51,7 +51,7 @@ def find_outcome(job: Object) -> bool | None:
     """True: succeeded; False: ended without success, or stuck for good; None: not at its end."""
     held = {c["type"]: c["status"] for c in text.find_status(job).get("conditions") or []}
     if held.get("Succeeded") in ("True", "False"):
-        return held["Succeeded"] == "True"
+        return bool(held["Succeeded"] == "True")
     return False if held.get("Stalled") == "True" and text.is_current(job) else None
 
 
