@@ -4,54 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-Object = Mapping[str, Any]
+from modelyard.cli import text
+from modelyard.cli.kind import Look, Object
 
 BAR = 30
 SHOWN_METRICS = ("loss", "eval_loss", "eval_accuracy", "eval_f1", "eval_perplexity", "learning_rate")
 # The one says what the others say.
 _REPEATED = ("Reconciling", "Stalled", "Succeeded", "Suspended")
-# Of a job that works: they say no more than its phase does.
-_EXPECTED = ("Progressing", "NotEvaluated", "Finished", "Preparing", "Starting", "Suspended", "NoCheckpoint")
+# Of a job that works, or has: they say no more than its phase does.
+_EXPECTED = (
+    "Progressing",
+    "Succeeded",
+    "NotEvaluated",
+    "Finished",
+    "Preparing",
+    "Starting",
+    "Suspended",
+    "NoCheckpoint",
+)
+
+
+def look(job: Object, now: datetime) -> Look:
+    """The whole view."""
+    head, why, warnings = format_head(job), format_conditions(job), format_warnings(job)
+    progress, outcome = text.find_status(job).get("progress"), find_outcome(job)
+    body, pieces = [], [head]
+    if progress:
+        metrics = format_metrics(progress.get("metrics") or {})
+        body += [format_steps(progress, now, with_bar=True), metrics]
+        pieces += [format_steps(progress, now, with_bar=False), metrics]
+    body += [*_format_facts(job), *warnings, *why]
+    return Look(
+        head=head,
+        body=[line for line in body if line],
+        line="  ".join(piece for piece in (*pieces, *why) if piece),
+        # Not the time that is left, which is another one at each look.
+        mark=(head, why, progress),
+        outcome=outcome,
+        notes=warnings,
+        end=[] if outcome is None else format_end(job),
+    )
 
 
 def find_outcome(job: Object) -> bool | None:
     """True: succeeded; False: ended without success, or stuck for good; None: not at its end."""
-    held = {c["type"]: c["status"] for c in _status(job).get("conditions") or []}
-    if held.get("Succeeded") == "True":
-        return True
-    if held.get("Stalled") == "True" or held.get("Succeeded") == "False":
-        return False
-    return None
-
-
-def format_job(job: Object, now: datetime) -> list[str]:
-    """The whole view, a line each."""
-    lines = [format_head(job)]
-    progress = _status(job).get("progress")
-    if progress:
-        lines.append("  " + format_steps(progress, now, with_bar=True))
-        metrics = format_metrics(progress.get("metrics") or {})
-        if metrics:
-            lines.append("  " + metrics)
-    facts = (*_format_facts(job), *format_warnings(job), *format_conditions(job))
-    return lines + [f"  {line}" for line in facts]
-
-
-def format_line(job: Object, now: datetime) -> str:
-    """All that changes, in one line; for logs."""
-    pieces = [format_head(job)]
-    progress = _status(job).get("progress")
-    if progress:
-        pieces += [format_steps(progress, now, with_bar=False), format_metrics(progress.get("metrics") or {})]
-    pieces += format_conditions(job)
-    return "  ".join(piece for piece in pieces if piece)
+    held = {c["type"]: c["status"] for c in text.find_status(job).get("conditions") or []}
+    if held.get("Succeeded") in ("True", "False"):
+        return bool(held["Succeeded"] == "True")
+    return False if held.get("Stalled") == "True" and text.is_current(job) else None
 
 
 def format_head(job: Object) -> str:
     """Name, phase, attempt and pods."""
-    status = _status(job)
+    status = text.find_status(job)
     pieces = [str(job["metadata"]["name"]), str(status.get("phase") or "Pending")]
     if status.get("attempt", 0) > 1:
         pieces.append(f"attempt {status['attempt']}")
@@ -78,7 +84,7 @@ def format_steps(progress: Object, now: datetime, *, with_bar: bool) -> str:
     end = progress.get("estimatedCompletionTime")
     if end and (not total or step < total):
         left = (datetime.fromisoformat(end) - now).total_seconds()
-        pieces.append(f"{format_duration(max(0.0, left))} left")
+        pieces.append(f"{text.format_duration(max(0.0, left))} left")
     return "  ".join(pieces)
 
 
@@ -88,22 +94,13 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 
 def format_conditions(job: Object) -> list[str]:
-    """Why it isn't going on: each condition that isn't true, with its words, each word once."""
-    lines: list[str] = []
-    said: set[str] = set()
-    conditions = sorted(_status(job).get("conditions") or [], key=lambda c: c["type"] != "Ready")
-    for condition in conditions:
-        kind, reason, message = condition["type"], condition["reason"], str(condition.get("message", ""))
-        if condition["status"] == "True" or kind in _REPEATED or reason in _EXPECTED or message in said:
-            continue
-        said.add(message)
-        lines.append(f"{kind}: {reason}: {message}")
-    return lines
+    """Why it isn't going on."""
+    return text.explain(job, silent=_REPEATED, expected=_EXPECTED)
 
 
 def format_warnings(job: Object) -> list[str]:
     """What looked suspicious while the data was prepared, a line each."""
-    found = (_status(job).get("data") or {}).get("warnings") or []
+    found = (text.find_status(job).get("data") or {}).get("warnings") or []
     return [f"warning: {_head(warning)}: {warning.get('message', '')}".rstrip(": ") for warning in found]
 
 
@@ -114,16 +111,16 @@ def _head(warning: Object) -> str:
 
 def format_end(job: Object) -> list[str]:
     """What a finished job has left behind."""
-    status = _status(job)
+    status = text.find_status(job)
     lines = []
     model = status.get("model")
     if model:
         lines.append(f"model  {model['uri']}")
         for title, key in (("trained", "evaluation"), ("before", "baseline")):
             for split, metrics in (model.get(key) or {}).items():
-                text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-                if text:
-                    lines.append(f"{title} ({split})  {text}")
+                figures = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+                if figures:
+                    lines.append(f"{title} ({split})  {figures}")
     gate = status.get("gate")
     if gate:
         value = "no number" if gate.get("value") is None else f"{gate['value']:.4g}"
@@ -141,18 +138,8 @@ def format_end(job: Object) -> list[str]:
     return lines
 
 
-def format_duration(seconds: float) -> str:
-    """45 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def _format_facts(job: Object) -> list[str]:
-    status = _status(job)
+    status = text.find_status(job)
     pieces = []
     data = status.get("data")
     if data:
@@ -178,8 +165,3 @@ def _format_facts(job: Object) -> list[str]:
     )
     pieces += [f"{name}: {counters[key]}" for key, name in names if counters.get(key)]
     return ["  ".join(pieces)] if pieces else []
-
-
-def _status(job: Object) -> Object:
-    status: Object = job.get("status") or {}
-    return status
