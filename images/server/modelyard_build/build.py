@@ -16,7 +16,7 @@ from modelyard_build.bench import Bench, Subject
 from modelyard_build.child import run_child
 from modelyard_build.gate import choose, judge
 from modelyard_build.measuring.plan import Figures
-from modelyard_build.model import Model, find_model, find_task
+from modelyard_build.model import Model, find_model, find_task, read_task
 from modelyard_build.package import Package, held
 from modelyard_build.rows import find_rows
 from modelyard_build.settings import Settings
@@ -64,6 +64,8 @@ def _build(settings: Settings, model: Model) -> BuildResult:
     package = Package(settings, model.digest)
     if found := _read(package, model):
         return found
+    if not settings.config.measure:
+        return _describe(package, model, settings.config.task or read_task(model.folder))
     task = find_task(settings.config.task, model.folder, settings.config.uri)
     log.info("model %s, for %s", model.digest, task)
     with tempfile.TemporaryDirectory(prefix="build-") as temp:
@@ -71,6 +73,24 @@ def _build(settings: Settings, model: Model) -> BuildResult:
     if result.failure is None:
         package.publish(result, model.folder)
         shutil.rmtree(settings.scratch, ignore_errors=True)
+    return result
+
+
+def _describe(package: Package, model: Model, task: str | None) -> BuildResult:
+    """Of a model that another server serves: its files are known to be safe and whole, and nothing of what it does."""
+    folder = package.name(model.folder)
+    whole = VariantReport(
+        name="none", folder=folder, bytes=package.measure_bytes(model.folder), agreement=1.0, passed=True
+    )
+    result = BuildResult(
+        outcome="succeeded",
+        digest=model.digest,
+        revision=model.revision,
+        task=task,
+        chosen="none",
+        variants=[whole],
+    )
+    package.publish(result, model.folder)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def find_task(told: str | None, folder: Path, uri: str) -> str:
         raise Failure("ModelInvalid", f"{uri}: its config.json holds no JSON object; save the model anew")
     made = about.get("architectures")
     architectures = [str(name) for name in made] if isinstance(made, list) else []
-    task = told or _read_task(folder, architectures)
+    task = told or read_task(folder, architectures)
     if task is None:
         raise Failure(
             "TaskMismatch",
@@ -78,7 +79,8 @@ def find_task(told: str | None, folder: Path, uri: str) -> str:
     return task
 
 
-def _read_task(folder: Path, architectures: list[str]) -> str | None:
+def read_task(folder: Path, architectures: Sequence[str] = ()) -> str | None:
+    """What the folder says that the model is for."""
     manifest: Any = read_json(folder / MODEL_MANIFEST)
     if isinstance(manifest, dict) and isinstance(manifest.get("task"), str):
         return str(manifest["task"])

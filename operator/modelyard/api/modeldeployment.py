@@ -40,15 +40,9 @@ class ModelDeploymentSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            rule=f"!({has('engine.type')}) || self.engine.type != 'vllm' || !({has('compression.method')})"
-            " || self.compression.method in ['none', 'bf16']",
-            message="engine vllm serves the model as it is, or in bf16: set compression.method to one of those",
-            field_path=".compression.method",
-        ),
-        Rule(
-            rule=f"!({has('engine.type')}) || self.engine.type != 'custom' || !({has('compression.method')})"
+            rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.method')})"
             " || self.compression.method == 'none'",
-            message="engine custom serves the model as it is: remove compression",
+            message="engine vllm and custom serve the model as it is: remove compression (vLLM has options of its own)",
             field_path=".compression.method",
         ),
     )

@@ -270,3 +270,19 @@ def test_the_result_of_a_trained_model_refers_to_its_own_answers(
     result = build(settings)
     assert result.reference == "model/reference.json"
     assert machine.measured[0][0].reference is None  # none are left in its place
+
+
+def test_what_another_server_serves_is_checked_and_not_measured(
+    tmp_path: Path, classifier: Path, machine: Machine
+) -> None:
+    settings = prepare(tmp_path, classifier, measure=False, task=None)
+    result = build(settings)
+    assert (result.outcome, result.chosen, machine.measured) == ("succeeded", "none", [])
+    (whole,) = result.variants
+    assert whole.folder == "model"
+    assert whole.bytes > 0
+    assert build(settings).cache_hit
+    (tmp_path / "storage/model/model.safetensors").rename(tmp_path / "storage/model/pytorch_model.bin")
+    with pytest.raises(Failure) as refused:
+        build(prepare(tmp_path, classifier, measure=False, package="packages/other"))
+    assert refused.value.reason == "UnsafeModel"

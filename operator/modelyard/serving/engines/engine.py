@@ -39,7 +39,7 @@ def choose(spec: ModelDeploymentSpec, profile: Profile, task: str | None) -> Eng
     if kind != "auto":
         return kind
     resources = spec.server.resources or profile.server_resources
-    fits = task == "text-generation" and spec.compression.method in ("none", "bf16")
+    fits = task == "text-generation" and spec.compression.method == "none"
     return "vllm" if fits and profile.vllm_image and count_accelerators(resources) else "builtin"
 
 
