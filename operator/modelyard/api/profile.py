@@ -41,6 +41,10 @@ class Profile(ApiModel):
     trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
     server_image: str = Field("", description="Image of the built-in model server, and of builds.")
     vllm_image: str = Field("", description="Image of vLLM's server. Unset: engine auto never takes it.")
+    prometheus: str = Field(
+        "",
+        description="Address of the Prometheus that scrapes the gateways, for scaler keda: http://host:9090.",
+    )
     gateway_image: str = Field("", description="Image of the gateways before model servers.")
     agent_image: str = Field(description="Image that carries the agent into users' own images.")
     image_pull_policy: str = Field("IfNotPresent")

@@ -187,6 +187,21 @@ class Scaling(ApiModel):
             message="minReplicas must be at most maxReplicas",
             field_path=".minReplicas",
         ),
+        Rule(
+            rule="!has(self.target) || !has(self.scaler) || self.scaler in ['builtin', 'keda']",
+            message="target is for scaler builtin and keda: with hpa set targetCpuUtilization, with none spec.replicas",
+            field_path=".target",
+        ),
+        Rule(
+            rule="!has(self.targetCpuUtilization) || (has(self.scaler) && self.scaler == 'hpa')",
+            message="targetCpuUtilization is for scaler hpa only: remove it, or set scaler",
+            field_path=".targetCpuUtilization",
+        ),
+        Rule(
+            rule="!has(self.scaler) || self.scaler != 'hpa' || !has(self.minReplicas) || self.minReplicas > 0",
+            message="minReplicas must be above 0 with scaler hpa: pods that don't run use no CPU; take builtin or keda",
+            field_path=".minReplicas",
+        ),
     )
 
     min_replicas: int = Field(1, ge=0, le=10_000, description="Fewest servers; 0: none while nobody asks.")
@@ -198,10 +213,14 @@ class Scaling(ApiModel):
         300, description="How long fewer servers must do before there are fewer."
     )
     idle_seconds: Seconds = Field(300, description="Seconds without any request before the last server goes.")
-    scaler: Literal["builtin", "none"] = Field(
+    target_cpu_utilization: Annotated[int, Field(ge=1, le=100)] = Field(
+        70, description="With scaler hpa: percent of their requested CPU that the servers should use."
+    )
+    scaler: Literal["builtin", "hpa", "keda", "none"] = Field(
         "builtin",
-        description="Who sets the number of servers: the operator by the load, or whoever writes spec.replicas: you "
-        "(kubectl scale), or a HorizontalPodAutoscaler on this resource.",
+        description="Who sets the number of servers: the operator by the load; a HorizontalPodAutoscaler by the "
+        "servers' CPU; KEDA by the load that the profile's Prometheus knows; or, with none, whoever writes "
+        "spec.replicas.",
     )
 
 

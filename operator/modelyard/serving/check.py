@@ -29,6 +29,12 @@ def check_spec(spec: ModelDeploymentSpec, profile: Profile, place: Place) -> Non
             f"Profile {spec.profile!r} names no vllmImage, which spec.engine.type: vllm needs. Profiles are values"
             " of the chart.",
         )
+    if spec.scaling.scaler == "keda" and not profile.prometheus:
+        raise Refused(
+            "ProfileIncomplete",
+            f"Profile {spec.profile!r} names no prometheus, which spec.scaling.scaler: keda needs. Profiles are values"
+            " of the chart.",
+        )
     template = spec.server.pod_template
     overlay.check(template, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
     for volume in template.get("spec", {}).get("volumes", []):

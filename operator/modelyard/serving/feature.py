@@ -8,6 +8,7 @@ from modelyard.serving import names
 from modelyard.serving.plan import make_planner
 from modelyard.serving.status.measures import MEASURE
 from modelyard.workloads.kinds import (
+    AUTOSCALER,
     CLAIM,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -15,6 +16,7 @@ from modelyard.workloads.kinds import (
     POD,
     REPLICA_SET,
     ROLE_BINDING,
+    SCALED_OBJECT,
     SERVICE,
     SERVICE_ACCOUNT,
 )
@@ -26,7 +28,17 @@ MODEL_DEPLOYMENT = Kind(
 FEATURE = Feature(
     kind=MODEL_DEPLOYMENT,
     make_planner=make_planner,
-    makes=(SERVICE_ACCOUNT, ROLE_BINDING, SERVICE, DISRUPTION_BUDGET, CLAIM, JOB, DEPLOYMENT),
+    makes=(
+        SERVICE_ACCOUNT,
+        ROLE_BINDING,
+        SERVICE,
+        DISRUPTION_BUDGET,
+        CLAIM,
+        JOB,
+        DEPLOYMENT,
+        AUTOSCALER,
+        SCALED_OBJECT,
+    ),
     sees=(REPLICA_SET, POD),
     measure=MEASURE,
     binds=True,

@@ -34,6 +34,7 @@ from modelyard.workloads.view import read_status
 VOLATILE = frozenset({"scaling"})
 _MADE = (
     "PersistentVolumeClaim", "ServiceAccount", "RoleBinding", "Service", "PodDisruptionBudget", "Deployment", "Job",
+    "HorizontalPodAutoscaler", "ScaledObject",
 )  # fmt: skip
 _FIELDS = {
     "PersistentVolumeClaim": ("spec.storage.claim.size", "spec.storage.claim"),

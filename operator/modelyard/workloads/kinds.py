@@ -13,6 +13,8 @@ REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets", digest=lambda obj:
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts")
 ROLE_BINDING = Kind("RoleBinding", "rbac.authorization.k8s.io", "v1", "rolebindings")
 DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets")
+AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
+SCALED_OBJECT = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", optional=True)
 JOB = Kind("Job", "batch", "v1", "jobs")
 # A deleted pod is gone within milliseconds of its last word: why it ended.
 POD = Kind("Pod", "", "v1", "pods", remembered=True)

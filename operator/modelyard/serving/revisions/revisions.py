@@ -15,7 +15,7 @@ from modelyard.serving.draft import Draft
 from modelyard.serving.engines import builtin, custom, engine, vllm
 from modelyard.serving.engines.engine import Container
 from modelyard.serving.gateways import reports
-from modelyard.serving.revisions import health, history, identity, observed, rollout, scale
+from modelyard.serving.revisions import handover, health, history, identity, observed, rollout, scale
 from modelyard.serving.revisions.observed import Observed
 from modelyard.serving.revisions.rollout import FULL, Target
 from modelyard.workloads.problem import Problem
@@ -47,6 +47,7 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
         targets = rollout.plan(wanted, wish.replicas, revisions, followed)
     for target in targets:
         draft.children += _build(draft, site, found.get(target.id), target)
+    handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
     if targets:
         draft.children.append(gateways.build_budget(site, view.name, servers.COMPONENT))
     _judge(draft, found, wanted, built=built)

@@ -40,6 +40,12 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Manual", "spec.replicas says how many servers there are.")
         return Wish(spec.replicas)
+    if scaling.scaler in ("hpa", "keda"):
+        # Theirs to say: whatever is there stays, and a new revision begins with as many.
+        draft.update(scaling=None)
+        # After a suspension there are none, and a HorizontalPodAutoscaler leaves none alone.
+        present = serving.replicas if serving else 1
+        return Wish(present or scaling.min_replicas)
     if scaling.min_replicas == scaling.max_replicas:
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
@@ -88,15 +94,21 @@ def has_served(view: View, revision: str) -> bool:
     return any(known.name == name and known.state == "Serving" for known in view.status.revisions)
 
 
+def find_target(draft: Draft) -> float:
+    """Requests in flight that each server should have."""
+    target, chosen = draft.view.spec.scaling.target, _find_variant(draft)
+    knee = chosen.concurrency if chosen else None
+    if isinstance(target, int):
+        return float(target)
+    return knee * _UTILISATION if knee else _TARGET
+
+
 def _configure(draft: Draft) -> ScalingConfig:
     scaling, chosen = draft.view.spec.scaling, _find_variant(draft)
     knee = chosen.concurrency if chosen else None
     rate = chosen.requests_per_second if chosen else None
-    target = (
-        float(scaling.target) if isinstance(scaling.target, int) else knee * _UTILISATION if knee else _TARGET
-    )
     return ScalingConfig(
-        target=target,
+        target=find_target(draft),
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
         delay_seconds=scaling.scale_down_delay_seconds,
