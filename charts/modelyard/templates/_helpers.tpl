@@ -121,7 +121,12 @@ Settings as the operator reads them: every profile with the images it does not n
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [list, watch, create, patch, delete]
-# Where KEDA is installed: whether it is, its definition tells.
+{{- if not .Values.watchNamespaces }}
+# Whether KEDA is installed, its definition tells at once; an operator of some namespaces looks every few minutes.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [watch]
+{{- end }}
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [list, watch, create, patch, delete]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from modelyard.api.profile import Settings
-from modelyard.engine.feature import find_permissions
+from modelyard.engine.feature import CRDS, find_permissions
 from modelyard.features import FEATURES
 
 from tests.unit.chart.rendering import Manifests, of_kind, only, render
@@ -42,7 +42,7 @@ def test_with_watch_namespaces_it_may_do_so_only_there() -> None:
     assert of_kind(manifests, "ClusterRoleBinding") == []
     roles = _named(manifests, "Role", "operator")
     assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
-    there = {key: verbs for key, verbs in OPERATOR.items() if key != CLUSTER_ROLES}
+    there = {key: verbs for key, verbs in OPERATOR.items() if key not in (CLUSTER_ROLES, CRDS)}
     assert all(_verbs(role) == there | {ROLES: {"bind"}} for role in roles)
     bindings = _named(manifests, "RoleBinding", "operator")
     assert [binding["metadata"]["namespace"] for binding in bindings] == ["team-a", "team-b"]
