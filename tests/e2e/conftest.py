@@ -56,7 +56,8 @@ def prometheus(
     chosen = [
         found
         for found in monitors
-        if found["kind"] in ("ServiceMonitor", "PodMonitor") and found["metadata"]["name"] != "modelyard-gateways"
+        if found["kind"] in ("ServiceMonitor", "PodMonitor")
+        and found["metadata"]["name"] != "modelyard-gateways"
     ]
     with scraping.run(kube, chosen, tmp_path_factory.mktemp("prometheus")) as server:
         yield server

@@ -6,6 +6,7 @@ from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.contract import layout
 from modelyard.contract.build import BuildConfig, BuildGate, Method
 from modelyard.engine.compare import digest
+from modelyard.serving.revisions.identity import say
 from modelyard.serving.source import Source
 from modelyard.workloads.storage import Place
 
@@ -39,5 +40,5 @@ def build_config(spec: ModelDeploymentSpec, source: Source, place: Place) -> tup
         measure=spec.engine.type in ("auto", "builtin"),
     )
     size = spec.server.resources.dump() if spec.server.resources else None
-    build_id = digest([config.model_dump(mode="json", by_alias=True), size])[:16]
+    build_id = digest([say(config), size])[:16]
     return build_id, config.model_copy(update={"package": layout.package_dir(build_id)})
