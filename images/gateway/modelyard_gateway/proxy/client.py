@@ -210,6 +210,9 @@ class Client(asyncio.Protocol):
     def start(self, exchange: Exchange, head: ResponseHead) -> bytes:
         """The head of a server's answer, as the caller gets it."""
         exchange.status = head.status
+        plain = exchange.whole and self.keep and head.length >= 0 and not exchange.cached
+        if plain and exchange.head.modern and not self._front.draining:  # as nearly always
+            return b"%b%bx-request-id: %b\r\n\r\n" % (head.prefix, head.framing, exchange.id)
         begin = b"%b%bx-request-id: %b\r\n" % (head.prefix, head.framing, exchange.id)
         if exchange.cached:
             begin += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()

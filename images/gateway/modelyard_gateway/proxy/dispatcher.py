@@ -73,10 +73,9 @@ class Dispatcher:
             self._give(exchange, server)
 
     def sent(self, exchange: Exchange) -> None:
-        """Its server has all that came of it. What can't be kept is forgotten."""
-        if not exchange.repeatable:
-            exchange.pieces.clear()
-            self.forget(exchange)
+        """Its server has all that came of it, which can't be kept any more."""
+        exchange.pieces.clear()
+        self.forget(exchange)
 
     def keep(self, exchange: Exchange, size: int) -> bool:
         """So many more bytes of its body are kept; False where there is no room for them."""
@@ -237,7 +236,8 @@ class Dispatcher:
         if not exchange.whole:
             exchange.client.resume()
         connection.send(exchange)
-        self.sent(exchange)
+        if not exchange.repeatable:
+            self.sent(exchange)
 
     async def _connect(self, exchange: Exchange, server: Server) -> None:
         try:

@@ -80,6 +80,7 @@ class Exchange:
         framing = head.framing
         if head.length == CHUNKED and self.whole:
             framing = b"content-length: %d\r\n" % self.size
+        pieces = self.pieces
         begin = b"%b%bx-request-id: %b\r\ntraceparent: %b\r\n\r\n" % (
             head.prefix,
             framing,
@@ -87,8 +88,8 @@ class Exchange:
             self.trace,
         )
         if head.length == CHUNKED and not self.whole:
-            return b"".join([begin, *map(encode, self.pieces)])
-        return b"".join([begin, *self.pieces])
+            return b"".join([begin, *map(encode, pieces)])
+        return begin + pieces[0] if len(pieces) == 1 else b"".join([begin, *pieces])
 
     def encode_more(self, pieces: list[bytes]) -> bytes:
         """Pieces of the body that follow, and its end where they are the last ones."""

@@ -96,7 +96,8 @@ class Upstream(asyncio.Protocol):
             self.close()
             self._dispatcher.failed(exchange, self.server, "busy")
             return
-        self.server.answered()
+        if self.server.rests_until:
+            self.server.answered()
         client = exchange.client
         begin = client.start(exchange, head)
         length = 0 if exchange.head.method == "HEAD" else head.length
