@@ -74,8 +74,8 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-trainer test-server test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-server test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+.PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
+test: verify test-trainer test-server test-gateway test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit
@@ -85,6 +85,9 @@ test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain 
 
 test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
 	$(PYTEST) tests/server
+
+test-gateway: venv ## Real gateways, whose servers are killed, under load, and their page in a browser
+	$(PYTEST) tests/gateway
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
 	$(PYTEST) $(WAITING) tests/apiserver

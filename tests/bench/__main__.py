@@ -1,6 +1,7 @@
 """`python -m tests.bench [SECTION ...] [--out FILE]`: tables, JSON.
 
-Sections: api, idle, trainer, verification, recovery, scaling, gateway, load. A section that fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
+Sections: api, idle, trainer, verification, recovery, scaling, gateway, load. A section that fails says so in its table
+and in the JSON, and the others go on; the exit status is then 1.
 """
 
 from __future__ import annotations

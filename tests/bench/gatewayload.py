@@ -1,8 +1,8 @@
 """Both ends of a gateway that is measured, as cheap as they can be, so that they are not what is measured.
 
-`upstream PORT` answers everything with the same bytes, below /slow after a second. `clients PORT NUMBER SECONDS` asks in
-a closed loop and prints what it saw as JSON; `hold PORT NUMBER` keeps that many connections, asks once on each at every
-line of its input, and prints how many right answers came.
+`upstream PORT` answers everything with the same bytes, below /slow after a second. `clients PORT NUMBER SECONDS`
+asks in a closed loop and prints what it saw as JSON; `hold PORT NUMBER` keeps that many connections, asks once on each
+at every line of its input, and prints how many right answers came.
 """
 
 from __future__ import annotations

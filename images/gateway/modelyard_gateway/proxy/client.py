@@ -106,13 +106,13 @@ class Client(asyncio.Protocol):
                 break
             continued = False
             try:
-                head = self._front.read_head(data[: end + 4])
+                head, name, trace = self._front.read_head(data[: end + 4])
             except Malformed as error:
                 self.reject(Refusal(error.status, str(error)))
                 break
             now = time.monotonic()
             self.since = now
-            exchange = self.exchange = self._front.open(self, head, now)
+            exchange = self.exchange = self._front.open(self, head, name, trace, now)
             self.keep = head.keep
             body = data[end + 4 :]
             length = head.length

@@ -57,6 +57,10 @@ class Remembered(Generic[Made]):
         self._read = read
         self._made: dict[bytes, Made] = {}
 
+    def find(self, head: bytes) -> Made | None:
+        """What was made of it; None where it is new."""
+        return self._made.get(head)
+
     def __call__(self, head: bytes) -> Made:
         """`head` with its empty line. Raises Malformed."""
         made = self._made.get(head)

@@ -25,12 +25,12 @@ CHUNKED = -1  # the length of a body that tells its end itself
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")  # RFC 9112's origin-form: no fragment, nothing but visible ASCII
 _ABSOLUTE = re.compile(rb"(?i:https?)://[^/?#]*")
+_IDS = re.compile(rb"\r\n(?i:(x-request-id|traceparent|tracestate)):([\t -~]*)(?=\r\n)")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 # W3C Trace Context: of the version that we know nothing may follow the flags.
 _TRACE = re.compile(
     rb"(?!ff)(?:00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}|(?!00)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
 )
-_STATE = re.compile(rb"(?m)^tracestate: [^\n]*\n")  # says nothing without its traceparent
 _ZEROS = re.compile(rb"..-(?:0{32}-.{16}|.{32}-0{16})-")
 _NAMED = {
     b"authorization": "once",
@@ -40,13 +40,11 @@ _NAMED = {
     b"content-length": "once",
     b"expect": "once",
     b"host": "once",
-    b"traceparent": "last",
     b"transfer-encoding": "once",
     b"upgrade": "list",
-    b"x-request-id": "last",
 }
-# A length is written anew; the others are ours to say.
-_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-request-id", b"traceparent"}
+# A length is written anew; the others are the gateway's to say.
+_DROPPED = HOP_BY_HOP | {b"content-length", b"expect", b"x-request-id", b"traceparent", b"tracestate"}
 
 
 @dataclass(slots=True)  # frozen ones take three times as long to make
@@ -56,7 +54,6 @@ class RequestHead:
     method, path: for people and rules, the path without its query; target: path and query.
     length: of the body in bytes; CHUNKED.
     prefix: the head for a server, up to what each request has of its own. framing: the line for a body of this length.
-    id, trace: the caller's, if they can be used.
     secret: after `Authorization: Bearer`.
     stored: what Cache-Control says of stored answers (tokens).
     """
@@ -70,16 +67,37 @@ class RequestHead:
     keep: bool
     modern: bool
     expects: bool
-    id: bytes | None
-    trace: bytes | None
     secret: bytes | None
     stored: frozenset[bytes]
     encoded: bool
 
 
-def make_reader(hidden: frozenset[bytes] = frozenset()) -> Remembered[RequestHead]:
+class Reader:
     """Reads heads; fields named in `hidden` (small letters) are not for servers."""
-    return Remembered(partial(_read, _DROPPED | hidden))
+
+    def __init__(self, hidden: frozenset[bytes] = frozenset()) -> None:
+        self._read = Remembered(partial(_read, _DROPPED | hidden))
+
+    def __call__(self, head: bytes) -> tuple[RequestHead, bytes | None, bytes | None]:
+        """The head, and the caller's request id and trace context, if they can be used. Raises Malformed.
+
+        Those two differ from request to request, where a head's rest doesn't: without them it is known.
+        """
+        known = self._read.find(head)
+        if known is not None:
+            return known, None, None
+        ids = {name.lower(): value.strip() for name, value in _IDS.findall(head)}
+        if not ids:
+            return self._read(head), None, None
+        # One that can't be used counts as absent: it is nobody's reason to fail.
+        name, trace, state = ids.get(b"x-request-id"), ids.get(b"traceparent"), ids.get(b"tracestate")
+        if name is not None and not _SANE_ID.fullmatch(name):
+            name = None
+        if trace is not None and (not _TRACE.fullmatch(trace) or _ZEROS.match(trace)):
+            trace = None
+        if trace is not None and state:
+            trace = b"%b\r\ntracestate: %b" % (trace, state)
+        return self._read(_IDS.sub(b"", head)), name, trace
 
 
 def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
@@ -106,23 +124,16 @@ def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
     if expectation is not None and expectation.lower() != b"100-continue":
         raise Malformed("of expectations only 100-continue is met", 417)
     _check_upgrade(found)
-    name, trace = found.get(b"x-request-id"), found.get(b"traceparent")
-    if trace is not None and (not _TRACE.fullmatch(trace) or _ZEROS.match(trace)):
-        trace = None
     return RequestHead(
         method=method.decode("ascii"),
         path=target.partition(b"?")[0].decode("ascii"),
         target=target,
         length=length,
-        prefix=b"%b %b HTTP/1.1\r\n%b"
-        % (method, target, lines if trace is not None else _STATE.sub(b"", lines)),
+        prefix=b"%b %b HTTP/1.1\r\n%b" % (method, target, lines),
         framing=framing,
         keep=collector.keep,
         modern=modern,
         expects=expectation is not None and modern and length != 0,
-        # One that can't be used counts as absent: it is nobody's reason to fail.
-        id=name if name is not None and _SANE_ID.fullmatch(name) else None,
-        trace=trace,
         secret=_read_secret(found.get(b"authorization")),
         stored=list_tokens(found.get(b"cache-control")),
         encoded=b"content-encoding" in found,
