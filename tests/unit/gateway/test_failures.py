@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable
 
 import pytest
@@ -227,6 +229,26 @@ def test_a_server_that_answers_before_it_has_all_ends_both_connections(rig: Rig)
             answer = await caller.read()
             assert (answer.status, answer.fields["connection"]) == (400, "close")
             assert await caller.is_closed()
+            assert gateway.load == (0, 0)
+            listener.close()
+
+    run(scenario())
+
+
+def test_a_server_that_resets_whatever_it_accepts_costs_nothing_while_there_is_another(rig: Rig) -> None:
+    async def scenario() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+
+        async with rig.gateway(reply(), reply(b"good")) as (gateway, bad, good):
+            listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+            bad.port = listener.sockets[0].getsockname()[1]
+            for _ in range(10):
+                gateway.serve(good)
+                gateway.serve(good, bad)  # not rested any more
+                assert await all_of(*(gateway.ask() for _ in range(10))) == [200] * 10
             assert gateway.load == (0, 0)
             listener.close()
 

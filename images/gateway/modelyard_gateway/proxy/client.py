@@ -135,7 +135,7 @@ class Client(asyncio.Protocol):
                 self._front.admit(exchange, now)
                 if exchange.open:
                     if head.expects and not body:
-                        self.transport.write(_CONTINUE)
+                        self.write(_CONTINUE)
                     if body:
                         self._take(exchange, body)
             if exchange.open or self._congested or not self.keep:
@@ -207,6 +207,11 @@ class Client(asyncio.Protocol):
             self._front.leave(exchange)
             self.refuse(exchange, refusal, outcomes.REFUSED)
 
+    def write(self, data: bytes) -> None:
+        """Parts of an answer. That a connection is lost is told a moment later; until then nothing may be written."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
     def start(self, exchange: Exchange, head: ResponseHead) -> bytes:
         """The head of a server's answer, as the caller gets it."""
         exchange.status = head.status
@@ -236,7 +241,7 @@ class Client(asyncio.Protocol):
         exchange.status = status
         if exchange.cached:
             fields += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()
-        self.transport.write(
+        self.write(
             b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b"
             % (
                 start_line(status),
@@ -256,7 +261,7 @@ class Client(asyncio.Protocol):
     def reject(self, refusal: Refusal) -> None:
         """Answers what isn't a request, and ends the connection."""
         body = refusal.body("")
-        self.transport.write(
+        self.write(
             b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (start_line(refusal.status), refusal.fields(), len(body), body)
         )
@@ -308,7 +313,7 @@ class Client(asyncio.Protocol):
         self._lingering, self._ahead, self.keep = True, b"", False
         self.since = time.monotonic()
         self.resume()
-        if self.transport.can_write_eof():
+        if not self.transport.is_closing():
             self.transport.write_eof()
 
     def sweep(self, now: float, deadline: float) -> None:

@@ -245,6 +245,8 @@ class Dispatcher:
                 _, connection = await self._loop.create_connection(
                     lambda: Upstream(self, server), *server.address
                 )
+            if connection.transport.is_closing():
+                raise ConnectionResetError
         except OSError:  # TimeoutError is one
             self.failed(exchange, server, "connect")
             return
