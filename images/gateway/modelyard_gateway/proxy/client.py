@@ -186,6 +186,8 @@ class Client(asyncio.Protocol):
 
     def _store(self, exchange: Exchange, pieces: list[bytes]) -> None:
         """Keeps the pieces as long as the request may have to be sent, or sent again."""
+        if exchange.upstream is not None and not exchange.repeatable:
+            return
         size = sum(map(len, pieces))
         fits = exchange.stored + size <= _KEPT and self._front.dispatcher.keep(exchange, size)
         if exchange.upstream is None:
@@ -193,11 +195,11 @@ class Client(asyncio.Protocol):
             if not fits:
                 exchange.repeatable = False
                 self.pause()  # until it has a server
-        elif exchange.repeatable:
+        elif fits:
             exchange.pieces += pieces
-            if not fits:
-                exchange.repeatable = False
-                self._front.dispatcher.sent(exchange)
+        else:
+            exchange.repeatable = False
+            self._front.dispatcher.sent(exchange)
 
     def _stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""

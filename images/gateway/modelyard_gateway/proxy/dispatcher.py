@@ -19,9 +19,8 @@ from modelyard_gateway.wire.refusal import Refusal
 KEPT_IN_ALL = 64 << 20  # bytes of bodies that are kept to be sent again; further ones are sent once
 
 _CONNECT_SECONDS = 2.0
-_IDLE_SECONDS = (
-    60.0  # of a free connection: shorter than servers keep theirs, so that they don't close a used one
-)
+# Of a free connection: shorter than servers keep theirs, so that they don't close one that is just being used.
+_IDLE_SECONDS = 60.0
 # A request that may have made a server fall is not tried on all of them.
 _REPEATS = 1
 
@@ -103,11 +102,7 @@ class Dispatcher:
         now = time.monotonic()
         server.outstanding -= 1
         if connection is not None:
-            if server.present:
-                connection.since = now
-                server.idle.append(connection)
-            else:
-                connection.close()
+            _free(connection, now)
         self._load.move(now, 0, -1, 0, 1)
         exchange.upstream = None
         exchange.client.finish(exchange, now)
@@ -258,9 +253,17 @@ class Dispatcher:
         now = time.monotonic()
         server.outstanding -= 1
         self._load.move(now, 0, -1)
-        connection.since = now
-        server.idle.append(connection)
+        _free(connection, now)
         self.release(now)
+
+
+def _free(connection: Upstream, now: float) -> None:
+    """It can be used again."""
+    connection.since = now
+    if connection.server.present:
+        connection.server.idle.append(connection)
+    else:
+        connection.close()
 
 
 def _watch_peer(transport: asyncio.Transport) -> None:
