@@ -114,7 +114,7 @@ def _sample(subjects: Sequence[Subject]) -> dict[tuple[str, int, str], list[Row]
 
 def _summarise(found: Sequence[Row], base: Sequence[Row]) -> Row:
     def median(rows: Sequence[Row], name: str) -> float:
-        return statistics.median(row[name] for row in rows)
+        return float(statistics.median(row[name] for row in rows))
 
     return {
         "requests/s": round(median(found, "per_s")),

@@ -305,6 +305,6 @@ def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: R
             second.close()
             assert (await gateway.ask()).status == 504
             assert (await first.read()).status == 504
-            assert gateway.load == (0, 0)
+            await gateway.until(lambda: gateway.load == (0, 0))
 
     run(scenario())

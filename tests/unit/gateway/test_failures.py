@@ -34,6 +34,14 @@ async def talk_nonsense(request: Request, writer: asyncio.StreamWriter) -> None:
     writer.write(b"220 smtp.example.org ESMTP\r\n\r\n")
 
 
+async def say_two_lengths(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+
+
+async def switch_protocols(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+
+
 async def all_of(*asked: Awaitable[Answer]) -> list[int]:
     return [answer.status for answer in await asyncio.gather(*asked)]
 
@@ -45,6 +53,8 @@ async def all_of(*asked: Awaitable[Answer]) -> list[int]:
         close,
         close_in_the_head,
         talk_nonsense,
+        say_two_lengths,
+        switch_protocols,
         reply(b"", 503),
         reply(b"x", 503, b"retry-after: 1\r\n"),
     ],

@@ -152,13 +152,11 @@ def read_length(found: Named) -> int | None:
     return int(value)
 
 
-def read_chunked(found: Named, length: int | None) -> bool:
-    """Whether the body comes in chunks. Raises Malformed for other codings, and for chunks beside a length."""
+def read_chunked(found: Named) -> bool:
+    """Whether the body comes in chunks; of a length beside them the parser knows. Raises Malformed."""
     coding = found.get(b"transfer-encoding")
     if coding is None:
         return False
-    if length is not None:
-        raise Malformed("Transfer-Encoding and Content-Length exclude each other")
     if coding.lower() != b"chunked":
         raise Malformed("of transfer codings only chunked is taken", 501)
     return True

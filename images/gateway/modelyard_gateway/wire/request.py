@@ -111,7 +111,7 @@ def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
     target = _read_target(method, collector.target)
     found, lines = split(collector.fields, _NAMED, dropped)
     length = read_length(found)
-    if read_chunked(found, length):
+    if read_chunked(found):
         if not modern:
             raise Malformed("HTTP/1.0 has no chunks")
         framing, length = b"transfer-encoding: chunked\r\n", CHUNKED

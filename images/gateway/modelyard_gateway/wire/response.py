@@ -62,7 +62,7 @@ def _read(head: bytes) -> ResponseHead:
         raise Malformed(f"status {status} isn't one that was asked for")
     found, lines = split(collector.fields, _NAMED, _DROPPED)
     length = read_length(found)
-    if read_chunked(found, length):
+    if read_chunked(found):
         length = CHUNKED
     bodiless = status < 200 or status in (204, 304)
     private = list_tokens(found.get(b"cache-control")) & {b"no-store", b"private"}
