@@ -60,7 +60,7 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.since = time.monotonic()
         peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
+        self.address = peer[0].removeprefix("::ffff:") if peer else ""
         self._front.connected(self)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -26,53 +26,30 @@ class Exchange:
     revision: whose turn it was, where that was asked before a server was.
     """
 
-    __slots__ = (
-        "began",
-        "cached",
-        "caller",
-        "client",
-        "flight",
-        "head",
-        "id",
-        "open",
-        "pieces",
-        "proceeded",
-        "repeatable",
-        "repeats",
-        "revision",
-        "server",
-        "size",
-        "status",
-        "stored",
-        "streaming",
-        "trace",
-        "tried",
-        "upstream",
-        "whole",
-    )
+    # Defaults of the class: most requests change few of them, and each assignment is paid for by all.
+    caller: str | None = None
+    open = True
+    size = stored = 0
+    whole = False
+    repeatable = True
+    proceeded = False
+    server: Server | None = None
+    upstream: Upstream | None = None
+    tried: tuple[Server, ...] = ()
+    repeats = 0
+    status = 0
+    streaming = False
+    revision: Revision | None = None
+    flight: Flight | None = None
+    cached = ""
 
     def __init__(self, client: Client, head: RequestHead, began: float, id: bytes, trace: bytes) -> None:
         self.client = client
-        self.open = True
         self.head = head
         self.began = began
         self.id = id
         self.trace = trace
-        self.caller: str | None = None
         self.pieces: list[bytes] = []
-        self.size = self.stored = 0
-        self.whole = False
-        self.repeatable = True
-        self.proceeded = False
-        self.server: Server | None = None
-        self.upstream: Upstream | None = None
-        self.tried: tuple[Server, ...] = ()
-        self.repeats = 0
-        self.status = 0
-        self.streaming = False
-        self.revision: Revision | None = None
-        self.flight: Flight | None = None
-        self.cached = ""
 
     def encode(self) -> bytes:
         """The request for a server, as far as it came."""
