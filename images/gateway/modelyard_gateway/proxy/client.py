@@ -337,8 +337,9 @@ class Client(asyncio.Protocol):
             self.transport.close()
 
     def is_busy(self) -> bool:
-        """Whether it has a request, a part of one, or a refusal that it may still be reading."""
-        return self.exchange is not None or bool(self._ahead) or self._lingering
+        """Whether it has a request, a part of one, or an answer that it is still reading."""
+        waiting = self.exchange is not None or bool(self._ahead) or self._lingering
+        return waiting or self.transport.get_write_buffer_size() > 0
 
     def pause(self) -> None:
         """Reads no more from the caller."""
