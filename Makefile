@@ -74,8 +74,8 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-trainer test-server test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-server test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+.PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
+test: verify test-trainer test-server test-gateway test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit
@@ -85,6 +85,9 @@ test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain 
 
 test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
 	$(PYTEST) tests/server
+
+test-gateway: venv ## Real gateways, whose servers are killed, under load, and their page in a browser
+	$(PYTEST) tests/gateway
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
 	$(PYTEST) $(WAITING) tests/apiserver
@@ -98,5 +101,5 @@ test-two-nodes: venv ## Training on two nodes of which one is drained or lost; a
 soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
 	$(PYTEST) tests/soak
 
-bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery scaling load" chooses
+bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery scaling gateway load" chooses
 	$(PY) -m tests.bench $(ARGS)

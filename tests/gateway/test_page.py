@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chromium import browse
-from tests.unit.gateway.rig import Request, Rig, reply, run
+from tests.unit.gateway.rig import Handler, Request, Rig, reply, run
 from tests.unit.gateway.test_limits import mount
 
 SECRET = "<img src=x onerror=alert(1)>"
@@ -55,7 +55,7 @@ async def embed(request: Request, writer: asyncio.StreamWriter) -> None:
     ],
 )
 def test_the_page_shows_the_model_and_lets_it_be_tried(
-    rig: Rig, task: str, handler: object, text: str, shown: str
+    rig: Rig, task: str, handler: Handler, text: str, shown: str
 ) -> None:
     async def scenario() -> None:
         async with (

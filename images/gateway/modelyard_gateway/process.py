@@ -23,7 +23,7 @@ from modelyard_gateway.local.routes import Routes
 from modelyard_gateway.local.status import Status
 from modelyard_gateway.proxy.client import Client
 from modelyard_gateway.proxy.dispatcher import Dispatcher
-from modelyard_gateway.proxy.front import Front
+from modelyard_gateway.proxy.front import SUSPENDED, Front
 from modelyard_gateway.settings import Settings
 from modelyard_gateway.telemetry.load import Load, News
 from modelyard_gateway.telemetry.log import AccessLog
@@ -49,8 +49,8 @@ class Process:
         routes = Routes(
             config,
             self.fleet,
-            self.why_unready,
-            Status(config, self.fleet, self.load, self.metrics, self.why_unready),
+            self.why_refusing,
+            Status(config, self.fleet, self.load, self.metrics, self.why_refusing),
         )
         keys = Keys(settings.keys) if config.keys else None
         if keys is not None:
@@ -127,12 +127,14 @@ class Process:
         self._stopping.set()
 
     def why_unready(self) -> str | None:
-        """Why no requests should come; None while they are taken."""
+        """Why no callers should come; None where they should, and be it to hear that the deployment is suspended."""
         if self.front.draining:
             return "the gateway stops"
-        if self._settings.config.suspended:
-            return "the deployment is suspended: spec.suspend is true"
         return None if self._known else "the gateway doesn't know yet which servers there are"
+
+    def why_refusing(self) -> str | None:
+        """Why no requests are taken; None while they are."""
+        return SUSPENDED.message if self._settings.config.suspended else self.why_unready()
 
     async def _drain(self) -> None:
         """Goes on accepting for a little, then closes the port and lets finish what runs."""

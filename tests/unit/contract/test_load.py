@@ -111,3 +111,14 @@ def test_what_is_no_time_is_refused(now: float) -> None:
 def test_numbers_below_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="below 0"):
         LoadMeter(0.0).update(1.0, -1, 0)
+
+
+def test_means_that_are_told_afterwards_count_as_if_each_change_had_been_told() -> None:
+    told, averaged = LoadMeter(0.0), LoadMeter(0.0)
+    for now, queued, running in ((0.25, 4, 1), (0.5, 0, 3), (0.75, 2, 2), (1.0, 1, 0)):
+        told.update(now, queued, running, 1, 1)
+    averaged.average(0.0, 0.0)
+    averaged.update(0.25, 4, 1, 1, 1)
+    averaged.average((4 + 0 + 2) / 3, (1 + 3 + 2) / 3)
+    averaged.update(1.0, 1, 0, 3, 3)
+    assert averaged.report(2.0) == told.report(2.0)

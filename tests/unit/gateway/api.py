@@ -44,6 +44,7 @@ class Api:
         self.items: dict[str, dict[str, Any]] = {}
         self.version = 10
         self.oldest = 0  # versions before it are forgotten
+        self.tells_late = False  # that they are, in an event instead of the answer's status
         self.asked: list[tuple[dict[str, str], str]] = []
         self.watchers: list[asyncio.Queue[bytes | None]] = []
         self.refuse = 0
@@ -57,10 +58,14 @@ class Api:
             return web.json_response({"message": "no"}, status=self.refuse)
         if "watch" not in query:
             return self._list(query)
-        if int(query["resourceVersion"]) < self.oldest:
+        old = int(query["resourceVersion"]) < self.oldest
+        if old and not self.tells_late:
             return web.json_response({"code": 410}, status=410)
         response = web.StreamResponse()
         await response.prepare(request)
+        if old:
+            await response.write(b'{"type": "ERROR", "object": {"code": 410, "message": "too old"}}\n')
+            return response
         events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.watchers.append(events)
         while (event := await events.get()) is not None:

@@ -13,7 +13,7 @@ from modelyard.contract.gateway import CacheConfig
 from modelyard_gateway.cache import store
 from modelyard_gateway.cache.key import LONGEST, make_key
 from modelyard_gateway.cache.store import Cache
-from modelyard_gateway.wire.request import make_reader
+from modelyard_gateway.wire.request import Reader
 from modelyard_gateway.wire.response import read_response
 
 from tests.unit.gateway.rig import Answer, Gateway, Handler, Request, Rig, encode, reply, run
@@ -27,7 +27,7 @@ def key(
     body: bytes, path: str = INFER, method: str = "POST", fields: str = "", task: str | None = None
 ) -> bytes | None:
     head = encode(b"", path, fields, method)
-    return make_key(make_reader()(head), body, task)
+    return make_key(Reader()(head)[0], body, task)
 
 
 json_values = st.recursive(
@@ -305,6 +305,6 @@ def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: R
             second.close()
             assert (await gateway.ask()).status == 504
             assert (await first.read()).status == 504
-            assert gateway.load == (0, 0)
+            await gateway.until(lambda: gateway.load == (0, 0))
 
     run(scenario())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable
 
 import pytest
@@ -32,6 +34,14 @@ async def talk_nonsense(request: Request, writer: asyncio.StreamWriter) -> None:
     writer.write(b"220 smtp.example.org ESMTP\r\n\r\n")
 
 
+async def say_two_lengths(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+
+
+async def switch_protocols(request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
+
+
 async def all_of(*asked: Awaitable[Answer]) -> list[int]:
     return [answer.status for answer in await asyncio.gather(*asked)]
 
@@ -43,6 +53,8 @@ async def all_of(*asked: Awaitable[Answer]) -> list[int]:
         close,
         close_in_the_head,
         talk_nonsense,
+        say_two_lengths,
+        switch_protocols,
         reply(b"", 503),
         reply(b"x", 503, b"retry-after: 1\r\n"),
     ],
@@ -227,6 +239,26 @@ def test_a_server_that_answers_before_it_has_all_ends_both_connections(rig: Rig)
             answer = await caller.read()
             assert (answer.status, answer.fields["connection"]) == (400, "close")
             assert await caller.is_closed()
+            assert gateway.load == (0, 0)
+            listener.close()
+
+    run(scenario())
+
+
+def test_a_server_that_resets_whatever_it_accepts_costs_nothing_while_there_is_another(rig: Rig) -> None:
+    async def scenario() -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+
+        async with rig.gateway(reply(), reply(b"good")) as (gateway, bad, good):
+            listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
+            bad.port = listener.sockets[0].getsockname()[1]
+            for _ in range(10):
+                gateway.serve(good)
+                gateway.serve(good, bad)  # not rested any more
+                assert await all_of(*(gateway.ask() for _ in range(10))) == [200] * 10
             assert gateway.load == (0, 0)
             listener.close()
 

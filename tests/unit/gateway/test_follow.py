@@ -141,10 +141,8 @@ def test_what_is_too_old_is_listed_anew_and_what_went_meanwhile_is_gone(
             await until(lambda: api.watchers)
             api.items = {"b": make_slice("b", "10.0.0.2")}
             api.version = api.oldest = 99
-            if in_an_event:
-                api.tell({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}})
-            else:
-                api.hang_up()
+            api.tells_late = in_an_event
+            api.hang_up()
             await until(lambda: len(told) == 2)
             assert told[1]["r1"].addresses == {("10.0.0.2", 8080)}
 

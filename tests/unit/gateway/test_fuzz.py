@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from modelyard_gateway.balance import servers
 from modelyard_gateway.wire.chunks import Chunks
 from modelyard_gateway.wire.fields import Malformed
-from modelyard_gateway.wire.request import CHUNKED, make_reader
+from modelyard_gateway.wire.request import CHUNKED, Reader
 
 from tests.unit.gateway.rig import Gateway, Rig, Upstream, reply
 
@@ -32,7 +32,8 @@ PARTS = [
     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding:\tchunked\r\n", b"Transfer-Encoding: identity\r\n",
     b"Connection: close\r\n", b"Connection: keep-alive, Host\r\n", b"Expect: 100-continue\r\n", b"X: y\r\n", b" ", b":",
     b"\0",
-    b"0\r\n\r\n", b"5\r\nhello\r\n", b"hello", b"\xff\xfe", b"A" * 300, b"Upgrade: h2c\r\n",
+    b"0\r\n\r\n", b"5\r\nhello\r\n", b"hello", b"\xff\xfe", b"A" * 300,
+    b"X-Request-Id: a\r\n", b"\r\nTraceparent:", b"Upgrade: h2c\r\n",
     b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n",
     b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
     b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
@@ -168,7 +169,7 @@ def test_answers_of_a_mad_server_reach_nobody_as_good_ones(
 def test_what_is_taken_for_a_head_is_read_by_others_in_the_same_way(parts: list[bytes]) -> None:
     head = b"".join(parts).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     try:
-        read = make_reader()(head)
+        read, _, _ = Reader()(head)
     except Malformed:
         return
     framing = read.framing if read.length != CHUNKED else b"transfer-encoding: chunked\r\n"

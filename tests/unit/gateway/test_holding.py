@@ -121,6 +121,7 @@ def test_a_suspended_deployment_says_so(rig: Rig) -> None:
             assert "suspended" in answer.json()["error"]["message"]
             assert (await gateway.ask(path="/v2/health/live", method="GET")).status == 200
             assert (await gateway.ask(path="/v2/health/ready", method="GET")).status == 503
+            assert gateway.process.why_unready() is None  # or callers would not reach it to hear that
             assert not server.got
 
     run(scenario())
@@ -135,17 +136,19 @@ def test_questions_about_health_and_models_are_answered_without_a_server_and_wak
             told = {}
             for path in (
                 "/v1/models", "/v1/models/m", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/m",
-                "/v2/models/m/ready",
+                "/v2/models/m/ready", "/",
             ):  # fmt: skip
                 answer = await gateway.ask(path=path, method="GET")
                 assert answer.status == 200
-                told[path] = answer.json()
+                if path != "/":
+                    told[path] = answer.json()
             assert [model["id"] for model in told["/v1/models"]["data"]] == ["m"]
             assert told["/v1/models/m"]["object"] == "model"
             assert told["/v2/models/m"] == {
                 "name": "m", "versions": ["r1"], "platform": "modelyard", "inputs": [], "outputs": [],
             }  # fmt: skip
             assert told["/v2/models/m/ready"] == {"name": "m", "ready": True}
+            assert (await gateway.ask(path="/favicon.ico", method="GET")).status == 404
             assert gateway.load == (0, 0)
             server = Upstream(reply(b'{"inputs": 1}'))
             await server.start()

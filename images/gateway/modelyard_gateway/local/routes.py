@@ -20,6 +20,7 @@ from modelyard_gateway.wire.request import RequestHead
 Answer = tuple[int, bytes, bytes, str]  # status, header lines, body, outcome
 
 _METHODS = ("GET", "HEAD")
+_NO_ICON = Refusal(404, "the page has no icon")  # browsers ask for one, which shall wake no server
 # Load balancers ask these, and have no key; nor has who first looks at the page.
 _OPEN = frozenset(("/v2/health/live", "/v2/health/ready"))
 
@@ -27,20 +28,20 @@ _OPEN = frozenset(("/v2/health/live", "/v2/health/ready"))
 class Routes:
     """No question here wakes a server: whoever only looks shall not pay for one.
 
-    `why_unready()` is None while requests are taken. A gateway without servers takes them: it holds them until there is
-    one.
+    `why_refusing()` is None while requests are taken. A gateway without servers takes them: it holds them until there
+    is one.
     """
 
     def __init__(
         self,
         config: GatewayConfig,
         fleet: Fleet,
-        why_unready: Callable[[], str | None],
+        why_refusing: Callable[[], str | None],
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self._config = config
         self._fleet = fleet
-        self._why_unready = why_unready
+        self._why_refusing = why_refusing
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
         self._answers: dict[str, Callable[[], Answer | None]] = {
@@ -52,7 +53,7 @@ class Routes:
             f"{model}/ready": lambda: self._tell_ready({"name": config.name}),
             model: self._describe_model,
             "/-/status": lambda: _json(status()),
-            "/favicon.ico": lambda: (204, b"", b"", outcomes.OK),
+            "/favicon.ico": lambda: (404, JSON, _NO_ICON.body("/"), outcomes.REFUSED),
         }
         pages = read_files()
         self._open = _OPEN | pages.keys()
@@ -80,7 +81,7 @@ class Routes:
         return _json(told | {"inputs": [], "outputs": []})
 
     def _tell_ready(self, told: dict[str, Any]) -> Answer:
-        why = self._why_unready()
+        why = self._why_refusing()
         if why is None:
             return _json(told | {"ready": True})
         return 503, Refusal(503, why, 5).fields(), orjson.dumps({"error": why}), outcomes.UNAVAILABLE

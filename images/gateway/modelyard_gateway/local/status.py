@@ -21,13 +21,13 @@ class Status:
         fleet: Fleet,
         load: Load,
         metrics: Metrics,
-        why_unready: Callable[[], str | None],
+        why_refusing: Callable[[], str | None],
     ) -> None:
         self._config = config
         self._fleet = fleet
         self._load = load
         self._metrics = metrics
-        self._why_unready = why_unready
+        self._why_refusing = why_refusing
 
     def __call__(self) -> dict[str, Any]:
         """As JSON. `buckets`: requests that were answered well, by `bounds` (seconds) of their latency."""
@@ -35,7 +35,7 @@ class Status:
             "name": self._config.name,
             "task": self._config.task,
             "keys": self._config.keys,
-            "trouble": self._why_unready(),
+            "trouble": self._why_refusing(),
             "queued": self._load.queued,
             "running": self._load.running,
             "requests": self._metrics.count(),

@@ -60,7 +60,7 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.since = time.monotonic()
         peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
+        self.address = peer[0].removeprefix("::ffff:") if peer else ""
         self._front.connected(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -106,13 +106,13 @@ class Client(asyncio.Protocol):
                 break
             continued = False
             try:
-                head = self._front.read_head(data[: end + 4])
+                head, name, trace = self._front.read_head(data[: end + 4])
             except Malformed as error:
                 self.reject(Refusal(error.status, str(error)))
                 break
             now = time.monotonic()
             self.since = now
-            exchange = self.exchange = self._front.open(self, head, now)
+            exchange = self.exchange = self._front.open(self, head, name, trace, now)
             self.keep = head.keep
             body = data[end + 4 :]
             length = head.length
@@ -135,7 +135,7 @@ class Client(asyncio.Protocol):
                 self._front.admit(exchange, now)
                 if exchange.open:
                     if head.expects and not body:
-                        self.transport.write(_CONTINUE)
+                        self.write(_CONTINUE)
                     if body:
                         self._take(exchange, body)
             if exchange.open or self._congested or not self.keep:
@@ -186,6 +186,8 @@ class Client(asyncio.Protocol):
 
     def _store(self, exchange: Exchange, pieces: list[bytes]) -> None:
         """Keeps the pieces as long as the request may have to be sent, or sent again."""
+        if exchange.upstream is not None and not exchange.repeatable:
+            return
         size = sum(map(len, pieces))
         fits = exchange.stored + size <= _KEPT and self._front.dispatcher.keep(exchange, size)
         if exchange.upstream is None:
@@ -193,11 +195,11 @@ class Client(asyncio.Protocol):
             if not fits:
                 exchange.repeatable = False
                 self.pause()  # until it has a server
-        elif exchange.repeatable:
+        elif fits:
             exchange.pieces += pieces
-            if not fits:
-                exchange.repeatable = False
-                self._front.dispatcher.sent(exchange)
+        else:
+            exchange.repeatable = False
+            self._front.dispatcher.sent(exchange)
 
     def _stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""
@@ -207,9 +209,17 @@ class Client(asyncio.Protocol):
             self._front.leave(exchange)
             self.refuse(exchange, refusal, outcomes.REFUSED)
 
+    def write(self, data: bytes) -> None:
+        """Parts of an answer. That a connection is lost is told a moment later; until then nothing may be written."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
     def start(self, exchange: Exchange, head: ResponseHead) -> bytes:
         """The head of a server's answer, as the caller gets it."""
         exchange.status = head.status
+        plain = exchange.whole and self.keep and head.length >= 0 and not exchange.cached
+        if plain and exchange.head.modern and not self._front.draining:  # as nearly always
+            return b"%b%bx-request-id: %b\r\n\r\n" % (head.prefix, head.framing, exchange.id)
         begin = b"%b%bx-request-id: %b\r\n" % (head.prefix, head.framing, exchange.id)
         if exchange.cached:
             begin += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()
@@ -233,7 +243,7 @@ class Client(asyncio.Protocol):
         exchange.status = status
         if exchange.cached:
             fields += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()
-        self.transport.write(
+        self.write(
             b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b"
             % (
                 start_line(status),
@@ -253,7 +263,7 @@ class Client(asyncio.Protocol):
     def reject(self, refusal: Refusal) -> None:
         """Answers what isn't a request, and ends the connection."""
         body = refusal.body("")
-        self.transport.write(
+        self.write(
             b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (start_line(refusal.status), refusal.fields(), len(body), body)
         )
@@ -305,7 +315,7 @@ class Client(asyncio.Protocol):
         self._lingering, self._ahead, self.keep = True, b"", False
         self.since = time.monotonic()
         self.resume()
-        if self.transport.can_write_eof():
+        if not self.transport.is_closing():
             self.transport.write_eof()
 
     def sweep(self, now: float, deadline: float) -> None:
@@ -327,8 +337,9 @@ class Client(asyncio.Protocol):
             self.transport.close()
 
     def is_busy(self) -> bool:
-        """Whether it has a request, a part of one, or a refusal that it may still be reading."""
-        return self.exchange is not None or bool(self._ahead) or self._lingering
+        """Whether it has a request, a part of one, or an answer that it is still reading."""
+        waiting = self.exchange is not None or bool(self._ahead) or self._lingering
+        return waiting or self.transport.get_write_buffer_size() > 0
 
     def pause(self) -> None:
         """Reads no more from the caller."""

@@ -19,9 +19,8 @@ from modelyard_gateway.wire.refusal import Refusal
 KEPT_IN_ALL = 64 << 20  # bytes of bodies that are kept to be sent again; further ones are sent once
 
 _CONNECT_SECONDS = 2.0
-_IDLE_SECONDS = (
-    60.0  # of a free connection: shorter than servers keep theirs, so that they don't close a used one
-)
+# Of a free connection: shorter than servers keep theirs, so that they don't close one that is just being used.
+_IDLE_SECONDS = 60.0
 # A request that may have made a server fall is not tried on all of them.
 _REPEATS = 1
 
@@ -73,10 +72,9 @@ class Dispatcher:
             self._give(exchange, server)
 
     def sent(self, exchange: Exchange) -> None:
-        """Its server has all that came of it. What can't be kept is forgotten."""
-        if not exchange.repeatable:
-            exchange.pieces.clear()
-            self.forget(exchange)
+        """Its server has all that came of it, which can't be kept any more."""
+        exchange.pieces.clear()
+        self.forget(exchange)
 
     def keep(self, exchange: Exchange, size: int) -> bool:
         """So many more bytes of its body are kept; False where there is no room for them."""
@@ -104,11 +102,7 @@ class Dispatcher:
         now = time.monotonic()
         server.outstanding -= 1
         if connection is not None:
-            if server.present:
-                connection.since = now
-                server.idle.append(connection)
-            else:
-                connection.close()
+            _free(connection, now)
         self._load.move(now, 0, -1, 0, 1)
         exchange.upstream = None
         exchange.client.finish(exchange, now)
@@ -237,7 +231,8 @@ class Dispatcher:
         if not exchange.whole:
             exchange.client.resume()
         connection.send(exchange)
-        self.sent(exchange)
+        if not exchange.repeatable:
+            self.sent(exchange)
 
     async def _connect(self, exchange: Exchange, server: Server) -> None:
         try:
@@ -245,6 +240,8 @@ class Dispatcher:
                 _, connection = await self._loop.create_connection(
                     lambda: Upstream(self, server), *server.address
                 )
+            if connection.transport.is_closing():
+                raise ConnectionResetError
         except OSError:  # TimeoutError is one
             self.failed(exchange, server, "connect")
             return
@@ -256,9 +253,17 @@ class Dispatcher:
         now = time.monotonic()
         server.outstanding -= 1
         self._load.move(now, 0, -1)
-        connection.since = now
-        server.idle.append(connection)
+        _free(connection, now)
         self.release(now)
+
+
+def _free(connection: Upstream, now: float) -> None:
+    """It can be used again."""
+    connection.since = now
+    if connection.server.present:
+        connection.server.idle.append(connection)
+    else:
+        connection.close()
 
 
 def _watch_peer(transport: asyncio.Transport) -> None:

@@ -26,53 +26,30 @@ class Exchange:
     revision: whose turn it was, where that was asked before a server was.
     """
 
-    __slots__ = (
-        "began",
-        "cached",
-        "caller",
-        "client",
-        "flight",
-        "head",
-        "id",
-        "open",
-        "pieces",
-        "proceeded",
-        "repeatable",
-        "repeats",
-        "revision",
-        "server",
-        "size",
-        "status",
-        "stored",
-        "streaming",
-        "trace",
-        "tried",
-        "upstream",
-        "whole",
-    )
+    # Defaults of the class: most requests change few of them, and each assignment is paid for by all.
+    caller: str | None = None
+    open = True
+    size = stored = 0
+    whole = False
+    repeatable = True
+    proceeded = False
+    server: Server | None = None
+    upstream: Upstream | None = None
+    tried: tuple[Server, ...] = ()
+    repeats = 0
+    status = 0
+    streaming = False
+    revision: Revision | None = None
+    flight: Flight | None = None
+    cached = ""
 
     def __init__(self, client: Client, head: RequestHead, began: float, id: bytes, trace: bytes) -> None:
         self.client = client
-        self.open = True
         self.head = head
         self.began = began
         self.id = id
         self.trace = trace
-        self.caller: str | None = None
         self.pieces: list[bytes] = []
-        self.size = self.stored = 0
-        self.whole = False
-        self.repeatable = True
-        self.proceeded = False
-        self.server: Server | None = None
-        self.upstream: Upstream | None = None
-        self.tried: tuple[Server, ...] = ()
-        self.repeats = 0
-        self.status = 0
-        self.streaming = False
-        self.revision: Revision | None = None
-        self.flight: Flight | None = None
-        self.cached = ""
 
     def encode(self) -> bytes:
         """The request for a server, as far as it came."""
@@ -80,6 +57,7 @@ class Exchange:
         framing = head.framing
         if head.length == CHUNKED and self.whole:
             framing = b"content-length: %d\r\n" % self.size
+        pieces = self.pieces
         begin = b"%b%bx-request-id: %b\r\ntraceparent: %b\r\n\r\n" % (
             head.prefix,
             framing,
@@ -87,8 +65,8 @@ class Exchange:
             self.trace,
         )
         if head.length == CHUNKED and not self.whole:
-            return b"".join([begin, *map(encode, self.pieces)])
-        return b"".join([begin, *self.pieces])
+            return b"".join([begin, *map(encode, pieces)])
+        return begin + pieces[0] if len(pieces) == 1 else b"".join([begin, *pieces])
 
     def encode_more(self, pieces: list[bytes]) -> bytes:
         """Pieces of the body that follow, and its end where they are the last ones."""

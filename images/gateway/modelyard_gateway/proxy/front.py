@@ -21,7 +21,7 @@ from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.telemetry.log import AccessLog, describe
 from modelyard_gateway.telemetry.metrics import NO_REVISION, Metrics
 from modelyard_gateway.wire.refusal import Refusal
-from modelyard_gateway.wire.request import RequestHead, make_reader
+from modelyard_gateway.wire.request import Reader, RequestHead
 
 SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true")
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
@@ -49,7 +49,7 @@ class Front:
         )
         self.cache = Cache(config.cache) if config.cache is not None else None
         # The gateway's keys are not the servers' business.
-        self.read_head = make_reader(frozenset((b"authorization",)) if keys is not None else frozenset())
+        self.read_head = Reader(frozenset((b"authorization",)) if keys is not None else frozenset())
         self._config = config
         self._routes = routes
         self._keys = keys
@@ -67,9 +67,10 @@ class Front:
         """There is another caller."""
         self.clients.add(client)
 
-    def open(self, client: Client, head: RequestHead, now: float) -> Exchange:
-        """A request has begun."""
-        name, trace = head.id, head.trace
+    def open(
+        self, client: Client, head: RequestHead, name: bytes | None, trace: bytes | None, now: float
+    ) -> Exchange:
+        """A request has begun. name, trace: the caller's id and trace context for it."""
         if name is None:
             self._count += 1
             name = b"%b-%d" % (self._prefix, self._count)

@@ -55,7 +55,8 @@ class Upstream(asyncio.Protocol):
 
     def send_more(self, exchange: Exchange, pieces: list[bytes]) -> None:
         """More of the request's body."""
-        self.transport.write(exchange.encode_more(pieces))
+        if not self.transport.is_closing():  # else its end is told in a moment
+            self.transport.write(exchange.encode_more(pieces))
 
     def close(self) -> None:
         """Ends the connection. Of one that carries a request: the server shall stop."""
@@ -96,7 +97,8 @@ class Upstream(asyncio.Protocol):
             self.close()
             self._dispatcher.failed(exchange, self.server, "busy")
             return
-        self.server.answered()
+        if self.server.rests_until:
+            self.server.answered()
         client = exchange.client
         begin = client.start(exchange, head)
         length = 0 if exchange.head.method == "HEAD" else head.length
@@ -105,10 +107,10 @@ class Upstream(asyncio.Protocol):
         if length == len(data):  # all of it has come at once
             if exchange.flight is not None:
                 exchange.flight.add([data])
-            client.transport.write(begin + data)
+            client.write(begin + data)
             self._finish(exchange, head.keep and exchange.head.method != "HEAD")
             return
-        client.transport.write(begin)
+        client.write(begin)
         if length == 0:
             self._finish(exchange, False)  # a body that none may have
             return
@@ -138,7 +140,7 @@ class Upstream(asyncio.Protocol):
             if done:
                 out.append(LAST)
         if out:
-            exchange.client.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            exchange.client.write(out[0] if len(out) == 1 else b"".join(out))
         if done:
             self._finish(exchange, head.keep and not surplus)
 
@@ -173,7 +175,7 @@ class Upstream(asyncio.Protocol):
         head = self._head
         if head is not None and head.length == UNTIL_CLOSED and error is None:
             if exchange.head.modern:
-                exchange.client.transport.write(LAST)
+                exchange.client.write(LAST)
             self._finish(exchange, False)
             return
         self._lose("the server closed the connection before it answered")

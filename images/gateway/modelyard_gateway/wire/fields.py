@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import httptools
 
 Field = tuple[bytes, bytes]  # a name in small letters, and its value
+Named = dict[bytes, bytes]
 Made = TypeVar("Made")
 
 MAX_HEAD = 32 << 10  # bytes of a head
@@ -27,6 +28,12 @@ HOP_BY_HOP = frozenset(
     )
 )
 END = b"\r\n\r\n"
+
+_NOTHING: frozenset[bytes] = frozenset()
+_EMPTY = frozenset((b"",))
+# What Connection mostly says, and what names no field that anybody would send.
+_NEEDED = frozenset((b"host",))  # whatever Connection says
+_USUAL = frozenset((b"close", b"keep-alive"))
 
 _REMEMBERED = 4096  # heads
 _LONGEST = 2048  # bytes of a head that is remembered
@@ -49,6 +56,10 @@ class Remembered(Generic[Made]):
     def __init__(self, read: Callable[[bytes], Made]) -> None:
         self._read = read
         self._made: dict[bytes, Made] = {}
+
+    def find(self, head: bytes) -> Made | None:
+        """What was made of it; None where it is new."""
+        return self._made.get(head)
 
     def __call__(self, head: bytes) -> Made:
         """`head` with its empty line. Raises Malformed."""
@@ -77,7 +88,7 @@ class Collector:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser."""
-        self.fields.append((name.lower(), value.rstrip(b" \t")))
+        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Of the parser."""
@@ -104,17 +115,36 @@ def feed(
         raise Malformed(f"the request has more than {MAX_FIELDS} header fields", 431)
 
 
-def find(fields: list[Field], name: bytes) -> bytes | None:
-    """The value of a field that may be there once. Raises Malformed where it is there twice."""
-    found = [value for key, value in fields if key == name]
-    if len(found) > 1:
-        raise Malformed(f"{name.decode()} is given {len(found)} times")
-    return found[0] if found else None
+def split(fields: list[Field], named: Mapping[bytes, str], hidden: frozenset[bytes]) -> tuple[Named, bytes]:
+    """Fields that are looked at, by their names, and the lines that go to the other side.
+
+    named: how often each of them may be there (`once`; `list`: members of all of them; `last` counts). hidden: names of
+    those that don't go on. Raises Malformed.
+    """
+    found: Named = {}
+    passed: list[Field] = []
+    for field in fields:
+        name = field[0]
+        often = named.get(name)
+        if often is not None:
+            value = field[1].strip(b" \t")
+            if name in found:
+                if often == "once":
+                    raise Malformed(f"{name.decode()} is given more than once")
+                if often == "list":
+                    value = found[name] + b"," + value
+            found[name] = value
+        if name not in hidden:
+            passed.append(field)
+    own = list_tokens(found.get(b"connection")) - _NEEDED
+    if not own <= _USUAL:
+        passed = [field for field in passed if field[0] not in own]
+    return found, b"".join([b"%b: %b\r\n" % field for field in passed])
 
 
-def read_length(fields: list[Field]) -> int | None:
+def read_length(found: Named) -> int | None:
     """Content-Length; None where there is none. Raises Malformed."""
-    value = find(fields, b"content-length")
+    value = found.get(b"content-length")
     if value is None:
         return None
     if not value.isdigit() or len(value) > 18:
@@ -122,25 +152,18 @@ def read_length(fields: list[Field]) -> int | None:
     return int(value)
 
 
-def read_chunked(fields: list[Field], length: int | None) -> bool:
-    """Whether the body comes in chunks. Raises Malformed for other codings, and for chunks beside a length."""
-    coding = find(fields, b"transfer-encoding")
+def read_chunked(found: Named) -> bool:
+    """Whether the body comes in chunks; of a length beside them the parser knows. Raises Malformed."""
+    coding = found.get(b"transfer-encoding")
     if coding is None:
         return False
-    if length is not None:
-        raise Malformed("Transfer-Encoding and Content-Length exclude each other")
     if coding.lower() != b"chunked":
         raise Malformed("of transfer codings only chunked is taken", 501)
     return True
 
 
-def list_tokens(fields: list[Field], name: bytes) -> set[bytes]:
+def list_tokens(value: bytes | None) -> frozenset[bytes]:
     """All members of a list, in small letters."""
-    values = [value for key, value in fields if key == name]
-    return {token.strip().lower() for value in values for token in value.split(b",")} - {b""}
-
-
-def pass_on(fields: list[Field], dropped: frozenset[bytes]) -> bytes:
-    """The fields that go to the other side, as lines."""
-    own = list_tokens(fields, b"connection") | HOP_BY_HOP | dropped
-    return b"".join([b"%b: %b\r\n" % field for field in fields if field[0] not in own])
+    if not value:
+        return _NOTHING
+    return frozenset([token.strip() for token in value.lower().split(b",")]) - _EMPTY
