@@ -43,7 +43,7 @@ class Machine:
             raise self.loads[subject.method]
         if subject.reference is not None:
             subject.reference.write_text("{}")
-        logits = np.zeros((100, 3), np.float32)
+        logits: Any = np.zeros((100, 3), np.float32)
         wrong = round(100 * self.errs.get(subject.method, 0.0))
         logits[:wrong, 1], logits[wrong:, 0] = 1, 1
         rate = self.rates[subject.method]
