@@ -21,9 +21,8 @@ from modelyard_build.tasks import TASKS, Answers
 
 log = logging.getLogger("modelyard.build")
 
-BASE_SECONDS = (
-    10.0  # in which the model as trained answers as many rows as it can; the others answer the same
-)
+# In which the model as trained answers as many rows as it can; the others answer the same.
+BASE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
