@@ -101,6 +101,16 @@ def test_a_change_that_fails_is_told_while_the_earlier_revision_serves() -> None
     assert "  revision sentiment-b  Failed  0 %  ModelInvalid  revision sentiment-a  Serving  100 %  " in text
 
 
+def test_of_a_build_that_failed_its_own_figures_are_shown_and_not_those_of_what_serves() -> None:
+    serves = {"chosen": "none", "variants": [{"name": "none", "bytes": 2_000_000_000}]}
+    why = {"name": "int8", "bytes": 1000, "agreement": 0.5, "passed": False, "reason": "agreement 0.5"}
+    failed = resource(compression=serves, build={"failed": True, "variants": [why]})
+    assert [line.split("  ")[0] for line in look(failed, NOW).body] == ["variant", "int8"]
+    assert look(failed, NOW).body[1].endswith("0.5000       -  agreement 0.5")
+    under_way = resource(compression=serves, build={"failed": False})
+    assert look(under_way, NOW).body[1].split() == ["none", "2.0", "GB", "-", "-", "-", "-", "-", "serves"]
+
+
 def test_words_that_only_the_summary_has_are_not_lost() -> None:
     why = condition("Reconciling", "True", "GatewayFailed", "The gateway in pod g ended with exit code 1.")
     seen = look(resource(*READY, why), NOW)

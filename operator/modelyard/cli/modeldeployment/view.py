@@ -57,15 +57,18 @@ def format_head(deployment: Object) -> str:
 
 
 def format_variants(deployment: Object) -> list[str]:
-    """The build's table: each variant as it was measured, and what became of it."""
-    compression = text.find_status(deployment).get("compression") or {}
-    variants = compression.get("variants") or []
-    if not variants:
+    """The build's table: each variant as it was measured, and what became of it. That of a build that failed comes
+    before that of what serves.
+    """
+    status = text.find_status(deployment)
+    tables = [table for key in ("build", "compression") if (table := status.get(key) or {}).get("variants")]
+    if not tables:
         return []
+    variants, chosen = tables[0]["variants"], tables[0].get("chosen")
     metric = _choose_metric(deployment, variants)
     titles = ("variant", "size", "load s", "p50 ms", "requests/s", "agreement", metric or "metric", "gate")
     return text.format_table(
-        titles, [_format_variant(v, metric, chosen=v["name"] == compression["chosen"]) for v in variants]
+        titles, [_format_variant(v, metric, chosen=v["name"] == chosen) for v in variants]
     )
 
 
