@@ -41,8 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     rendering.add_argument("-n", "--namespace", default="default", help="where the manifest names none")
 
     for name, text in (
-        ("status", "print how one stands"),
-        ("watch", "show its progress until a job has ended or what a deployment asks for serves"),
+        ("status", "print how a TrainingJob or a ModelDeployment stands"),
+        ("watch", "the same, live, until the job has ended or what the deployment asks for serves"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument(
