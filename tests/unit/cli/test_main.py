@@ -220,7 +220,7 @@ def test_what_is_neither_kind_nor_name_is_an_error_that_says_what_is(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["watch", target]) == 2
-    assert f"{target!r} is not NAME, tj/NAME (a TrainingJob) or md/NAME" in capsys.readouterr().err
+    assert f"{target!r} is not NAME or tj/NAME (a TrainingJob) or md/NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
