@@ -20,7 +20,7 @@ export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/s
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: venv ## From nothing to a trained model: cluster, images, chart, data, training
+demo: venv ## From nothing to a model that answers: cluster, images, chart, data, training, serving, load
 	$(PY) -m examples.demo --cluster $(NAME) up
 
 demo-down: ## Remove what the demo installed; the cluster stays

@@ -6,8 +6,10 @@ from modelyard.cli import modeldeployment, trainingjob
 from modelyard.cli.errors import CommandError
 from modelyard.cli.kind import Kind
 
-# A name alone is one of the first kind.
+# A NAME alone is one of the first kind.
 KINDS: tuple[Kind, ...] = (trainingjob.KIND, modeldeployment.KIND)
+# How one is named, for help and errors.
+FORMS = " or ".join(("NAME", *(f"{kind.short}/NAME (a {kind.name})" for kind in KINDS)))
 STAGES: tuple[str, ...] = tuple(stage.name for kind in KINDS for stage in kind.stages)
 
 
@@ -22,5 +24,4 @@ def parse(target: str) -> tuple[Kind, str]:
         names = (kind.short, singular, kind.resource.plural, f"{singular}.{kind.resource.group}", kind.query)
         if wanted in names and name:
             return kind, name
-    known = " or ".join(f"{kind.short}/NAME (a {kind.name})" for kind in KINDS)
-    raise CommandError(f"{target!r} is not NAME, {known}")
+    raise CommandError(f"{target!r} is not {FORMS}")

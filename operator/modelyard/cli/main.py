@@ -20,7 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="modelyard",
-        description="Look at TrainingJobs and ModelDeployments: before they run, and while they do.",
+        description=f"Look at {' and '.join(f'{kind.name}s' for kind in kinds.KINDS)}: before they run, and while"
+        " they do.",
     )
     parser.add_argument("--version", action="version", version=f"modelyard {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -41,13 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     rendering.add_argument("-n", "--namespace", default="default", help="where the manifest names none")
 
     for name, text in (
-        ("status", "print how one stands"),
-        ("watch", "show its progress until a job has ended or what a deployment asks for serves"),
+        ("status", "print how one of them stands"),
+        ("watch", "the same, live, until a job has ended or what a deployment asks for serves"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument(
-            "target", metavar="KIND/NAME", help="tj/NAME or NAME (a TrainingJob), md/NAME (a ModelDeployment)"
-        )
+        command.add_argument("target", metavar="KIND/NAME", help=kinds.FORMS)
         command.add_argument("-n", "--namespace", help="default: kubectl's")
         command.add_argument("--context", help="kubectl's context")
         command.add_argument("--kubeconfig", help="kubectl's configuration")

@@ -66,15 +66,25 @@ def test_a_deployment_of_a_model_from_elsewhere_has_a_claim_of_its_own(
     assert len(names) == 1 and names[0].endswith("-models")
 
 
-def test_a_deployment_that_is_refused_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"profile": "gpu"}, "ProfileNotFound: "),
+        ({"model": {"trainingJobRef": "sentiment"}}, "InvalidSpec: spec.model.trainingJobRef"),
+        ({"model": None}, "InvalidSpec: spec.model"),
+    ],
+)
+def test_a_deployment_that_is_refused_says_why(
+    spec: dict[str, object], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     manifest = yaml.safe_load(DEPLOYMENT.read_text())
-    manifest["spec"]["profile"] = "gpu"
+    manifest["spec"] |= spec
     path = tmp_path / "deployment.yaml"
     path.write_text(yaml.safe_dump(manifest))
     for stage in ("build", "serve"):
         code, objects, error = render(capsys, "-f", str(path), "--stage", stage)
         assert (code, objects) == (1, [])
-        assert "modelyard: sentiment: ProfileNotFound: " in error
+        assert f"modelyard: sentiment: {words}" in error
 
 
 def test_of_a_file_with_both_kinds_each_is_rendered_at_its_own_stage(
@@ -210,7 +220,7 @@ def test_what_is_neither_kind_nor_name_is_an_error_that_says_what_is(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["watch", target]) == 2
-    assert f"{target!r} is not NAME, tj/NAME (a TrainingJob) or md/NAME" in capsys.readouterr().err
+    assert f"{target!r} is not NAME or tj/NAME (a TrainingJob) or md/NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,19 @@ def test_a_change_that_fails_is_told_while_the_earlier_revision_serves() -> None
         "  revision sentiment-a  Serving  100 %",
         "  UpToDate: ModelInvalid: Revision b is not ready after 600 s.",
     ]
-    assert follow(failed)[0] == 1
+    code, text = follow(failed)
+    assert code == 1
+    assert "  revision sentiment-b  Failed  0 %  ModelInvalid  revision sentiment-a  Serving  100 %  " in text
+
+
+def test_of_a_build_that_failed_its_own_figures_are_shown_and_not_those_of_what_serves() -> None:
+    serves = {"chosen": "none", "variants": [{"name": "none", "bytes": 2_000_000_000}]}
+    why = {"name": "int8", "bytes": 1000, "agreement": 0.5, "passed": False, "reason": "agreement 0.5"}
+    failed = resource(compression=serves, build={"failed": True, "variants": [why]})
+    assert [line.split("  ")[0] for line in look(failed, NOW).body] == ["variant", "int8"]
+    assert look(failed, NOW).body[1].endswith("0.5000       -  agreement 0.5")
+    under_way = resource(compression=serves, build={"failed": False})
+    assert look(under_way, NOW).body[1].split() == ["none", "2.0", "GB", "-", "-", "-", "-", "-", "serves"]
 
 
 def test_words_that_only_the_summary_has_are_not_lost() -> None:
@@ -144,11 +156,15 @@ def test_a_log_has_the_builds_table_once_and_a_line_for_each_wish_of_the_load() 
     starting = condition("Ready", "False", "Starting", "The servers are starting.")
 
     def seen(desired: int, queued: float) -> dict[str, Any]:
-        return resource(starting, compression=compression, scaling={"desired": desired, "queued": queued})
+        # One revision alone is in the head.
+        revisions = [{"name": "a", "state": "Starting", "weight": desired}]
+        scaling = {"desired": desired, "queued": queued}
+        return resource(starting, compression=compression, revisions=revisions, scaling=scaling)
 
     _, text = follow(seen(1, 0), seen(1, 3), seen(2, 5), resource(*READY, compression=compression))
     assert text.count("variant") == 1
     assert [line.split("scaling: ")[1][0] for line in text.splitlines() if "scaling" in line] == ["1", "2"]
+    assert "queued" not in text and "revision" not in text
 
 
 def test_one_that_is_deleted_meanwhile_is_named_as_it_was_asked_for() -> None:

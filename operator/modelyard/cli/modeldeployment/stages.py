@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
+from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Settings
 from modelyard.cli.kind import DIGEST, UID, Stage
 from modelyard.contract import layout
 from modelyard.engine.plan import Key, Manifest, Plan, Seen
-from modelyard.serving import names
+from modelyard.serving import names, source
 from modelyard.serving.plan import plan_deployment
-from modelyard.serving.source import TRAINING_JOB
 
 
 def plan_build(deployment: Manifest, settings: Settings) -> Plan:
@@ -44,26 +46,26 @@ def plan_serve(deployment: Manifest, settings: Settings) -> Plan:
 
 def _see_job(deployment: Manifest) -> Seen:
     """A TrainingJob that has left its model in a claim of its own stands for the one that is referred to."""
-    spec = deployment.get("spec") or {}
-    reference = (spec.get("model") or {}).get("trainingJobRef") or {}
-    name, namespace = reference.get("name"), deployment["metadata"]["namespace"]
-    if not name:
-        return Seen()
-    job = {
-        "metadata": {"name": name, "generation": 1},
-        "spec": {"task": spec.get("task")},
+    try:
+        spec = ModelDeploymentSpec.model_validate(deployment.get("spec") or {})
+    except ValidationError:
+        return Seen()  # the plan says what is wrong
+    keys = source.find_references(deployment["metadata"]["namespace"], spec)
+    return Seen(references={key: _finish(key) for key in keys})
+
+
+def _finish(key: Key) -> Manifest:
+    model = layout.model_dir(layout.run_dir(key.namespace, key.name, UID))
+    return {
+        "metadata": {"name": key.name, "generation": 1},
         "status": {
             "observedGeneration": 1,
             "completionTime": "1970-01-01T00:00:00Z",
             "conditions": [{"type": "Ready", "status": "True"}],
             "data": {"digest": DIGEST},
-            "model": {
-                "uri": f"pvc://{name}-storage/{layout.model_dir(layout.run_dir(namespace, name, UID))}",
-                "digest": DIGEST,
-            },
+            "model": {"uri": f"pvc://{key.name}-storage/{model}", "digest": DIGEST},
         },
     }
-    return Seen(references={Key(TRAINING_JOB, namespace, name): job})
 
 
 STAGES = (Stage("build", plan_build), Stage("serve", plan_serve))

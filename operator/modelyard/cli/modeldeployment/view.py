@@ -20,15 +20,16 @@ def look(deployment: Object, now: datetime) -> Look:
     del now  # nothing here tells the time
     head, why = format_head(deployment), text.explain(deployment, expected=_EXPECTED)
     variants, revisions = format_variants(deployment), format_revisions(deployment)
-    scaling = format_scaling(deployment)
-    wish = (text.find_status(deployment).get("scaling") or {}).get("desired")
+    wish, load = format_wish(deployment), format_load(deployment)
+    # In a log one revision alone says no more than the head.
+    told = [head, *(revisions if len(revisions) > 1 else ()), *wish, *why]
     return Look(
         head=head,
-        body=[*variants, *revisions, *scaling, *why],
-        line="  ".join([head, *scaling, *why]),
-        mark=(head, wish, why),
+        body=[*variants, *revisions, *(["  ".join([*wish, *load])] if wish else []), *why],
+        line="  ".join(told),
+        mark=told,
         outcome=find_outcome(deployment),
-        notes=[*variants, *revisions],
+        notes=variants,
     )
 
 
@@ -56,15 +57,18 @@ def format_head(deployment: Object) -> str:
 
 
 def format_variants(deployment: Object) -> list[str]:
-    """The build's table: each variant as it was measured, and what became of it."""
-    compression = text.find_status(deployment).get("compression") or {}
-    variants = compression.get("variants") or []
-    if not variants:
+    """The build's table: each variant as it was measured, and what became of it. That of a build that failed comes
+    before that of what serves.
+    """
+    status = text.find_status(deployment)
+    tables = [table for key in ("build", "compression") if (table := status.get(key) or {}).get("variants")]
+    if not tables:
         return []
+    variants, chosen = tables[0]["variants"], tables[0].get("chosen")
     metric = _choose_metric(deployment, variants)
     titles = ("variant", "size", "load s", "p50 ms", "requests/s", "agreement", metric or "metric", "gate")
     return text.format_table(
-        titles, [_format_variant(v, metric, chosen=v["name"] == compression["chosen"]) for v in variants]
+        titles, [_format_variant(v, metric, chosen=v["name"] == chosen) for v in variants]
     )
 
 
@@ -83,18 +87,20 @@ def format_revisions(deployment: Object) -> list[str]:
     return lines
 
 
-def format_scaling(deployment: Object) -> list[str]:
-    """What the load asks for, and why."""
+def format_wish(deployment: Object) -> list[str]:
+    """How many servers the load asks for, and why."""
     scaling = text.find_status(deployment).get("scaling")
     if not scaling:
         return []
-    pieces = [f"scaling: {scaling['desired']} desired"]
-    if scaling.get("reason"):
-        pieces[0] += f" ({scaling['reason']})"
-    for key, word in (("queued", "queued"), ("inFlight", "in flight")):
-        if scaling.get(key) is not None:
-            pieces.append(f"{scaling[key]:.1f} {word}")
-    return ["  ".join(pieces)]
+    reason = f" ({scaling['reason']})" if scaling.get("reason") else ""
+    return [f"scaling: {scaling['desired']} desired{reason}"]
+
+
+def format_load(deployment: Object) -> list[str]:
+    """The requests that wait and run."""
+    scaling = text.find_status(deployment).get("scaling") or {}
+    names = (("queued", "queued"), ("inFlight", "in flight"))
+    return [f"{scaling[key]:.1f} {word}" for key, word in names if scaling.get(key) is not None]
 
 
 def _find_words(deployment: Object) -> list[str]:
