@@ -99,6 +99,7 @@ class _Endpoint(ABC):
     prefix: ClassVar[str]
     kind: ClassVar[str]
     chunk: ClassVar[str]
+    continues: ClassVar[bool]
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -117,7 +118,7 @@ class _Endpoint(ABC):
         if not len(row):
             raise bad_request("the prompt has no tokens", "prompt")
         told = Answer(prompt=len(row))
-        pieces = model.generate(row, Wish(most, read_sampling(body), stops), told)
+        pieces = model.generate(row, Wish(most, read_sampling(body), stops, self.continues), told)
         about = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}",
             "object": self.chunk if body.stream else self.kind,
@@ -196,6 +197,7 @@ class Chat(_Endpoint):
 
     body = ChatRequest
     prefix, kind, chunk = "chatcmpl", "chat.completion", "chat.completion.chunk"
+    continues = False
 
     def read_most(self, body: ChatRequest) -> int | None:
         if body.max_completion_tokens is None:
@@ -227,6 +229,7 @@ class Completions(_Endpoint):
 
     body = TextRequest
     prefix, kind, chunk = "cmpl", "text_completion", "text_completion"
+    continues = True
 
     def read_most(self, body: TextRequest) -> int:
         return body.max_tokens or _DEFAULT_MOST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -130,6 +131,40 @@ def test_who_leaves_frees_the_place_and_the_cache(llama: Path) -> None:
                 lambda: not (scheduler.active_requests or scheduler.waiting_requests or blocks.block_table)
             )
         assert (engine.waiting, engine.running) == (0, 0)
+
+    with_engine(llama, test)
+
+
+def test_callers_that_all_leave_a_cache_that_is_too_small_leave_nothing(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of OpenVINO's server: after a mass restart of clients blocks were lost, and every request hung."""
+    monkeypatch.setattr("modelyard_server.generation.memory.plan_blocks", lambda *args: 10)
+    order = random.Random(4)  # noqa: S311 - a test's order
+
+    async def leave(model: Generator, ids: list[int], after: int) -> None:
+        async with aclosing(model._engine.generate(ids, 100, Sampling(1.0, 1.0, after))) as tokens:
+            async for _ in tokens:
+                after -= 1
+                if after < 0:
+                    return
+
+    async def test(model: Generator) -> None:
+        for _ in range(3):
+            prompts = make_prompts([order.randint(1, 25) for _ in range(24)])
+            going = [asyncio.ensure_future(leave(model, ids, order.randint(0, 60))) for ids in prompts]
+            await asyncio.sleep(order.random() * 0.3)
+            for one in going[::2]:
+                one.cancel()
+            await asyncio.wait(going)
+        engine = model._engine
+        scheduler, [blocks] = engine._processor.scheduler, engine._processor.cache.cache_allocators.values()
+        await until(
+            lambda: not (scheduler.active_requests or scheduler.waiting_requests or blocks.block_table)
+        )
+        assert not scheduler.waiting_requests_order
+        [ids] = make_prompts([20])
+        assert await make(model, ids, 100) == generate(model, ids, 100)
 
     with_engine(llama, test)
 

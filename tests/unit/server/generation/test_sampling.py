@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,11 +16,11 @@ LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, 0.25, 0.
 DRAWS = 20_000
 
 
-def expect(temperature: float, top_p: float) -> np.ndarray:
+def expect(temperature: float, top_p: float) -> Any:
     scores = TemperatureLogitsWarper(temperature)(None, LOGITS[None].clone())
     if top_p < 1:
         scores = TopPLogitsWarper(top_p)(None, scores)
-    return np.asarray(scores.double().softmax(-1)[0])
+    return scores.double().softmax(-1)[0].numpy()
 
 
 @pytest.mark.parametrize(
