@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,6 @@ from modelyard_server.generation import attention
 from modelyard_server.generation.memory import PAGE
 from modelyard_server.generation.request import Broken, Ended, Sampling
 from modelyard_server.generation.sampling import Sampler
-
-log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 30.0  # a step of the largest models
 

@@ -34,8 +34,15 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def _leave_out_nothing(value: Any) -> Any:
-    """OpenAI's clients send null, or the default, for what isn't wanted."""
+def _leave_out_null(value: Any) -> Any:
+    """OpenAI's clients send null for what isn't there."""
+    if not isinstance(value, dict):
+        return value
+    return {name: said for name, said in value.items() if said is not None}
+
+
+def _leave_out_defaults(value: Any) -> Any:
+    """They, and those of others, also send the default for what isn't wanted."""
     if not isinstance(value, dict):
         return value
     return {
@@ -65,7 +72,7 @@ class CompletionRequest(openai.OpenAIRequest):
     seed: int | None = None
     max_tokens: int | None = Field(None, ge=1)
 
-    _without_nothing = model_validator(mode="before")(_leave_out_nothing)
+    _without_nothing = model_validator(mode="before")(_leave_out_defaults)
 
 
 class Message(BaseModel):
@@ -76,7 +83,7 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[dict[str, Any]]
 
-    _without_nothing = model_validator(mode="before")(_leave_out_nothing)
+    _without_nothing = model_validator(mode="before")(_leave_out_null)
 
 
 class ChatRequest(CompletionRequest):

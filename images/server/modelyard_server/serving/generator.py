@@ -108,7 +108,7 @@ class Generator(Served):
         return await self._aside(text, lambda: self.package.tokens.encode(text))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
-        """The tokens of a conversation up to where the model answers. Raises ChatTemplateError."""
+        """The tokens of a conversation up to where the model answers. Raises Untemplated."""
         size = "".join(message["content"] for message in messages)
         return await self._aside(size, lambda: self.package.tokens.encode_chat(messages))
 
@@ -210,7 +210,7 @@ class Generator(Served):
         likely = {
             c for c, p in zip(row.candidates, row.log_probs, strict=True) if p >= row.log_probs[0] - allowed
         }
-        if made not in likely:
+        if made not in likely and len(likely) < len(row.candidates):  # else others may be as likely
             raise Failure(
                 "ModelUnproven",
                 f"{self.package.config.folder}: batched, it continues a text of reference.json with token {made}, which"

@@ -51,6 +51,11 @@ def test_the_likeliest_is_always_kept(top_p: float) -> None:
     assert {draw(LOGITS, Sampling(1.0, top_p, 5), place) for place in range(200)} == {0}
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-6])
+def test_next_to_no_temperature_takes_the_likeliest(temperature: float) -> None:
+    assert {draw(LOGITS, Sampling(temperature, 0.9, 5), place) for place in range(20)} == {0}
+
+
 def test_the_same_seed_and_place_give_the_same_token_and_others_another() -> None:
     wide = torch.zeros(1000)
     row = [draw(wide, Sampling(1.0, 1.0, -5), place) for place in range(20)]
