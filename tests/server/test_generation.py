@@ -189,7 +189,8 @@ def test_a_stream_that_runs_when_the_server_is_stopped_is_finished(toy: Path, tm
                 model="toy", prompt="the", max_tokens=1500, temperature=1, seed=3, stream=True,
                 stream_options={"include_usage": True},
             )  # fmt: skip
-            made, reason, stopped = 0, None, False
+            made, stopped = 0, False
+            reason: str | None = None
             async for chunk in stream:
                 if not stopped:
                     server.stop()

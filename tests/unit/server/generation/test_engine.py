@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -113,20 +114,28 @@ def test_who_leaves_frees_the_place_and_the_cache(llama: Path) -> None:
     async def test(model: Generator) -> None:
         engine = model._engine
         scheduler, [blocks] = engine._processor.scheduler, engine._processor.cache.cache_allocators.values()
+        steps, before = threading.Semaphore(0), model._model.forward
+
+        def forward(*args: Any, **options: Any) -> Any:
+            steps.acquire(timeout=60)
+            return before(*args, **options)
+
+        model._model.forward = forward
         for taken in (0, 3):
             tokens = engine.generate(make_prompts([40])[0], 80, Sampling(1.0, 1.0, 1))
             doing = asyncio.ensure_future(anext(tokens))
-            await asyncio.sleep(0)
-            assert engine._open
+            await until(lambda: bool(scheduler.active_requests))
+            assert (engine.waiting, engine.running) == (0, 1)
+            assert blocks.block_table
             if taken:
+                steps.release(taken)
                 await doing
-                assert engine.running == 1
-                assert blocks.block_table
             else:
                 doing.cancel()
                 await asyncio.wait([doing])
             await tokens.aclose()
             assert not engine._open
+            steps.release(2)  # of the 80 that the answer would take
             await until(
                 lambda: not (scheduler.active_requests or scheduler.waiting_requests or blocks.block_table)
             )
