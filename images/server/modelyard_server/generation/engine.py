@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,12 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 from transformers.generation.continuous_batching.requests import RequestStatus
+from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
 from modelyard_server.generation import attention
 from modelyard_server.generation.memory import PAGE
 from modelyard_server.generation.request import Broken, Ended, Sampling
 from modelyard_server.generation.sampling import Sampler
-
-log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 30.0  # a step of the largest models
 
@@ -42,6 +40,19 @@ class _Open:
 
     passed: int
     tokens: asyncio.Queue[int | Exception | None]
+
+
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """Where the cache is full, transformers takes no new requests until one has ended; one that left counts here too.
+
+    Else all wait without end once those that filled the cache have left (transformers 5.23).
+    """
+
+    def clear_cancelled_requests(self) -> list[Any]:
+        cancelled: list[Any] = super().clear_cancelled_requests()
+        if cancelled:
+            self.block_new_requests = False
+        return cancelled
 
 
 class _Router(OutputRouter):  # type: ignore[misc]
@@ -66,6 +77,7 @@ class Engine:
 
     def __init__(self, model: Any, plan: Plan, ends: Sequence[int]) -> None:
         attention.install()
+        SCHEDULER_MAPPING["modelyard"] = _Scheduler
         self._sampler, self._numbers = Sampler(), itertools.count()
         self._open: dict[str, _Open] = {}
         self._manager: Any = ContinuousBatchingManager(
@@ -74,6 +86,7 @@ class Engine:
             ContinuousBatchingConfig(
                 page_size=PAGE,
                 num_blocks=plan.blocks,
+                scheduler_type="modelyard",
                 max_batch_tokens=plan.batch_tokens,
                 max_requests_per_batch=plan.at_once,
                 max_memory_percent=1.0,  # planned already

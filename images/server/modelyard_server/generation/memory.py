@@ -67,16 +67,21 @@ def plan_blocks(sizes: Sizes, free: int, limit: int, at_once: int) -> int:
 
 
 def read_free(device: Any) -> int:
-    """Bytes that the process may still take, where the model is: of the GPU, or of the container."""
+    """Bytes that the process may still take, where the model is: of the GPU, or of the container.
+
+    Without a limit of the container, half of what the node has left.
+    """
     if device.type == "cuda":
         import torch
 
         free, total = torch.cuda.mem_get_info(device)
         return int(free - _MARGIN * total)
-    host = _read_kib(Path("/proc/meminfo"), "MemTotal:"), _read_kib(Path("/proc/meminfo"), "MemAvailable:")
-    limit = min(read_memory_limit() or host[0], host[0])
+    available = _read_kib(Path("/proc/meminfo"), "MemAvailable:")
+    limit = read_memory_limit()
+    if limit is None:  # the node's memory is others' too
+        return available // 2
     used = _read_kib(Path("/proc/self/status"), "VmRSS:")
-    return int(min(limit - used, host[1]) - _MARGIN * limit)
+    return int(min(limit - used, available) - _MARGIN * limit)
 
 
 def _read_kib(path: Path, name: str) -> int:

@@ -65,7 +65,8 @@ def count_made(state: Any) -> int:
 
 def draw(logits: torch.Tensor, sampling: Sampling, place: int) -> int:
     """A token by its probability. The same logits, sampling and place give the same token."""
-    probabilities = (logits / sampling.temperature).double().softmax(-1)
+    # From the largest on, so that the least temperature leaves it where it is.
+    probabilities = ((logits - logits.max()).double() / sampling.temperature).softmax(-1)
     tokens = None
     if sampling.top_p < 1:
         likely, tokens = probabilities.topk(min(_LIKELY, len(probabilities)))

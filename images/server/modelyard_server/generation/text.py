@@ -11,15 +11,16 @@ _CONTEXT = 64  # tokens that may wait for a character to become whole; then they
 class Detokenizer:
     """The text of tokens, piece by piece. The pieces together are the text of all, but for half a character at its end.
 
-    Tokenizers treat the first token otherwise (no space before it) and make a character of several: so the last
-    tokens are always decoded with those before them.
+    `before` are tokens that this text continues; without them it is a text of its own. Tokenizers treat the first token
+    otherwise (no space before it) and make a character of several: so the last tokens are always decoded with those
+    before them.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], before: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._tokens: list[int] = []  # those that were given last, and those that are not all given
-        self._given = 0  # of the first, how many
-        self._sent = 0  # characters of their text that were given
+        self._tokens = list(before)  # those that were given last, and those that are not all given
+        self._given = len(self._tokens)  # of the first, how many
+        self._sent = len(decode(self._tokens))  # characters of their text that were given
 
     def push(self, token: int) -> str:
         """What the token adds; empty while a character is not whole."""

@@ -34,8 +34,15 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def _leave_out_nothing(value: Any) -> Any:
-    """OpenAI's clients send null, or the default, for what isn't wanted."""
+def _leave_out_null(value: Any) -> Any:
+    """OpenAI's clients send null for what isn't there."""
+    if not isinstance(value, dict):
+        return value
+    return {name: said for name, said in value.items() if said is not None}
+
+
+def _leave_out_defaults(value: Any) -> Any:
+    """They, and those of others, also send the default for what isn't wanted."""
     if not isinstance(value, dict):
         return value
     return {
@@ -65,7 +72,7 @@ class CompletionRequest(openai.OpenAIRequest):
     seed: int | None = None
     max_tokens: int | None = Field(None, ge=1)
 
-    _without_nothing = model_validator(mode="before")(_leave_out_nothing)
+    _without_nothing = model_validator(mode="before")(_leave_out_defaults)
 
 
 class Message(BaseModel):
@@ -76,7 +83,7 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[dict[str, Any]]
 
-    _without_nothing = model_validator(mode="before")(_leave_out_nothing)
+    _without_nothing = model_validator(mode="before")(_leave_out_null)
 
 
 class ChatRequest(CompletionRequest):
@@ -99,6 +106,7 @@ class _Endpoint(ABC):
     prefix: ClassVar[str]
     kind: ClassVar[str]
     chunk: ClassVar[str]
+    continues: ClassVar[bool]
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -117,7 +125,7 @@ class _Endpoint(ABC):
         if not len(row):
             raise bad_request("the prompt has no tokens", "prompt")
         told = Answer(prompt=len(row))
-        pieces = model.generate(row, Wish(most, read_sampling(body), stops), told)
+        pieces = model.generate(row, Wish(most, read_sampling(body), stops, self.continues), told)
         about = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}",
             "object": self.chunk if body.stream else self.kind,
@@ -196,6 +204,7 @@ class Chat(_Endpoint):
 
     body = ChatRequest
     prefix, kind, chunk = "chatcmpl", "chat.completion", "chat.completion.chunk"
+    continues = False
 
     def read_most(self, body: ChatRequest) -> int | None:
         if body.max_completion_tokens is None:
@@ -227,6 +236,7 @@ class Completions(_Endpoint):
 
     body = TextRequest
     prefix, kind, chunk = "cmpl", "text_completion", "text_completion"
+    continues = True
 
     def read_most(self, body: TextRequest) -> int:
         return body.max_tokens or _DEFAULT_MOST

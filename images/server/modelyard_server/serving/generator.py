@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelyard_server.generation.engine import Engine
 
 _PROBE = "Is anybody there?"
+_CONTEXT = 8  # tokens of a prompt that decide how the next is read: whether it begins with a space
 _PROVED = 4  # tokens that are made before the server is ready
 
 Reason = Literal["stop", "length"]
@@ -44,11 +45,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`most`: tokens of the answer, at most; None: as many as there is room for."""
+    """`most`: tokens of the answer, at most; None: as many as there is room for.
+
+    `continues`: the answer goes on with the prompt's text, as within a sentence; else it is a text of its own.
+    """
 
     most: int | None = None
     sampling: Sampling = field(default=GREEDY)
     stops: Sequence[str] = ()
+    continues: bool = False
 
 
 class Generator(Served):
@@ -103,7 +108,7 @@ class Generator(Served):
         return await self._aside(text, lambda: self.package.tokens.encode(text))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
-        """The tokens of a conversation up to where the model answers. Raises ChatTemplateError."""
+        """The tokens of a conversation up to where the model answers. Raises Untemplated."""
         size = "".join(message["content"] for message in messages)
         return await self._aside(size, lambda: self.package.tokens.encode_chat(messages))
 
@@ -126,7 +131,8 @@ class Generator(Served):
         most = self.count_room(row, wish.most)
         if self.waiting >= self.package.config.max_queue:
             raise Full
-        text, stop = Detokenizer(self.package.tokens.decode), StopFinder(wish.stops)
+        before = row.ids[-_CONTEXT:].tolist() if wish.continues else []
+        text, stop = Detokenizer(self.package.tokens.decode, before), StopFinder(wish.stops)
         watch = self._metrics.begin(answer)
         try:
             async with aclosing(self._engine.generate(row.ids.tolist(), most, wish.sampling)) as tokens:
@@ -204,7 +210,7 @@ class Generator(Served):
         likely = {
             c for c, p in zip(row.candidates, row.log_probs, strict=True) if p >= row.log_probs[0] - allowed
         }
-        if made not in likely:
+        if made not in likely and len(likely) < len(row.candidates):  # else others may be as likely
             raise Failure(
                 "ModelUnproven",
                 f"{self.package.config.folder}: batched, it continues a text of reference.json with token {made}, which"

@@ -40,7 +40,7 @@ class TextGeneration(Task):
                 f"{self.name} is served by runtime torch as none, fp32 or bf16, not by {config.runtime} as"
                 f" {config.variant}; choose one of them",
             )
-        package = bound_length(open_package(settings.folder, config))
+        package = bound_length(open_package(settings.folder, config, settings.reference))
         model = load_model(
             package, Output("AutoModelForCausalLM", "logits", rank=3, pages=True), settings.threads
         )

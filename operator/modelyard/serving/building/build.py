@@ -81,7 +81,8 @@ def _begin(draft: Draft, site: Site, build_id: str, config: BuildConfig, state: 
 def _look(draft: Draft, source: Source, state: BuildStatus, job: Manifest) -> bool:
     view = draft.view
     pods = podstate.of_job(view.seen, job)
-    result = next((r for pod in pods if (r := read_result(pod, BuildResult))), None)
+    told = [r for pod in pods if (r := read_result(pod, BuildResult))]
+    result = next((r for r in told if r.outcome == "succeeded"), told[-1] if told else None)
     if result is not None and result.outcome == "succeeded":
         recorded = package.record(state.digest, source, result)
         if recorded is not None:
@@ -145,7 +146,9 @@ def _wait(draft: Draft, state: BuildStatus, problem: Problem | None = None) -> N
 def _classify(job: Manifest, pods: list[Manifest], result: BuildResult | None) -> Problem:
     """Why a try left no package."""
     name = job["metadata"]["name"]
-    pod = next((pod for pod in pods if has_failed(pod) or not podstate.is_over(pod)), None)
+    # The latest says most: earlier ones were followed by another try.
+    latest = sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp") or ""), reverse=True)
+    pod = next((pod for pod in latest if has_failed(pod) or not podstate.is_over(pod)), None)
     if pod is None:
         return Problem("ResultLost", f"Job {name} has ended, but the word of its pod is lost.")
     around = surroundings.find_problem(pod)

@@ -21,6 +21,18 @@ from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay, sources, template
 
 COMPONENT = "build"
+# A build whose pod is killed for its memory while it makes a variant leaves that one out in the third.
+_TRIES = 3
+_POLICY = {
+    "rules": [
+        # What the user has to change is the same in the next pod.
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": "build", "operator": "In", "values": [codes.EXIT_USER_ERROR]},
+        },
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+}
 
 
 def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, attempt: int) -> Child:
@@ -67,6 +79,11 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
             "namespace": site.namespace,
             "labels": {**made["metadata"]["labels"]},
         },
-        "spec": {"backoffLimit": 0, "podReplacementPolicy": "Failed", "template": made},
+        "spec": {
+            "backoffLimit": _TRIES - 1,
+            "podFailurePolicy": _POLICY,
+            "podReplacementPolicy": "Failed",
+            "template": made,
+        },
     }
     return Child(manifest, immutable=True)

@@ -14,6 +14,8 @@ import torch
 from modelyard_server.app import make_app
 from modelyard_server.serving.generator import Generator
 from modelyard_server.tasks import find_task
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from tests.unit.server.models import client_of, generating, make_service, with_client, write_generator
 from tests.unit.server.test_metrics import read
@@ -310,6 +312,26 @@ def test_a_model_without_a_chat_template_says_so_and_one_that_refuses_too(tmp_pa
         await ask(client, TEXT, text())
 
     with_client(make_service(folder, TASK), has_none)
+
+
+def test_a_template_that_begins_with_the_token_that_the_tokenizer_begins_with_too_has_it_once(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "model"
+    write_generator(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    first = tokenizer.convert_ids_to_tokens(5)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, 5)]
+    )
+    tokenizer.chat_template = first + "{{ messages[0]['content'] }}"
+    tokenizer.save_pretrained(folder)
+
+    async def test(client: httpx2.AsyncClient) -> None:
+        size = (await ask(client, TEXT, text()))["usage"]["prompt_tokens"]
+        assert (await ask(client, CHAT, chat()))["usage"]["prompt_tokens"] == size
+
+    with_client(make_service(folder, TASK), test)
 
 
 def test_who_comes_to_a_full_queue_is_told_to_come_again(llama: Path) -> None:

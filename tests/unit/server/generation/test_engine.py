@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -79,7 +81,7 @@ def test_more_than_the_cache_holds_is_continued_all_the_same(
         greedy = await asyncio.gather(*(make(model, ids, 90) for ids in prompts))
         assert greedy == [generate(model, ids, 90) for ids in prompts]
         drawn = await asyncio.gather(*(make(model, ids, 90, Sampling(1.0, 1.0, 3)) for ids in prompts))
-        assert drawn[0] == await make(model, prompts[0], 90, Sampling(1.0, 1.0, 3))
+        assert drawn == [await make(model, ids, 90, Sampling(1.0, 1.0, 3)) for ids in prompts]
 
     with_engine(llama, test)
 
@@ -112,24 +114,66 @@ def test_who_leaves_frees_the_place_and_the_cache(llama: Path) -> None:
     async def test(model: Generator) -> None:
         engine = model._engine
         scheduler, [blocks] = engine._processor.scheduler, engine._processor.cache.cache_allocators.values()
+        steps, before = threading.Semaphore(0), model._model.forward
+
+        def forward(*args: Any, **options: Any) -> Any:
+            steps.acquire(timeout=60)
+            return before(*args, **options)
+
+        model._model.forward = forward
         for taken in (0, 3):
             tokens = engine.generate(make_prompts([40])[0], 80, Sampling(1.0, 1.0, 1))
             doing = asyncio.ensure_future(anext(tokens))
-            await asyncio.sleep(0)
-            assert engine._open
+            await until(lambda: bool(scheduler.active_requests))
+            assert (engine.waiting, engine.running) == (0, 1)
+            assert blocks.block_table
             if taken:
+                steps.release(taken)
                 await doing
-                assert engine.running == 1
-                assert blocks.block_table
             else:
                 doing.cancel()
                 await asyncio.wait([doing])
             await tokens.aclose()
             assert not engine._open
+            steps.release(2)  # of the 80 that the answer would take
             await until(
                 lambda: not (scheduler.active_requests or scheduler.waiting_requests or blocks.block_table)
             )
         assert (engine.waiting, engine.running) == (0, 0)
+
+    with_engine(llama, test)
+
+
+def test_callers_that_all_leave_a_cache_that_is_too_small_leave_nothing(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of OpenVINO's server: after a mass restart of clients blocks were lost, and every request hung."""
+    monkeypatch.setattr("modelyard_server.generation.memory.plan_blocks", lambda *args: 10)
+    order = random.Random(4)  # noqa: S311 - a test's order
+
+    async def leave(model: Generator, ids: list[int], after: int) -> None:
+        async with aclosing(model._engine.generate(ids, 100, Sampling(1.0, 1.0, after))) as tokens:
+            async for _ in tokens:
+                after -= 1
+                if after < 0:
+                    return
+
+    async def test(model: Generator) -> None:
+        for _ in range(3):
+            prompts = make_prompts([order.randint(1, 25) for _ in range(24)])
+            going = [asyncio.ensure_future(leave(model, ids, order.randint(0, 60))) for ids in prompts]
+            await asyncio.sleep(order.random() * 0.3)
+            for one in going[::2]:
+                one.cancel()
+            await asyncio.wait(going)
+        engine = model._engine
+        scheduler, [blocks] = engine._processor.scheduler, engine._processor.cache.cache_allocators.values()
+        await until(
+            lambda: not (scheduler.active_requests or scheduler.waiting_requests or blocks.block_table)
+        )
+        assert not scheduler.waiting_requests_order
+        [ids] = make_prompts([20])
+        assert await make(model, ids, 100) == generate(model, ids, 100)
 
     with_engine(llama, test)
 

@@ -53,5 +53,5 @@ def test_what_is_left_is_the_containers_limit_without_what_is_used(
     near = 0.9 * (used + 1000 * MIB) - used
     assert read_free(cpu) == pytest.approx(near, abs=50 * MIB)
     monkeypatch.setattr(memory, "read_memory_limit", lambda: None)
-    host = memory._read_kib(Path("/proc/meminfo"), "MemTotal:")
-    assert read_free(cpu) < 0.9 * host - used + 50 * MIB
+    left = memory._read_kib(Path("/proc/meminfo"), "MemAvailable:")
+    assert 0.3 * left < read_free(cpu) < 0.7 * left  # others take and give meanwhile

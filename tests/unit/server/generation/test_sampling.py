@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,11 +16,11 @@ LOGITS = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5, -2.0, 0.25, 0.
 DRAWS = 20_000
 
 
-def expect(temperature: float, top_p: float) -> np.ndarray:
+def expect(temperature: float, top_p: float) -> Any:
     scores = TemperatureLogitsWarper(temperature)(None, LOGITS[None].clone())
     if top_p < 1:
         scores = TopPLogitsWarper(top_p)(None, scores)
-    return np.asarray(scores.double().softmax(-1)[0])
+    return scores.double().softmax(-1)[0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,11 @@ def test_a_vocabulary_that_is_wider_than_the_nucleus_is_searched_whole() -> None
 @pytest.mark.parametrize("top_p", [1e-9, 0.1])
 def test_the_likeliest_is_always_kept(top_p: float) -> None:
     assert {draw(LOGITS, Sampling(1.0, top_p, 5), place) for place in range(200)} == {0}
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-6])
+def test_next_to_no_temperature_takes_the_likeliest(temperature: float) -> None:
+    assert {draw(LOGITS, Sampling(temperature, 0.9, 5), place) for place in range(20)} == {0}
 
 
 def test_the_same_seed_and_place_give_the_same_token_and_others_another() -> None:

@@ -82,6 +82,23 @@ def test_pieces_of_a_text_are_the_text_and_never_half_a_character(
         assert not any("�" in piece for piece in made)
 
 
+def test_a_text_that_is_continued_keeps_the_space_before_the_first_word(bytes_bpe: Any, pieces: Any) -> None:
+    for tokenizer in (bytes_bpe, pieces):
+        before, ids = (
+            tokenizer.encode(t, add_special_tokens=False).ids for t in ("the quick", "the quick brown")
+        )
+        assert ids[: len(before)] == before
+        stream = Detokenizer(decoder(tokenizer), before)
+        assert "".join(map(stream.push, ids[len(before) :])) == " brown"
+
+
+def test_of_a_prompt_that_ends_in_half_a_character_nothing_is_given_again(bytes_bpe: Any) -> None:
+    half = bytes_bpe.encode("the quick 😀", add_special_tokens=False).ids
+    stream = Detokenizer(decoder(bytes_bpe), half[:-2])
+    made = [stream.push(token) for token in (*half[-2:], *bytes_bpe.encode(" fox").ids)]
+    assert "".join(made) == " fox"
+
+
 def test_a_character_comes_when_its_last_byte_does(bytes_bpe: Any) -> None:
     ids = bytes_bpe.encode("\U0001f600", add_special_tokens=False).ids
     assert len(ids) == 4
