@@ -100,15 +100,48 @@ def test_news_that_the_asker_does_not_know_of_are_told_at_once(rig: Rig) -> None
     run(scenario())
 
 
-def test_without_news_the_answer_comes_at_the_end_of_the_wait_with_another_tag(rig: Rig) -> None:
+def test_without_news_the_question_is_held_to_the_end_and_answered_that_there_is_none(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.gateway() as (gateway,):
             gateway.serve()
             _, tag = await ask_load(gateway)
             begun = asyncio.get_running_loop().time()
-            _, other = await ask_load(gateway, tag, wait=1)
+            status, headers, _ = await get(gateway, "/v1/load", http.ask(1, tag))
             assert asyncio.get_running_loop().time() - begun >= 0.99
-            assert other != tag
+            assert (status, headers["ETag"]) == (304, tag)
+            # Who doesn't wait gets the figures, which change all the time.
+            before, _ = await ask_load(gateway, tag)
+            after, _ = await ask_load(gateway, tag)
+            assert after.time > before.time
+
+    run(scenario())
+
+
+def test_the_first_request_after_none_is_news_and_those_beside_it_are_not(rig: Rig) -> None:
+    async def scenario() -> None:
+        gate = asyncio.Event()
+
+        async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+            await gate.wait()
+            await reply()(request, writer)
+
+        async with rig.gateway(hold) as (gateway, server):
+            gateway.serve(server)
+            _, tag = await ask_load(gateway)
+            held = asyncio.ensure_future(ask_load(gateway, tag, wait=30))
+            await asyncio.sleep(0.1)
+            asked = [asyncio.ensure_future(gateway.ask())]
+            _, tag = await held
+            held = asyncio.ensure_future(ask_load(gateway, tag, wait=30))
+            asked.append(asyncio.ensure_future(gateway.ask()))
+            await gateway.until(lambda: gateway.load == (0, 2))
+            await asyncio.sleep(0.05)
+            assert not held.done()
+            gate.set()
+            await asyncio.gather(*asked)
+            asked = [asyncio.ensure_future(gateway.ask())]
+            await held
+            await asyncio.gather(*asked)
 
     run(scenario())
 
