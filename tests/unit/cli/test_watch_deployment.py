@@ -63,7 +63,7 @@ def test_what_the_operator_writes_of_one_that_serves_is_shown_whole() -> None:
     assert table == [
         "variant     size  load s  p50 ms  requests/s  agreement  accuracy  gate",
         "none     91.6 MB    9.05    14.7         116     1.0000    0.8033  passed",
-        "bf16     45.8 MB       5       -          80     0.9979    0.8012  serves",
+        "bf16     45.8 MB       5       -          80     0.9979    0.8012  chosen",
         "int8      980 kB       5       -          80     0.9000    0.7000  accuracy fell by 0.10, allowed is 0.01",
     ]
     assert rest[0].startswith("revision sentiment-") and rest[0].endswith("  Serving  100 %")
@@ -108,7 +108,7 @@ def test_of_a_build_that_failed_its_own_figures_are_shown_and_not_those_of_what_
     assert [line.split("  ")[0] for line in look(failed, NOW).body] == ["variant", "int8"]
     assert look(failed, NOW).body[1].endswith("0.5000       -  agreement 0.5")
     under_way = resource(compression=serves, build={"failed": False})
-    assert look(under_way, NOW).body[1].split() == ["none", "2.0", "GB", "-", "-", "-", "-", "-", "serves"]
+    assert look(under_way, NOW).body[1].split() == ["none", "2.0", "GB", "-", "-", "-", "-", "-", "chosen"]
 
 
 def test_words_that_only_the_summary_has_are_not_lost() -> None:

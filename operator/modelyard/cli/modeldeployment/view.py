@@ -122,7 +122,7 @@ def _choose_metric(deployment: Object, variants: list[Mapping[str, Any]]) -> str
 def _format_variant(variant: Mapping[str, Any], metric: str | None, *, chosen: bool) -> tuple[str, ...]:
     agreement, value = variant.get("agreement"), (variant.get("metrics") or {}).get(metric)
     if chosen:
-        word = "serves"
+        word = "chosen"
     elif variant.get("passed"):
         word = "passed"
     else:
