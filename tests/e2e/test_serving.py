@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from modelyard.workloads.times import parse_time
 
 from tests.bench.serving.protocols import Case
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
@@ -124,21 +126,93 @@ def test_a_new_revision_takes_over_without_a_failed_request(
     assert list(_states(status).values()).count("Serving") == 1
 
 
-def test_from_zero_the_first_request_waits_for_a_server_and_none_fails(
-    kube: Kube, deployment: ModelDeployment, endpoint: Endpoint, cases: list[Case]
+# A server of the user's own that takes a second for each request, whatever the machine does.
+_SLEEPY = """
+import json, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ANSWER = {"model_name": "sleepy", "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["late"]}]}
+
+class Sleepy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer({"ready": True})
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(1)
+        self.answer(ANSWER)
+
+    def answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words):
+        pass
+
+ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
+"""
+
+
+def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_request_fails(
+    kube: Kube, trained: dict[str, Any], trainer_image: str
 ) -> None:
-    scaling = {"scaler": "builtin", "minReplicas": 0, "maxReplicas": 2, "idleSeconds": 5}
-    deployment.patch({"scaling": {**scaling, "scaleDownDelaySeconds": 0, "target": 1}})
-    deployment.wait("zero", lambda s: not s.get("replicas") and is_true(s, "Ready"), 180)
-    assert condition(deployment.status(), "ServersReady")["reason"] == "ScaledToZero"
-    assert endpoint.call("/v1/models")[1]["data"][0]["id"] == deployment.name  # it is listed all the same
-    assert endpoint.classify(GOOD) == ["good"]
-    with endpoint.load(cases, rate=60.0) as load:
-        deployment.wait("two servers", lambda s: s.get("readyReplicas") == 2, 120)
+    custom = {
+        "image": trainer_image, "command": ["python3", "-c", _SLEEPY], "port": 9000, "protocol": "oip",
+        "readinessPath": "/ready",
+    }  # fmt: skip
+    size = {"limits": {"cpu": "200m", "memory": "600Mi"}, "requests": {"cpu": "20m", "memory": "50Mi"}}
+    spec = {
+        "model": {"uri": trained["model"]["uri"]},
+        "task": "text-classification",
+        "storage": {"uri": "pvc://served-storage"},
+        "engine": {"type": "custom", "custom": custom},
+        "server": {"resources": size},
+        "scaling": {
+            "minReplicas": 0,
+            "maxReplicas": 3,
+            "target": 2,
+            "idleSeconds": 5,
+            "scaleDownDelaySeconds": 0,
+        },
+        "gateway": {"replicas": 1},
+    }
+    sleepy = ModelDeployment(kube, "sleepy", spec).create()
+    sleepy.wait_ready()
+    endpoint = expose(kube, sleepy)
+    cases = endpoint.learn("a")
+
+    def is_at_zero(status: dict[str, Any]) -> bool:
+        return status.get("replicas") == 0 and is_true(status, "Ready") and not sleepy.servers()
+
+    sleepy.wait("zero", is_at_zero, 180)
+    assert condition(sleepy.status(), "ServersReady")["reason"] == "ScaledToZero"
+    assert endpoint.call("/v1/models")[1]["data"][0]["id"] == "sleepy"  # it is listed all the same
+    asked = time.time()
+    assert endpoint.classify("a") == ["late"]
+    answered = time.time() - asked
+    (server,) = sleepy.servers()
+    ready = next(c["lastTransitionTime"] for c in server["status"]["conditions"] if c["type"] == "Ready")
+    # A second for the answer itself, one for what Kubernetes' times leave out, one for all that is ours.
+    assert answered <= parse_time(ready).timestamp() - asked + 3
+
+    sizes = []
+    with endpoint.load(cases, rate=8.0) as load:
+        until = time.time() + 120
+        while len(sizes) < 5 or sleepy.status().get("readyReplicas") != 3:
+            assert time.time() < until, sleepy.describe()
+            sizes.append(len(sleepy.servers()))
+        for _ in range(20):
+            sizes.append(len(sleepy.servers()))
     load.report.check()
-    assert max(r["replicas"] for r in deployment.status()["revisions"]) <= 2
-    deployment.patch({"scaling": {"scaler": "none"}})
-    deployment.wait("two servers again", lambda s: s.get("replicas") == 2, 60)
+    assert max(sizes) == 3
+    sleepy.wait("zero again", is_at_zero, 240)
+    sleepy.delete()
 
 
 def test_the_scale_subresource_says_what_is_there_and_sets_it(

@@ -69,7 +69,7 @@ class Profile(ApiModel):
     # A gateway passes thousands of requests a second with one core.
     gateway_resources: Resources = Field(
         default_factory=lambda: Resources(
-            limits={"cpu": "1", "memory": "256Mi"}, requests={"cpu": "100m", "memory": "128Mi"}
+            limits={"cpu": "1", "memory": "384Mi"}, requests={"cpu": "100m", "memory": "128Mi"}
         ),
         description="Of each gateway pod.",
     )
