@@ -201,14 +201,13 @@ def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_re
     # A second for the answer itself, one for what Kubernetes' times leave out, one for all that is ours.
     assert answered <= parse_time(ready).timestamp() - asked + 3
 
-    sizes = []
+    sizes: list[int] = []
     with endpoint.load(cases, rate=8.0) as load:
         until = time.time() + 120
         while len(sizes) < 5 or sleepy.status().get("readyReplicas") != 3:
             assert time.time() < until, sleepy.describe()
             sizes.append(len(sleepy.servers()))
-        for _ in range(20):
-            sizes.append(len(sleepy.servers()))
+        sizes += [len(sleepy.servers()) for _ in range(20)]
     load.report.check()
     assert max(sizes) == 3
     sleepy.wait("zero again", is_at_zero, 240)
