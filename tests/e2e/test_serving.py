@@ -160,7 +160,7 @@ ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
 
 
 def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_request_fails(
-    kube: Kube, trained: dict[str, Any], trainer_image: str
+    kube: Kube, deployment: ModelDeployment, trainer_image: str
 ) -> None:
     custom = {
         "image": trainer_image, "command": ["python3", "-c", _SLEEPY], "port": 9000, "protocol": "oip",
@@ -168,7 +168,7 @@ def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_re
     }  # fmt: skip
     size = {"limits": {"cpu": "200m", "memory": "600Mi"}, "requests": {"cpu": "20m", "memory": "50Mi"}}
     spec = {
-        "model": {"uri": trained["model"]["uri"]},
+        "model": {"uri": deployment.status()["model"]["uri"]},
         "task": "text-classification",
         "storage": {"uri": "pvc://served-storage"},
         "engine": {"type": "custom", "custom": custom},
