@@ -84,7 +84,7 @@ test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain 
 	$(PYTEST) tests/trainer
 
 test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
-	$(PYTEST) tests/server
+	$(PYTEST) -n 2 --dist worksteal tests/server
 
 test-gateway: venv ## Real gateways, whose servers are killed, under load, and their page in a browser
 	$(PYTEST) tests/gateway
