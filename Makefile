@@ -13,14 +13,14 @@ PYTEST   := $(PY) -m pytest
 AT_ONCE  := -n auto --maxprocesses 8 --dist worksteal
 WAITING  := -n 3 --dist worksteal
 
-export PYTHONPATH := operator:images/trainer:images/agent
+export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/server:images/gateway
 
 ##@ Start here
 .PHONY: help demo demo-down
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: venv ## From nothing to a trained model: cluster, images, chart, data, training
+demo: venv ## From nothing to a model that answers: cluster, images, chart, data, training, serving, load
 	$(PY) -m examples.demo --cluster $(NAME) up
 
 demo-down: ## Remove what the demo installed; the cluster stays
@@ -74,14 +74,20 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 ##@ Tests and measurements
-.PHONY: test test-unit test-trainer test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-apiserver test-e2e ## All tests: static checks, unit tests, training, real kube-apiserver, real pods
+.PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
+test: verify test-trainer test-server test-gateway test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit
 
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
 	$(PYTEST) tests/trainer
+
+test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
+	$(PYTEST) -n 2 --dist worksteal tests/server
+
+test-gateway: venv ## Real gateways, whose servers are killed, under load, and their page in a browser
+	$(PYTEST) tests/gateway
 
 test-apiserver: venv ## Against a real kube-apiserver without nodes
 	$(PYTEST) $(WAITING) tests/apiserver
@@ -95,5 +101,5 @@ test-two-nodes: venv ## Training on two nodes of which one is drained or lost; a
 soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
 	$(PYTEST) tests/soak
 
-bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery" chooses
+bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery scaling gateway load" chooses
 	$(PY) -m tests.bench $(ARGS)

@@ -1,4 +1,4 @@
-"""Build the images whose inputs changed: `python3 images/build.py [operator|trainer|all] [--load CLUSTER]`.
+"""Build the images whose inputs changed: `python3 images/build.py [operator|trainer|server|all] [--load CLUSTER]`.
 
 `python3 images/build.py tags` prints the images' names as JSON and builds nothing. An image's tag is a digest
 of what it is made of, so an unchanged checkout finds its images there. Standard library only.

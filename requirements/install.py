@@ -28,14 +28,17 @@ sys.path.insert(0, str(ROOT))
 
 from requirements.wheels import Pin, cache_root, ensure_wheels, normalise, read_lock, remove_damaged  # noqa: E402
 
-LOCKS = tuple(HERE / name for name in ("build.txt", "dev.txt", "trainer-cpu.txt"))
+LOCKS = tuple(HERE / name for name in ("build.txt", "dev.txt", "trainer-cpu.txt", "server-cpu.txt"))
 STAMP = "modelyard-complete.json"
 
 # Run by the environment's own interpreter: what it has installed, and whether native libraries load.
 LIST_INSTALLED = (
     "import importlib.metadata as m, json;print(json.dumps({d.name: d.version for d in m.distributions()}))"
 )
-LOAD = "import deepspeed, kopf, kubernetes, pyarrow, pydantic, pytest, sklearn, torch, transformers"
+LOAD = (
+    "import deepspeed, kopf, kubernetes, onnxruntime, pyarrow, pydantic, pytest, sklearn, starlette, torch,"
+    " transformers, uvicorn"
+)
 
 
 def hash_environment() -> str:

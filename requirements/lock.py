@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SETS = ("build", "operator", "dev", "trainer")
+SETS = ("build", "operator", "dev", "trainer", "server", "gateway")
 
 # `import torch` opens libraries of thirteen nvidia packages on a CPU too; these it does not open (0.9 GB).
-# trainer-cpu.txt is therefore no closed set and is installed with --no-deps.
+# trainer-cpu.txt and server-cpu.txt are therefore no closed sets and are installed with --no-deps.
 NOT_OPENED_ON_CPU = (
     "cuda-bindings",
     "cuda-pathfinder",
@@ -53,7 +53,7 @@ def read_pins() -> set[str]:
 
 
 def write_locks(upgrade: bool) -> None:
-    """Write every `<set>.txt` beside its `<set>.in`, and trainer-cpu.txt."""
+    """Write every `<set>.txt` beside its `<set>.in`, and those for machines without a GPU."""
     uv = find_uv()
     with tempfile.TemporaryDirectory() as scratch:
         together = Path(scratch) / "all.txt"
@@ -63,7 +63,8 @@ def write_locks(upgrade: bool) -> None:
         compile_set(uv, [HERE / f"{name}.in" for name in SETS], together)
         for name in SETS:
             lock_one(uv, name, name, together)
-        lock_one(uv, "trainer", "trainer-cpu", together, *NOT_OPENED_ON_CPU)
+        for name in ("trainer", "server"):
+            lock_one(uv, name, f"{name}-cpu", together, *NOT_OPENED_ON_CPU)
 
 
 def lock_one(uv: str, source: str, name: str, together: Path, *left_out: str) -> None:

@@ -14,6 +14,8 @@ def make_settings(**profile: Any) -> Settings:
     """Settings with one profile, `default`."""
     values = {
         "trainer_image": "registry.example/trainer:1",
+        "server_image": "registry.example/server:1",
+        "gateway_image": "registry.example/gateway:1",
         "agent_image": "registry.example/operator:1",
         **profile,
     }

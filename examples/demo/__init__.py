@@ -1,1 +1,1 @@
-"""The demo: from nothing to a trained model. Standard library only; `python3 -m examples.demo up`."""
+"""The demo: from nothing to a model that answers. Standard library only; `python3 -m examples.demo up`."""

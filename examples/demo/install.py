@@ -74,7 +74,9 @@ def image_values(key: str, reference: str) -> dict[str, str]:
 
 def install_chart(kube: Kubectl, images: Mapping[str, str]) -> None:
     """helm upgrade --install, and nothing else."""
-    values = image_values("image", images["operator"]) | image_values("trainerImage", images["trainer"])
+    values = image_values("image", images["operator"])
+    for name in ("trainer", "server", "gateway"):
+        values |= image_values(f"{name}Image", images[name])
     command = [kube.helm, "upgrade", "--install", RELEASE, str(ROOT / "charts" / "modelyard"),
                "--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait",
                "--timeout", "120s"]  # fmt: skip
@@ -95,5 +97,6 @@ def remove(kube: Kubectl) -> None:
     run([kube.helm, "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait"],
         "removing the chart", kube.env)  # fmt: skip
     # The chart keeps its definitions on purpose; the demo leaves nothing.
-    kube("delete", "crd", "trainingjobs.modelyard.dev", "--ignore-not-found", "--timeout=60s")
+    kube("delete", "crd", "trainingjobs.modelyard.dev", "modeldeployments.modelyard.dev", "--ignore-not-found",
+         "--timeout=60s")  # fmt: skip
     kube("delete", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--timeout=120s")

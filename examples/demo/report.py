@@ -1,4 +1,4 @@
-"""What the demo says at its end: the model and its metrics, or why there is none and what to do."""
+"""What the demo says: the model and its metrics, what to try next, or why it stopped and what to do."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _format_gate(status: Status) -> str:
     return f"{gate.get('metric', '-')} {_number(gate.get('value'))}, bound {_number(gate.get('threshold'))}"
 
 
-def format_success(name: str, namespace: str, status: Status, kubeconfig: str) -> str:
-    """Where the model lies, how good it is, and what to try next."""
+def format_success(name: str, status: Status) -> str:
+    """Where the model lies, and how good it is."""
     model = status.get("model") or {}
     return f"""
 {name} has succeeded.
@@ -66,12 +66,20 @@ def format_success(name: str, namespace: str, status: Status, kubeconfig: str) -
 {format_warnings(status)}  gate     {_format_gate(status)}
 
 {format_metrics(status)}
+"""
+
+
+def format_next(name: str, namespace: str, curl: str, kubeconfig: str) -> str:
+    """What the reader can try by now. `curl` is a request that works in any shell of this machine."""
+    return f"""
+The model answers:
+  {curl}
 
 Next:
   export KUBECONFIG={kubeconfig}
-  kubectl -n {namespace} get tj -w                       # the list, live
-  kubectl -n {namespace} describe tj {name}           # conditions, attempts, events
-  kubectl explain trainingjob.spec.training           # every field has its page
+  kubectl -n {namespace} get tj,md                       # the lists; -w shows them live
+  kubectl -n {namespace} describe md {name}           # conditions, variants, revisions, events
+  kubectl explain modeldeployment.spec                # every field has its page
   python3 -m examples.demo predict "I love it" "Two hours late again"   # the model in plain transformers
   make demo-down                                      # removes the demo; make cluster-down stops the cluster
 """
@@ -90,11 +98,21 @@ def format_failure(name: str, namespace: str, status: Status, kubeconfig: str) -
             f"\n  attempt {attempts[-1]['index']}: {failure['reason']}: {failure.get('message', '')}"
         )
         lines.extend(f"    {line}" for line in str(failure.get("excerpt") or "").splitlines())
-    lines.append(f"""
+    lines.append(_advise("tj", "trainingjob", name, namespace, kubeconfig))
+    return "\n".join(lines)
+
+
+def format_stuck(name: str, namespace: str, kubeconfig: str) -> str:
+    """Where to look when the model isn't served; the live view has said why."""
+    head = f"{name} is not served; the lines above say how it stands.\n"
+    return head + _advise("md", "modeldeployment", name, namespace, kubeconfig)
+
+
+def _advise(short: str, kind: str, name: str, namespace: str, kubeconfig: str) -> str:
+    return f"""
 What to do:
   export KUBECONFIG={kubeconfig}
-  kubectl -n {namespace} describe tj {name}
-  kubectl -n {namespace} get pods; kubectl -n {namespace} logs -l modelyard.dev/trainingjob={name} --tail=50
+  kubectl -n {namespace} describe {short} {name}
+  kubectl -n {namespace} get pods; kubectl -n {namespace} logs -l modelyard.dev/{kind}={name} --tail=50
   kubectl -n modelyard-system logs deployment/modelyard
-Then run the demo again: it repairs what is there and replaces the job.""")
-    return "\n".join(lines)
+Then run the demo again: it repairs what is there and trains anew."""

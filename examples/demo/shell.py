@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,3 +114,12 @@ class Kubectl:
         text = self("get", kind, name, "-o", "json", "--ignore-not-found")
         found: dict[str, Any] | None = json.loads(text) if text.strip() else None
         return found
+
+    def watch(self, target: str) -> None:
+        """The live view of Modelyard's command line tool, until the target is at its end.
+
+        Its exit code says how that went, and so does the status, which is read afterwards either way.
+        """
+        command = [sys.executable, "-m", "modelyard.cli", "watch", target, "--namespace", self.namespace]
+        env = {**self.env, "KUBECTL": self.kubectl, "PYTHONPATH": str(ROOT / "operator")}
+        subprocess.run(command, cwd=ROOT, env=env, check=False)

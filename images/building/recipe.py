@@ -39,6 +39,7 @@ TRAINER = Recipe(
     sources=(
         "images/install.sh",
         "images/agent",
+        "images/models/modelyard_models",
         "images/trainer/modelyard_trainer",
         "operator/modelyard/__init__.py",
         "operator/modelyard/api",
@@ -46,7 +47,35 @@ TRAINER = Recipe(
     ),
     arguments=(("REQUIREMENTS", "requirements/trainer-cpu.txt"),),
 )
-RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER)}
+SERVER = Recipe(
+    name="server",
+    dockerfile="images/server/Dockerfile",
+    lock="requirements/server-cpu.txt",
+    sources=(
+        "images/install.sh",
+        "images/agent/modelyard_agent/__init__.py",
+        "images/agent/modelyard_agent/resources.py",
+        "images/models/modelyard_models",
+        "images/server/modelyard_build",
+        "images/server/modelyard_server",
+        "operator/modelyard/__init__.py",
+        "operator/modelyard/api",
+        "operator/modelyard/contract",
+    ),
+    arguments=(("REQUIREMENTS", "requirements/server-cpu.txt"),),
+)
+GATEWAY = Recipe(
+    name="gateway",
+    dockerfile="images/gateway/Dockerfile",
+    lock="requirements/gateway.txt",
+    sources=(
+        "images/install.sh",
+        "images/gateway/modelyard_gateway",
+        "operator/modelyard/__init__.py",
+        "operator/modelyard/contract",
+    ),
+)
+RECIPES = {recipe.name: recipe for recipe in (OPERATOR, TRAINER, SERVER, GATEWAY)}
 
 
 def list_files(root: Path, sources: Iterable[str]) -> Iterator[Path]:

@@ -22,7 +22,10 @@ from tests.apiserver.inprocess import Scenario, install_crds, run_beside_engine
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = "apitest"
-PROFILES = "profiles: {default: {trainerImage: localhost/trainer:1, agentImage: localhost/agent:1}}\n"
+PROFILES = (
+    "profiles: {default: {trainerImage: localhost/trainer:1, serverImage: localhost/server:1,"
+    " gatewayImage: localhost/gateway:1, agentImage: localhost/agent:1}}\n"
+)
 RAN = pytest.StashKey[bool]()
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 REPEATABLE = frozenset({"get", "wait", "apply"})
@@ -110,8 +113,11 @@ def kubectl(kubeconfig: str) -> Kubectl:
 def crds(kubectl: Kubectl) -> None:
     """The project's CustomResourceDefinitions, served."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev")
-    kubectl("get", "trainingjobs", "--all-namespaces")  # the first request of a new kind takes seconds
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev",
+            "crd/modeldeployments.modelyard.dev")  # fmt: skip
+    kubectl(
+        "get", "trainingjobs,modeldeployments", "--all-namespaces"
+    )  # the first request of a new kind takes seconds
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""TrainingJob's CRD on a real API server."""
+"""The CRDs on a real API server."""
 
 from __future__ import annotations
 
@@ -45,15 +45,16 @@ class Jobs:
         self("apply", "--server-side", "--subresource=status", "--field-manager=modelyard-status", "-f", "-",
              input=json.dumps(job))  # fmt: skip
 
-    def read(self, name: str = "job") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("get", "tj", name, "--output=json").stdout)
+    def read(self, name: str = "job", kind: str = "tj") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("get", kind, name, "--output=json").stdout)
         return found
 
 
 @pytest.fixture
 def jobs(kubectl: Kubectl, namespace: str) -> Jobs:
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev")
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/trainingjobs.modelyard.dev",
+            "crd/modeldeployments.modelyard.dev")  # fmt: skip
     return Jobs(kubectl, namespace)
 
 
@@ -79,20 +80,22 @@ def test_is_accepted_without_a_complaint(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
-def test_stores_a_valid_job_exactly_as_it_was_written(path: Path, jobs: Jobs) -> None:
+def test_stores_a_valid_resource_exactly_as_it_was_written(path: Path, jobs: Jobs) -> None:
     jobs("create", "-f", str(path))
     wanted = manifest(path)
-    stored = jobs.read(wanted["metadata"]["name"])
-    assert stored["spec"] == wanted["spec"]
+    stored = jobs.read(wanted["metadata"]["name"], wanted["kind"])
+    # The one default that is stored, since the scale subresource can't be read without it.
+    default = {"replicas": 1} if wanted["kind"] == "ModelDeployment" else {}
+    assert stored["spec"] == default | wanted["spec"]
     assert stored["status"] == {"observedGeneration": -1}
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
-def test_refuses_an_invalid_job_with_the_message_expected(path: Path, jobs: Jobs) -> None:
+def test_refuses_an_invalid_resource_with_the_message_expected(path: Path, jobs: Jobs) -> None:
     refused = jobs("create", "-f", str(path), check=False)
     assert refused.returncode != 0
     assert expectation(path) in refused.stderr
-    assert jobs("get", "tj", "--output=name").stdout == ""
+    assert jobs("get", "tj,md", "--output=name").stdout == ""
 
 
 def test_numbers_need_no_quotes_and_a_second_apply_changes_nothing(jobs: Jobs) -> None:
@@ -255,3 +258,30 @@ def test_the_names_that_the_api_server_makes_are_checked_too(jobs: Jobs) -> None
     assert "metadata.name must have at most 40 characters" in refused.stderr
     job["metadata"] = {"generateName": "a" * 35}
     assert "created" in jobs.create(job).stdout
+
+
+def test_a_deployment_is_scaled_by_kubectl_and_tells_autoscalers_its_pods(jobs: Jobs) -> None:
+    jobs.create(manifest(CORPUS["deployment-minimal"]))
+    selector = "modelyard.dev/modeldeployment=md"
+    status = {
+        "observedGeneration": 1,
+        "replicas": 3,
+        "readyReplicas": 2,
+        "selector": selector,
+        "url": "http://md.x.svc",
+    }
+    said = {
+        "apiVersion": "modelyard.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "md"},
+        "status": status,
+    }
+    jobs("apply", "--server-side", "--subresource=status", "-f", "-", input=json.dumps(said))
+    jobs("scale", "md/md", "--replicas=4")
+    scale = json.loads(jobs("get", "md", "md", "--subresource=scale", "--output=json").stdout)
+    assert scale["spec"] == {"replicas": 4}
+    assert scale["status"] == {"replicas": 3, "selector": selector}
+    header, row = jobs("get", "md").stdout.splitlines()
+    assert header.split() == ["NAME", "READY", "REPLICAS", "URL", "MODEL", "AGE"]
+    assert row.split()[:3] == ["md", "2", "http://md.x.svc"]
+    assert "<no description>" not in jobs("explain", "md.spec", "--recursive").stdout

@@ -1,6 +1,7 @@
-"""`python -m tests.bench [api] [idle] [trainer] [verification] [recovery] [--out FILE]`: prints tables, stores JSON.
+"""`python -m tests.bench [SECTION ...] [--out FILE]`: tables, JSON.
 
-A section that fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
+Sections: api, idle, trainer, verification, recovery, scaling, gateway, load. A section that fails says so in its table
+and in the JSON, and the others go on; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import api, verification
+from tests.bench import api, gateway, scaling, verification
 from tests.bench.sections import Rows, Section, print_table, run_sections
+from tests.bench.serving import ceiling
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("api", "idle", "trainer", "verification", "recovery")
+GROUPS = ("api", "idle", "trainer", "verification", "recovery", "scaling", "gateway", "load")
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {
@@ -70,6 +72,9 @@ def build_sections(chosen: set[str], logs: Path) -> list[Section]:
             Section("verification", "Verifying a checkpoint of 10 GB", 1800, verification.measure)
         ],
         "recovery": [Section("recovery", title, 5400, measure_recovery)],
+        "scaling": [Section("scaling", scaling.TITLE, 600, scaling.measure)],
+        "gateway": [Section("gateway", gateway.TITLE, 900, gateway.measure)],
+        "load": ceiling.sections(),
     }
     return [section for group in GROUPS if group in chosen for section in groups[group]]
 

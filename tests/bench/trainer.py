@@ -28,7 +28,9 @@ from tests.trainer.launching import running_agent
 from tests.unit.trainer.builders import make_context, make_environment, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))
+PACKAGES = os.pathsep.join(
+    str(ROOT / p) for p in ("operator", "images/models", "images/trainer", "images/agent", ".")
+)
 RANKS, ROWS, LENGTH, WARM, MEASURED, ROUNDS = 2, 16, 48, 5, 25, 3
 LIMIT_SECONDS = 600  # for one launch
 JOINED = 12  # tweets in a row

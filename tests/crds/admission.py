@@ -12,7 +12,7 @@ from typing import Any
 import celpy
 from celpy import celtypes
 from jsonschema import Draft4Validator
-from modelyard.api.crd import root_schema
+from modelyard.api.resources import RESOURCES
 
 Schema = dict[str, Any]
 # Draft 4 is the one with boolean exclusiveMinimum, as OpenAPI 3.0 has it.
@@ -20,14 +20,14 @@ _ENVIRONMENT = celpy.Environment()
 
 
 @functools.cache
-def schema() -> Schema:
-    """TrainingJob's schema."""
-    return root_schema()
+def schema(kind: str = "TrainingJob") -> Schema:
+    """The schema of one of the custom resources."""
+    return next(resource for resource in RESOURCES if resource.kind == kind).root_schema()
 
 
 def refusals(new: Any, old: Any = None) -> list[str]:
     """Why the API server would refuse `new` (as an update of `old`, if given); empty if it would not."""
-    root = schema()
+    root = schema(new.get("kind", "TrainingJob") if isinstance(new, dict) else "TrainingJob")
     found = [f'unknown field "{path}"' for path in unknown_fields(new, root)]
     found += [f"{error.json_path}: {error.message}" for error in Draft4Validator(root).iter_errors(new)]
     # As the server: the rules are for objects that have the right shape.

@@ -53,7 +53,12 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Prometheus, which scrapes the operator and whatever trains from now on."""
     monitors = render({"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}})
-    chosen = [found for found in monitors if found["kind"] in ("ServiceMonitor", "PodMonitor")]
+    chosen = [
+        found
+        for found in monitors
+        if found["kind"] in ("ServiceMonitor", "PodMonitor")
+        and found["metadata"]["name"] != "modelyard-gateways"
+    ]
     with scraping.run(kube, chosen, tmp_path_factory.mktemp("prometheus")) as server:
         yield server
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 Object = dict[str, Any]
 
@@ -66,15 +66,18 @@ class Kube:
 
 
 @dataclass
-class TrainingJob:
-    """A TrainingJob in the cluster."""
+class CustomResource:
+    """A custom resource in the cluster. `stages` are those of its pods whose logs tell why a test failed."""
+
+    kind: ClassVar[str]
+    stages: ClassVar[tuple[str, ...]]
 
     kube: Kube
     name: str
     spec: dict[str, Any]
     labels: dict[str, str] = field(default_factory=dict)
 
-    def create(self) -> TrainingJob:
+    def create(self) -> Self:
         """Applies it."""
         self.kube.apply(self.manifest())
         return self
@@ -84,18 +87,18 @@ class TrainingJob:
         meta = {"name": self.name, "namespace": self.kube.namespace, "labels": self.labels}
         return {
             "apiVersion": "modelyard.dev/v1alpha1",
-            "kind": "TrainingJob",
+            "kind": self.kind,
             "metadata": meta,
             "spec": self.spec,
         }
 
     def patch(self, spec: Mapping[str, Any]) -> None:
         """Merges into the spec."""
-        self.kube.run("patch", "tj", self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
+        self.kube.run("patch", self.kind, self.name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def status(self) -> dict[str, Any]:
         """Its status; empty once it is gone."""
-        found = self.kube.get("tj", self.name)
+        found = self.kube.get(self.kind, self.name)
         return found.get("status", {}) if found else {}
 
     def wait(self, what: str, holds: Callable[[dict[str, Any]], object], timeout: float) -> dict[str, Any]:
@@ -111,6 +114,39 @@ class TrainingJob:
                 )
             time.sleep(0.5)
 
+    def wait_reason(self, kind: str, reason: str, timeout: float = 30) -> dict[str, Any]:
+        """Until the condition `kind` has this reason; returns the condition."""
+        status = self.wait(f"{kind}/{reason}", lambda s: condition(s, kind).get("reason") == reason, timeout)
+        return condition(status, kind)
+
+    def delete(self) -> None:
+        """Deletes it and waits until it is gone."""
+        self.kube.delete(self.kind, self.name)
+
+    def pods(self, stage: str) -> list[Object]:
+        """Its pods of one stage."""
+        label = f"modelyard.dev/{self.kind.lower()}={self.name}"
+        return self.kube.find("pods", f"{label},modelyard.dev/stage={stage}")
+
+    def describe(self) -> str:
+        """Status, pods and the ends of their logs, for a failure's message."""
+        parts = [json.dumps(self.status(), indent=1)]
+        for stage in self.stages:
+            for pod in self.pods(stage):
+                name = pod["metadata"]["name"]
+                states = [c.get("state") for c in pod["status"].get("containerStatuses", [])]
+                parts.append(f"--- {name} {pod['status'].get('phase')} {json.dumps(states)}")
+                parts.append(self.kube.run("logs", name, "--tail=40", check=False))
+        return "\n".join(parts)
+
+
+@dataclass
+class TrainingJob(CustomResource):
+    """A TrainingJob in the cluster."""
+
+    kind = "TrainingJob"
+    stages = ("prepare", "train", "collect")
+
     def wait_succeeded(self, timeout: float = 300) -> dict[str, Any]:
         """Until Succeeded; fails at once when it stalls."""
         status = self.wait("an end", lambda s: is_true(s, "Succeeded") or is_true(s, "Stalled"), timeout)
@@ -125,11 +161,6 @@ class TrainingJob:
         if stalled.get("reason") != reason:
             raise AssertionError(f"{self.name} ended with {stalled}, not {reason}\n{self.describe()}")
         return status
-
-    def wait_reason(self, kind: str, reason: str, timeout: float = 30) -> dict[str, Any]:
-        """Until the condition `kind` has this reason; returns the condition."""
-        status = self.wait(f"{kind}/{reason}", lambda s: condition(s, kind).get("reason") == reason, timeout)
-        return condition(status, kind)
 
     def wait_step(self, step: int, timeout: float = 180) -> dict[str, Any]:
         """Until training has done so many steps, as the pod itself says (the status is slower)."""
@@ -159,20 +190,31 @@ class TrainingJob:
                 return found
         return {}
 
-    def delete(self) -> None:
-        """Deletes it and waits until it is gone."""
-        self.kube.delete("tj", self.name)
 
-    def describe(self) -> str:
-        """Status, pods and the ends of their logs, for a failure's message."""
-        parts = [json.dumps(self.status(), indent=1)]
-        for stage in ("prepare", "train", "collect"):
-            for pod in self.kube.pods(self.name, stage):
-                name = pod["metadata"]["name"]
-                states = [c.get("state") for c in pod["status"].get("containerStatuses", [])]
-                parts.append(f"--- {name} {pod['status'].get('phase')} {json.dumps(states)}")
-                parts.append(self.kube.run("logs", name, "--tail=40", check=False))
-        return "\n".join(parts)
+@dataclass
+class ModelDeployment(CustomResource):
+    """A ModelDeployment in the cluster."""
+
+    kind = "ModelDeployment"
+    stages = ("build", "server", "gateway")
+
+    def wait_ready(self, timeout: float = 180) -> dict[str, Any]:
+        """Until what the spec asks for serves; fails at once when it stalls."""
+        generation = int((self.kube.get(self.kind, self.name) or {})["metadata"]["generation"])
+
+        def ends(status: dict[str, Any]) -> bool:
+            seen = status.get("observedGeneration", -1) >= generation
+            serves = is_true(status, "Ready") and is_true(status, "UpToDate")
+            return seen and (is_true(status, "Stalled") or (serves and not is_true(status, "Reconciling")))
+
+        status = self.wait("readiness", ends, timeout)
+        if is_true(status, "Stalled"):
+            raise AssertionError(f"{self.name} stalled\n{self.describe()}")
+        return status
+
+    def servers(self) -> list[Object]:
+        """Its servers that are not ending."""
+        return [pod for pod in self.pods("server") if "deletionTimestamp" not in pod["metadata"]]
 
 
 def condition(status: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -68,9 +68,13 @@ class Engine:
     """One operator's engine. A new one over the same cluster is a restart."""
 
     def __init__(
-        self, cluster: FakeCluster, planner: Planner = plan_toy, clock: FakeClock | None = None
+        self,
+        cluster: FakeCluster,
+        planner: Planner = plan_toy,
+        clock: FakeClock | None = None,
+        planners: Mapping[str, Planner] = PLANNERS,
     ) -> None:
-        """`planner` is the one of Toys."""
+        """`planner` is the one of Toys; `planners` are those of the other kinds."""
         self.cluster = cluster
         self.clock = clock or FakeClock()
         self.metrics = Metrics()
@@ -81,7 +85,7 @@ class Engine:
         self.facts = FakeFacts()
         self.reconciler = Reconciler(
             kinds=cluster.kinds,
-            planners=PLANNERS | {TOY.name: planner},
+            planners={**planners, TOY.name: planner},
             cache=self.cache,
             guard=self.guard,
             cluster=cluster,

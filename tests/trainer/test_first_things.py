@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from modelyard.contract.codes import EXIT_USER_ERROR
+from modelyard_models.files import hash_file
 from modelyard_trainer.context import Context
-from modelyard_trainer.files import hash_file
 from safetensors.numpy import load_file, save_file
 
 from tests.trainer.launching import fail, launch, prepare_run, succeed

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from modelyard.contract.report import TrainResult
 from modelyard_agent import checkpoints, parts
+from modelyard_models.files import hash_file
 from modelyard_trainer.context import Context
-from modelyard_trainer.files import hash_file
 
 from tests.trainer.launching import fail, launch, losses, prepare_run, succeed
 

@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = os.pathsep.join(str(ROOT / p) for p in ("operator", "images/trainer", "images/agent", "."))
+PACKAGES = os.pathsep.join(
+    str(ROOT / p) for p in ("operator", "images/models", "images/trainer", "images/agent", ".")
+)
 FIXED = {"PYTHONPATH": PACKAGES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
 _PORTS = iter(range(15_000 + os.getpid() % 10_000, 32_000))
 _GRACE = 5.0  # seconds for processes whose peer has failed

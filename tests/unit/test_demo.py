@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from examples.demo import inputs, report
-from examples.demo.__main__ import wait_end
 from examples.demo.install import image_values
 from examples.demo.shell import DemoError, Kubectl, alone
+from examples.demo.train import start_job, wait_end
 
 TABLE = "sentiment,confidence,text\n" + "".join(
     f"{label},{confidence},tweet {index % 30}\n"
@@ -46,6 +46,11 @@ def test_the_sample_is_always_the_same_and_leaves_out_what_annotators_disputed()
     everything = inputs.sample_tweets(TABLE, 1000)
     assert len(everything) == 60
     assert sample == everything[:20]
+
+
+def test_the_load_asks_the_very_tweets(tmp_path: Path) -> None:
+    (tmp_path / inputs.TWEETS).write_text('text,label\n"a ""b"",\nc",positive\n', encoding="utf-8")
+    assert inputs.read_tweets(tmp_path) == [('a "b",\nc', "positive")]
 
 
 def test_repeated_tweets_come_together_so_that_a_sample_holds_duplicates() -> None:
@@ -99,12 +104,17 @@ def test_the_table_sets_the_trained_model_beside_the_untrained_one() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_success_says_where_the_model_lies_and_what_to_try() -> None:
-    text = report.format_success("sentiment", "demo", STATUS, "/kube/config")
+def test_success_says_where_the_model_lies() -> None:
+    text = report.format_success("sentiment", STATUS)
     assert "pvc://sentiment-storage/runs/demo/sentiment-1/model" in text
     assert "10 rows read, 8 kept (train 6, validation 2); removed: 2 duplicate" in text
+
+
+def test_at_its_end_the_demo_says_how_to_ask_the_model_and_what_else_to_try() -> None:
+    text = report.format_next("sentiment", "demo", "curl -s http://h:1/", "/kube/config")
     for command in (
-        "get tj",
+        "curl -s http://h:1/",
+        "-n demo get tj,md",
         "kubectl explain",
         "examples.demo predict",
         "make demo-down",
@@ -113,11 +123,17 @@ def test_success_says_where_the_model_lies_and_what_to_try() -> None:
         assert command in text
 
 
+def test_a_model_that_is_not_served_is_reported_with_where_to_look() -> None:
+    text = report.format_stuck("sentiment", "demo", "/kube/config")
+    assert "kubectl -n demo describe md sentiment" in text
+    assert "logs -l modelyard.dev/modeldeployment=sentiment" in text
+
+
 def test_success_tells_what_looked_wrong_about_the_data() -> None:
-    assert "warning" not in report.format_success("sentiment", "demo", STATUS, "/kube/config")
+    assert "warning" not in report.format_success("sentiment", STATUS)
     warnings = [{"reason": "TruncatedRows", "count": 3, "message": "Raise maxLength."}, {"reason": "NewHead"}]
     warned = {**STATUS, "data": {**STATUS["data"], "warnings": warnings}}
-    text = report.format_success("sentiment", "demo", warned, "/kube/config")
+    text = report.format_success("sentiment", warned)
     assert "\n  warning  TruncatedRows (3): Raise maxLength.\n  warning  NewHead: \n  gate " in text
 
 
@@ -143,6 +159,20 @@ def test_a_job_that_took_the_name_is_not_reported_as_this_runs_result(
     assert wait_end(kube, "mine", 1) == succeeded
     with pytest.raises(DemoError, match="replaced"):
         wait_end(kube, "another", 1)
+
+
+def test_a_deployment_of_an_earlier_run_goes_before_the_storage_that_its_servers_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def call(_: Kubectl, *words: str) -> str:
+        asked.append(words[:2])
+        return "uid"
+
+    monkeypatch.setattr(Kubectl, "__call__", call)
+    assert start_job(Kubectl("kubectl", "helm", "/kube/config", "demo")) == "uid"
+    assert asked[:2] == [("delete", "modeldeployment"), ("delete", "trainingjob")]
 
 
 def test_a_second_demo_on_the_same_cluster_is_refused(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_no_metric_in_the_documents_is_unknown() -> None:
     code = "\n".join(path.read_text() for f in ("operator", "images") for path in (ROOT / f).rglob("*.py"))
     for page in ("operations.md", "runbooks.md"):
         for name in re.findall(r"`((?:modelyard|workqueue)_[a-z_]+[a-z])`", (DOCS / page).read_text()):
-            word = re.sub(r"^modelyard_(trainingjob|job)_", "", name)
+            word = re.sub(r"^modelyard_(trainingjob|modeldeployment|job)_", "", name)
             assert f'"{name}"' in code or f'"{word}"' in code, f"{page}: {name}"
 
 

@@ -15,8 +15,13 @@ from modelyard.api.profile import Profile, Settings
 from modelyard.api.trainingjob import TrainingJobSpec
 from modelyard.api.values import parse_uri
 from modelyard.engine.plan import Seen
+from modelyard.serving.plan import plan_deployment
 from modelyard.training.plan import make_planner
 
+from tests.builders import make_settings
+from tests.crds.admission import refusals
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
@@ -32,6 +37,7 @@ def _documents() -> list[tuple[str, dict[str, Any]]]:
 
 DOCUMENTS = _documents()
 JOBS = [(name, document) for name, document in DOCUMENTS if document["kind"] == "TrainingJob"]
+DEPLOYMENTS = [(name, document) for name, document in DOCUMENTS if document["kind"] == "ModelDeployment"]
 each_job = pytest.mark.parametrize("manifest", [job for _, job in JOBS], ids=[name for name, _ in JOBS])
 
 
@@ -48,7 +54,15 @@ def test_every_kind_of_example_is_there() -> None:
     assert {name.split("/")[0] for name, _ in JOBS} == {
         "quickstart", "sentiment", "causal-lm", "hub-model", "user-image",
     }  # fmt: skip
-    assert {document["kind"] for _, document in DOCUMENTS} == {"TrainingJob", "ConfigMap"}
+    assert {name.split("/")[0] for name, _ in DEPLOYMENTS} == {
+        "sentiment",
+        "causal-lm",
+        "hub-model",
+        "endpoint",
+    }
+    assert {document["kind"] for _, document in DOCUMENTS} == {
+        "TrainingJob", "ModelDeployment", "ConfigMap", "Ingress", "HTTPRoute", "HorizontalPodAutoscaler",
+    }  # fmt: skip
 
 
 @each_job
@@ -81,6 +95,42 @@ def test_the_operator_would_start_it(manifest: dict[str, Any]) -> None:
 def test_a_field_that_does_not_exist_is_found(manifest: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="learningrate"):
         TrainingJobSpec.model_validate({**_as_kubectl(manifest["spec"]), "learningrate": 1})
+
+
+@pytest.mark.parametrize("manifest", [d for _, d in DEPLOYMENTS], ids=[name for name, _ in DEPLOYMENTS])
+def test_the_operator_would_carry_out_a_deployment(manifest: dict[str, Any]) -> None:
+    assert refusals(manifest) == []
+    metadata = {**manifest["metadata"], "namespace": "demo", "uid": "1234567890", "generation": 1}
+    name = manifest["spec"]["model"].get("trainingJobRef", {}).get("name")
+    jobs = {job["metadata"]["name"] for _, job in JOBS}
+    assert name is None or name in jobs
+    plan = plan_deployment({**manifest, "metadata": metadata}, Seen(), NOW, make_settings())
+    assert [c["message"] for c in plan.status["conditions"] if c["type"] == "Stalled"] == []
+    kinds = {child.manifest["kind"] for child in plan.children}
+    assert kinds >= {"Deployment", "Service", "RoleBinding"}
+    assert ("Job" in kinds) == (name is None)  # others wait for their TrainingJob
+    if name is not None:
+        assert {key.name for key in plan.references} == {name}
+
+
+def test_what_leads_to_an_endpoint_leads_to_its_service_and_its_scale() -> None:
+    found = {document["kind"]: document for name, document in DOCUMENTS if name.startswith("endpoint/")}
+    manifest = found["ModelDeployment"]
+    metadata = {**manifest["metadata"], "namespace": "demo", "uid": "1234567890", "generation": 1}
+    plan = plan_deployment({**manifest, "metadata": metadata}, Seen(), NOW, make_settings())
+    services = [c.manifest for c in plan.children if c.manifest["kind"] == "Service"]
+    (service,) = (s for s in services if s["metadata"]["name"] == manifest["metadata"]["name"])
+    (port,) = service["spec"]["ports"]
+    (rule,) = found["HTTPRoute"]["spec"]["rules"]
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port["port"]}]
+    (path,) = found["Ingress"]["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
+    target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert target == {
+        "apiVersion": API_VERSION,
+        "kind": "ModelDeployment",
+        "name": manifest["metadata"]["name"],
+    }
 
 
 def test_the_quickstart_has_ten_lines_at_most() -> None:

@@ -64,12 +64,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- include "modelyard.imageReference" (dict "image" .Values.trainerImage "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
+{{- define "modelyard.serverImage" -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.serverImage "appVersion" .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "modelyard.gatewayImage" -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.gatewayImage "appVersion" .Chart.AppVersion) -}}
+{{- end -}}
+
 {{/*
 Settings as the operator reads them: every profile with the images it does not name itself.
 */}}
 {{- define "modelyard.settings" -}}
 {{- $defaults := dict
   "trainerImage" (include "modelyard.trainerImage" .)
+  "serverImage" (include "modelyard.serverImage" .)
+  "gatewayImage" (include "modelyard.gatewayImage" .)
   "agentImage" (include "modelyard.image" .)
   "imagePullPolicy" .Values.trainerImage.pullPolicy -}}
 {{- $profiles := dict -}}
@@ -77,7 +87,12 @@ Settings as the operator reads them: every profile with the images it does not n
 {{- $all := merge (dict) (default (dict) $profile) $defaults -}}
 {{- $_ := set $profiles $name $all -}}
 {{- end -}}
-{{- toYaml (dict "profiles" $profiles) -}}
+{{- $role := dict "kind" (ternary "Role" "ClusterRole" (not (empty .Values.watchNamespaces))) "name" (include "modelyard.gatewayRole" .) -}}
+{{- toYaml (dict "profiles" $profiles "gatewayRole" $role) -}}
+{{- end -}}
+
+{{- define "modelyard.gatewayRole" -}}
+{{ include "modelyard.fullname" . }}-gateway
 {{- end -}}
 
 {{/* The rules on namespaced objects, the same in a ClusterRole and in the Roles of watchNamespaces. */}}
@@ -87,25 +102,58 @@ Settings as the operator reads them: every profile with the images it does not n
   resources: [trainingjobs]
   verbs: [list, watch, delete]
 - apiGroups: [modelyard.dev]
-  resources: [trainingjobs/status]
+  resources: [modeldeployments]
+  verbs: [list, watch]
+- apiGroups: [modelyard.dev]
+  resources: [trainingjobs/status, modeldeployments/status]
   verbs: [patch]
 # Needed to set blockOwnerDeletion in owner references, where the cluster enforces it.
 - apiGroups: [modelyard.dev]
-  resources: [trainingjobs/finalizers]
+  resources: [trainingjobs/finalizers, modeldeployments/finalizers]
   verbs: [update]
 # Objects are read from watches only. Server-side apply is a PATCH; where it creates, create is asked for too.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [services, persistentvolumeclaims]
+- apiGroups: [apps]
+  resources: [deployments]
   verbs: [list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch, create, patch, delete]
+{{- if not .Values.watchNamespaces }}
+# Whether KEDA is installed, its definition tells at once; an operator of some namespaces looks every few minutes.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [watch]
+{{- end }}
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, persistentvolumeclaims, serviceaccounts]
+  verbs: [list, watch, create, patch, delete]
+# The gateways of a ModelDeployment have an account of their own, which may be bound to this one role.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [{{ ternary "roles" "clusterroles" (not (empty .Values.watchNamespaces)) }}]
+  resourceNames: [{{ include "modelyard.gatewayRole" . }}]
+  verbs: [bind]
 # get: a claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
 - apiGroups: [""]
   resources: [pods]
+  verbs: [list, watch]
+# From a Deployment to its pods.
+- apiGroups: [apps]
+  resources: [replicasets]
   verbs: [list, watch]
 # list: why a pod is missing or does not start is said in Events only; read while one does.
 - apiGroups: [""]

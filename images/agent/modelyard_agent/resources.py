@@ -22,6 +22,16 @@ def read_cpu_limit(root: Path = CGROUP) -> Optional[float]:
     return None
 
 
+def read_memory_limit(root: Path = CGROUP) -> Optional[int]:
+    """Bytes that the container may use, or None without a limit."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(root / name)
+        # Version 1 has no word for no limit: it says the largest number of pages.
+        if text.isdigit() and int(text) < 1 << 60:
+            return int(text)
+    return None
+
+
 def read_oom_kills(root: Path = CGROUP) -> int:
     """How many processes of the container the kernel has killed for want of memory."""
     for path in (root / "memory.events", root / "memory" / "memory.oom_control"):

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from modelyard.contract import codes
 from modelyard.contract.run import RunConfig
+from modelyard_models.failure import Failure
+from modelyard_models.fetch import ENV_SOURCES
 from pydantic import ValidationError
-
-from modelyard_trainer.failure import Failure
-
-ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,11 @@ class Context:
     local_world_size: int = 1
     node: int = 0
     nodes: int = 1
+
+    @property
+    def scratch(self) -> Path:
+        """What is fetched, until it is in place: a killed pod's successor goes on with it."""
+        return self.run_dir / "prepare"
 
     @property
     def owner(self) -> str:

@@ -27,6 +27,12 @@ class ConditionType(StrEnum):
     GATE_PASSED = "GatePassed"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
+    MODEL_READY = "ModelReady"
+    BUILT = "Built"
+    SERVERS_READY = "ServersReady"
+    GATEWAY_READY = "GatewayReady"
+    UP_TO_DATE = "UpToDate"
+    SCALING_READY = "ScalingReady"
 
 
 class Condition(ApiModel):

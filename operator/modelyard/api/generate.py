@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelyard.api.crd import custom_resource_definition
 from modelyard.api.reference import reference
+from modelyard.api.resources import RESOURCES
 from modelyard.api.yaml import dump
 
 HEADER = "generated from operator/modelyard/api by `make generate`; do not edit"
@@ -32,7 +32,7 @@ _KEEP = """\
 def generated() -> dict[Path, str]:
     """Every generated file, relative to the root of the checkout."""
     files = {}
-    for crd in (custom_resource_definition(),):
+    for crd in (resource.definition() for resource in RESOURCES):
         text = dump(crd)
         name = f"{crd['spec']['group']}_{crd['spec']['names']['plural']}.yaml"
         files[CRDS / name] = f"# {HEADER}\n{text}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,13 @@ class Profile(ApiModel):
     """Defaults and placement of the jobs that name this profile."""
 
     trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
+    server_image: str = Field("", description="Image of the built-in model server, and of builds.")
+    vllm_image: str = Field("", description="Image of vLLM's server. Unset: engine auto never takes it.")
+    prometheus: str = Field(
+        "",
+        description="Address of the Prometheus that scrapes the gateways, for scaler keda: http://host:9090.",
+    )
+    gateway_image: str = Field("", description="Image of the gateways before model servers.")
     agent_image: str = Field(description="Image that carries the agent into users' own images.")
     image_pull_policy: str = Field("IfNotPresent")
     image_pull_secrets: list[str] = Field(default_factory=list)
@@ -52,6 +59,19 @@ class Profile(ApiModel):
             limits={"cpu": "2", "memory": "4Gi"}, requests={"cpu": "500m", "memory": "1Gi"}
         ),
         description="Of the preparation pod.",
+    )
+    server_resources: Resources = Field(
+        default_factory=lambda: Resources(
+            limits={"cpu": "2", "memory": "4Gi"}, requests={"cpu": "500m", "memory": "2Gi"}
+        ),
+        description="Of each pod that serves a model, and of the pod that builds it.",
+    )
+    # A gateway passes thousands of requests a second with one core.
+    gateway_resources: Resources = Field(
+        default_factory=lambda: Resources(
+            limits={"cpu": "1", "memory": "384Mi"}, requests={"cpu": "100m", "memory": "128Mi"}
+        ),
+        description="Of each gateway pod.",
     )
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
@@ -68,7 +88,18 @@ class Profile(ApiModel):
     )
 
 
+class RoleName(ApiModel):
+    """A role of the cluster, or one of each namespace's own."""
+
+    kind: Literal["ClusterRole", "Role"]
+    name: str
+
+
 class Settings(ApiModel):
     """Everything the plans need to know that no object of a user's says."""
 
     profiles: dict[str, Profile]
+    gateway_role: RoleName = Field(
+        default_factory=lambda: RoleName(kind="ClusterRole", name="modelyard-gateway"),
+        description="What gateways' accounts are bound to: it allows to watch EndpointSlices.",
+    )

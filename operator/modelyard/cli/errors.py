@@ -8,4 +8,4 @@ class CommandError(Exception):
 
 
 class NotFoundError(CommandError):
-    """The TrainingJob does not exist."""
+    """There is no object of that kind and name."""

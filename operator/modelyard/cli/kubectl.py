@@ -10,7 +10,6 @@ from typing import Any
 from modelyard.cli.errors import CommandError, NotFoundError
 
 TIMEOUT = 30
-RESOURCE = "trainingjobs.modelyard.dev"
 
 
 class Kubectl:
@@ -28,9 +27,9 @@ class Kubectl:
             if value:
                 self._command += [option, value]
 
-    def get_job(self, name: str) -> dict[str, Any]:
-        """The TrainingJob. Raises NotFoundError, or CommandError with kubectl's own words."""
-        command = [*self._command, "get", RESOURCE, name, "-o", "json"]
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """One object. Raises NotFoundError, or CommandError with kubectl's own words."""
+        command = [*self._command, "get", kind, name, "-o", "json"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         except FileNotFoundError:
@@ -43,7 +42,7 @@ class Kubectl:
             message = done.stderr.strip() or f"kubectl ended with exit code {done.returncode}"
             raise (NotFoundError if "NotFound" in message else CommandError)(message)
         try:
-            job: dict[str, Any] = json.loads(done.stdout)
+            found: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
             raise CommandError(f"kubectl printed no JSON: {done.stdout[:200]!r}") from None
-        return job
+        return found

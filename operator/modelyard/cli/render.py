@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,29 +15,24 @@ from modelyard.api.errors import describe
 from modelyard.api.profile import Profile, Settings
 from modelyard.api.yaml import load_all
 from modelyard.cli.errors import CommandError
-from modelyard.engine.plan import Manifest, Plan, Seen
-from modelyard.training.plan import plan_job
-
-STAGES = ("prepare", "train")
-# The API server gives the uid, and preparing gives the digests; these stand for them.
-UID = "00000000-0000-0000-0000-000000000000"
-DIGEST = "sha256-" + "0" * 64
+from modelyard.cli.kind import UID, Kind, Stage
+from modelyard.cli.kinds import KINDS
+from modelyard.engine.plan import Manifest
 
 
-def run(filename: str, stage: str, profiles: Path | None, namespace: str, out: TextIO | None = None) -> int:
-    """Prints the objects as YAML. 1 if a job is refused. Raises CommandError."""
+def run(
+    filename: str, stage: str | None, profiles: Path | None, namespace: str, out: TextIO | None = None
+) -> int:
+    """Prints the objects as YAML. 1 if something is refused. Raises CommandError."""
     out = out or sys.stdout
     settings = read_settings(profiles)
-    jobs = [document for document in read_documents(filename) if is_training_job(document)]
-    if not jobs:
-        raise CommandError(f"{filename} has no TrainingJob of {API_VERSION}")
     refused = 0
-    for job in jobs:
-        plan = plan_stage(job, stage, settings, namespace)
+    for chosen, document in find_resources(filename, stage):
+        plan = chosen.plan(complete(document, namespace), settings)
         stalled = next((c for c in plan.status["conditions"] if c["type"] == "Stalled"), None)
         if stalled is not None:
             refused += 1
-            name = (job.get("metadata") or {}).get("name")
+            name = document["metadata"]["name"]
             print(f"modelyard: {name}: {stalled['reason']}: {stalled['message']}", file=sys.stderr)
         for child in plan.children:
             out.write(
@@ -47,17 +41,29 @@ def run(filename: str, stage: str, profiles: Path | None, namespace: str, out: T
     return 1 if refused else 0
 
 
-def plan_stage(job: Manifest, stage: str, settings: Settings, namespace: str) -> Plan:
-    """The plan of the pass that begins this stage."""
-    metadata = {"namespace": namespace, "uid": UID, "generation": 1, **(job.get("metadata") or {})}
+def find_resources(filename: str, stage: str | None) -> list[tuple[Stage, Manifest]]:
+    """The file's resources of ours, at this stage; without one, at their first. Raises CommandError."""
+    documents = read_documents(filename)
+    found = [(kind, document) for document in documents for kind in KINDS if _is_of(kind, document)]
+    if not found:
+        raise CommandError(f"{filename} has no {' or '.join(kind.name for kind in KINDS)} of {API_VERSION}")
+    # The other resources of a file with several are not at fault.
+    staged = [(chosen, document) for kind, document in found if (chosen := kind.find_stage(stage))]
+    if not staged:
+        kind = found[0][0]
+        stages = " or ".join(each.name for each in kind.stages)
+        raise CommandError(f"a {kind.name} has no stage {stage}; use {stages}")
+    return staged
+
+
+def complete(document: Manifest, namespace: str) -> Manifest:
+    """The resource as the API server would hand it out, newly made. Raises CommandError."""
+    metadata = {"namespace": namespace, "uid": UID, "generation": 1, **(document.get("metadata") or {})}
     if "name" not in metadata:
-        raise CommandError("a TrainingJob has no metadata.name")
-    body: Manifest = {**job, "metadata": metadata}
-    body.pop("status", None)
-    if stage == "train" and (job.get("spec") or {}).get("data") is not None:
-        data = {"digest": DIGEST, "modelDigest": DIGEST, "rowsIn": 0, "rowsOut": 0}
-        body["status"] = {"prepareAttempt": 1, "data": data}
-    return plan_job(body, Seen(), datetime.now(UTC), settings)
+        raise CommandError(f"a {document['kind']} has no metadata.name")
+    resource = {**document, "metadata": metadata}
+    resource.pop("status", None)
+    return resource
 
 
 def read_documents(filename: str) -> list[Any]:
@@ -74,8 +80,12 @@ def read_documents(filename: str) -> list[Any]:
 def read_settings(profiles: Path | None) -> Settings:
     """Profiles of a file; without one, a `default` profile of nothing but defaults. Raises CommandError."""
     if profiles is None:
-        image = f"modelyard/trainer:{__version__}"
-        profile = Profile(trainer_image=image, agent_image=f"modelyard/operator:{__version__}")
+        profile = Profile(
+            trainer_image=f"modelyard/trainer:{__version__}",
+            agent_image=f"modelyard/operator:{__version__}",
+            server_image=f"modelyard/server:{__version__}",
+            gateway_image=f"modelyard/gateway:{__version__}",
+        )
         return Settings(profiles={"default": profile})
     documents = read_documents(str(profiles))
     try:
@@ -84,10 +94,9 @@ def read_settings(profiles: Path | None) -> Settings:
         raise CommandError(f"{profiles}: {describe(error, 'profiles file')}") from None
 
 
-def is_training_job(document: Any) -> bool:
-    """Whether a YAML document is one of ours."""
+def _is_of(kind: Kind, document: Any) -> bool:
     return (
         isinstance(document, dict)
-        and document.get("kind") == "TrainingJob"
-        and document.get("apiVersion") == API_VERSION
+        and document.get("kind") == kind.name
+        and document.get("apiVersion") == kind.resource.api_version
     )

@@ -33,8 +33,20 @@ ENV_NUM_PROC = "MODELYARD_NUM_PROC_PER_NODE"  # a number or auto (torchrun's)
 ENV_MASTER_ADDR = "MODELYARD_MASTER_ADDR"  # DNS name of rank 0's pod
 ENV_RDZV_PORT = "MODELYARD_RDZV_PORT"
 ENV_MAX_PROCESS_RESTARTS = "MODELYARD_MAX_PROCESS_RESTARTS"
+# Environment of model servers.
+ENV_SERVER_CONFIG = "MODELYARD_SERVER_CONFIG"  # path of the server config (JSON)
+ENV_SERVER_PORT = "MODELYARD_SERVER_PORT"
+# Of servers that are not ours.
+ENV_MODEL_PATH = "MODELYARD_MODEL_PATH"  # the model's folder
+ENV_MODEL_NAME = "MODELYARD_MODEL_NAME"  # as callers name it
+# Environment of gateways and builds.
+ENV_GATEWAY_CONFIG = "MODELYARD_GATEWAY_CONFIG"  # path of the gateway config (JSON)
+ENV_BUILD_CONFIG = "MODELYARD_BUILD_CONFIG"  # path of the build config (JSON)
 
 AGENT_PORT = 9400
+SERVER_PORT = 8080
+GATEWAY_PORT = 8080
+GATEWAY_ADMIN_PORT = 9401  # health, metrics and load, not for callers
 RDZV_PORT = 29400
 
 # Files in the runtime folder, written by temp + rename.
@@ -50,6 +62,7 @@ RUN_CONFIG_PATH = "/modelyard/run/run.json"
 RUN_CONFIG_ANNOTATION = "modelyard.dev/run-config"  # of the pod: what the file shows
 STORAGE_PATH = "/modelyard/storage"
 RUNTIME_PATH = "/modelyard/runtime"
+KEYS_PATH = "/modelyard/keys"  # a gateway's Secret of API keys: a file each
 SOURCES_PATH = "/modelyard/sources"  # pvc/<claim> and configmap/<name> are mounted below it, read-only
 AGENT_PATH = "/opt/modelyard/agent.pyz"
 TERMINATION_PATH = "/dev/termination-log"

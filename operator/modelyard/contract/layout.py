@@ -6,6 +6,7 @@ RESULT = "result.json"
 REPORT = "report.json"
 MODEL_MANIFEST = "modelyard.json"
 MODEL_REFERENCE = "reference.json"
+PACKAGE = "package.json"
 
 
 def run_dir(namespace: str, job: str, uid: str) -> str:
@@ -41,3 +42,8 @@ def dataset_dir(digest: str) -> str:
 def hub_dir(digest: str) -> str:
     """A base model, content-addressed."""
     return "hub/" + digest
+
+
+def package_dir(build: str) -> str:
+    """What a build has made of a model: package.json, and a folder for each variant that is not the model itself."""
+    return "packages/" + build

@@ -37,12 +37,31 @@ class Reference(Versioned):
     """Content of reference.json in a model's folder: rows of the data, and the trained model's answers."""
 
     task: str
-    split: Literal["train", "validation"] = Field(description="Where the rows come from.")
+    split: Literal["train", "validation", "texts"] = Field(description="Where the rows come from.")
     dtype: str = Field(description="What the answers were computed in, as float32 or bfloat16.")
     tolerance: float = Field(
         description="What another machine's rounding may change of a logarithm at this dtype.", gt=0
     )
     rows: list[ReferenceRow] = Field(max_length=REFERENCE_ROWS)
+
+
+class EmbeddingRow(ContractModel):
+    """One input, and the vector that the model makes of it."""
+
+    text: str | None = None
+    input_ids: list[int] = Field(min_length=1)
+    embedding: list[float] = Field(min_length=1)
+
+
+class EmbeddingReference(Versioned):
+    """Content of reference.json in the folder of a model whose answers are vectors."""
+
+    task: str
+    dtype: str = Field(description="What the answers were computed in, as float32 or bfloat16.")
+    tolerance: float = Field(
+        description="What another machine's rounding may change of a number at this dtype.", gt=0
+    )
+    rows: list[EmbeddingRow] = Field(max_length=REFERENCE_ROWS)
 
 
 class Proof(ContractModel):

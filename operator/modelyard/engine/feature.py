@@ -12,6 +12,8 @@ from modelyard.engine.plan import Planner
 
 CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 EVENTS = ("", "events")
+# Of namespaces' own Roles where the operator is restricted to some; and of one by name only.
+ROLES = ("rbac.authorization.k8s.io", "clusterroles")
 _FOLLOWED = {"list", "watch"}
 # Server-side apply is a PATCH; where it creates, create is asked for too.
 _APPLIED = {"create", "patch"}
@@ -26,7 +28,8 @@ class Feature:
     `make_planner` gets a function that gives the operator's present settings. Of the kinds `makes` its plans make
     children, and prune them; of the kinds `sees` others make objects below those (the Job controller makes pods); of
     the kinds `looks_at` it asks for single objects that no watch tells of. `measure` is what is measured of each
-    resource.
+    resource. A resource that `expires` is deleted by its own plan; one that `binds` gives a role to accounts that
+    it makes.
     """
 
     kind: Kind
@@ -35,6 +38,8 @@ class Feature:
     sees: tuple[Kind, ...] = ()
     looks_at: tuple[Kind, ...] = ()
     measure: Measure | None = None
+    expires: bool = False
+    binds: bool = False
 
 
 def find_kinds(features: Iterable[Feature]) -> Kinds:
@@ -59,8 +64,7 @@ def find_permissions(features: Iterable[Feature]) -> Permissions:
         found.setdefault((kind.group, kind.plural + sub), set()).update(verbs)
 
     for feature in features:
-        # delete: one whose time to live has passed.
-        allow(feature.kind, _FOLLOWED | {"delete"})
+        allow(feature.kind, _FOLLOWED | ({"delete"} if feature.expires else set()))
         allow(feature.kind, {"patch"}, "/status")
         # Needed to set blockOwnerDeletion in owner references, where the cluster enforces it.
         allow(feature.kind, {"update"}, "/finalizers")
@@ -72,4 +76,6 @@ def find_permissions(features: Iterable[Feature]) -> Permissions:
             allow(kind, {"get"})
         if any(kind.optional for kind in feature.makes):
             found[CRDS] = {"watch"}
+        if feature.binds:
+            found[ROLES] = {"bind"}
     return found

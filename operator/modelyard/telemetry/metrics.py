@@ -171,8 +171,8 @@ class Metrics:
         self._totals.add(key, self._owners.find(resource), resource.get("status") or {}, status)
 
     def _classify(self, kind: str, resource: Manifest) -> tuple[str, str, str, str]:
-        phase = (resource.get("status") or {}).get("phase") or "Pending"
-        return (kind, phase, *self._owners.find(resource))
+        status = resource.get("status") or {}
+        return (kind, status.get("phase") or _sum_up(status), *self._owners.find(resource))
 
     # The edge
 
@@ -211,3 +211,9 @@ class Metrics:
     def missed(self, kind: str) -> None:
         """A watch had missed a deletion."""
         self._missed.labels(kind).inc()
+
+
+def _sum_up(status: Mapping[str, Any]) -> str:
+    """A word for kinds without a phase, by kstatus' conditions."""
+    true = {c.get("type") for c in status.get("conditions") or () if c.get("status") == "True"}
+    return "Failed" if "Stalled" in true else "Ready" if "Ready" in true else "Pending"

@@ -19,4 +19,5 @@ FEATURE = Feature(
     # A claim of the user's is in no watch; before a job succeeds it is read once, whether it stays.
     looks_at=(CLAIM,),
     measure=MEASURE,
+    expires=True,
 )

@@ -113,15 +113,23 @@ def find(draft: Draft, job: Manifest, pods: list[Manifest]) -> Problem | None:
     )
 
 
+def find_in_deployment(draft: Draft, deployment: Manifest) -> Problem | None:
+    """Why pods of a Deployment are missing: its ReplicaSet's sentence is in its own status."""
+    for condition in (deployment.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return explain(draft, deployment, str(condition.get("message") or ""))
+    return None
+
+
 def explain(draft: Draft, job: Manifest, text: str) -> Problem:
-    """The refusing sentence with its reason and a remedy."""
+    """The refusing sentence with its reason and a remedy. `job` may be a Deployment, too."""
     stage = str((job["metadata"].get("labels") or {}).get(STAGE_LABEL))
     field, pods = draft.name_resources(stage), stages.find(stage).pods
-    reason, advice = _find_kind(text) or ("PodsNotCreated", "The Job's controller tries again by itself.")
+    reason, advice = _find_kind(text) or ("PodsNotCreated", "The controller tries again by itself.")
     name = job["metadata"]["name"]
     return Problem(
         reason,
-        f"The pods of Job {name} are refused: {_quote(text)} {advice.format(field=field, pods=pods)}",
+        f"The pods of {job['kind']} {name} are refused: {_quote(text)} {advice.format(field=field, pods=pods)}",
     )
 
 

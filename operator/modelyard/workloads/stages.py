@@ -23,6 +23,9 @@ STAGES = {
         "trainer", "spec.trainer.resourcesPerNode", "spec.trainer.podTemplate.spec or the profile"
     ),
     "collect": Stage("collect", "spec.data.resources", "the profile"),
+    "build": Stage("build", "spec.server.resources", "spec.server.podTemplate.spec or the profile"),
+    "server": Stage("server", "spec.server.resources", "spec.server.podTemplate.spec or the profile"),
+    "gateway": Stage("gateway", "spec.gateway.resources", "the profile"),
 }
 # The init container that carries the agent into users' own images.
 AGENT_CONTAINER = "agent"

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from modelyard.api.base import ApiModel
 from modelyard.engine.plan import Manifest, Seen
+
+S = TypeVar("S", bound=ApiModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +47,14 @@ class View:
     def labels(self) -> dict[str, str]:
         """Its labels."""
         return dict(self.resource["metadata"].get("labels") or {})
+
+
+def read_status(model: type[S], raw: Mapping[str, Any]) -> S:
+    """A status as far as this release understands it: what another release or a hand wrote wrongly is left out."""
+    known = dict(raw)
+    while True:
+        try:
+            return model.model_validate(known, extra="ignore")
+        except ValidationError as error:
+            for field in {str(e["loc"][0]) for e in error.errors()}:
+                known.pop(field, None)

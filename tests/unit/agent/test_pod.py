@@ -124,6 +124,20 @@ def test_cpu_limits_are_read_from_both_cgroup_versions(tmp_path: Path) -> None:
     assert resources.read_cpu_limit(tmp_path) is None
 
 
+def test_memory_limits_are_read_from_both_cgroup_versions(tmp_path: Path) -> None:
+    assert resources.read_memory_limit(tmp_path) is None
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert resources.read_memory_limit(tmp_path) is None
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("1073741824\n")
+    assert resources.read_memory_limit(tmp_path) == 1 << 30
+    (tmp_path / "memory.max").write_text("536870912\n")
+    assert resources.read_memory_limit(tmp_path) == 1 << 29
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory/memory.limit_in_bytes").unlink()
+    assert resources.read_memory_limit(tmp_path) is None
+
+
 def test_oom_kills_are_read_from_both_cgroup_versions(tmp_path: Path) -> None:
     assert resources.read_oom_kills(tmp_path) == 0
     (tmp_path / "memory").mkdir()

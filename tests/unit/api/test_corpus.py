@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelyard.api.trainingjob import TrainingJobSpec
+from modelyard.api.resources import RESOURCES
 from modelyard.api.transitions import FROZEN, TRANSITION_RULES
 
 from tests.crds.admission import refusals, schema
 from tests.crds.corpus import INVALID, VALID, expectation, manifest
 
+SPECS = {resource.kind: resource.spec for resource in RESOURCES}
+
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
 def test_a_valid_manifest_is_accepted_and_understood(path: Path) -> None:
-    job = manifest(path)
-    assert refusals(job) == []
-    TrainingJobSpec.model_validate(job["spec"])
+    resource = manifest(path)
+    assert refusals(resource) == []
+    SPECS[resource["kind"]].model_validate(resource["spec"])
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
@@ -39,15 +41,20 @@ def _rules(node: Any) -> Iterator[dict[str, str]]:
 def test_every_rule_has_a_manifest_that_breaks_it() -> None:
     said = "\n".join(refusals(manifest(path))[0] for path in INVALID)
     # Rules about changes have tests of their own below.
-    rules = [rule for rule in _rules(schema()) if "oldSelf" not in rule["rule"]]
-    assert len(rules) > 20
+    found = [rule for kind in SPECS for rule in _rules(schema(kind))]
+    rules = [rule for rule in found if "oldSelf" not in rule["rule"]]
+    assert len(rules) > 30
     assert [rule["message"] for rule in rules if rule["message"] not in said] == []
 
 
-def test_the_fullest_manifest_uses_every_field_but_the_alternatives() -> None:
-    spec = manifest(next(path for path in VALID if path.stem == "everything"))["spec"]
-    given = TrainingJobSpec.model_validate(spec).dump()
-    assert set(given) == {f.alias for f in TrainingJobSpec.model_fields.values()}
+@pytest.mark.parametrize("name", ["everything", "deployment-everything"])
+def test_the_fullest_manifest_uses_every_field_but_the_alternatives(name: str) -> None:
+    resource = manifest(next(path for path in VALID if path.stem == name))
+    model = SPECS[resource["kind"]]
+    assert set(model.model_validate(resource["spec"]).dump()) == {
+        f.alias for f in model.model_fields.values()
+    }
+    assert set(resource["spec"]) == {f.alias for f in model.model_fields.values()}
 
 
 STARTED = [{"attempt": 1}, {"prepareAttempt": 1}, {"attempt": 2, "prepareAttempt": 1}]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from modelyard.api.crd import COLUMNS, custom_resource_definition
 from modelyard.api.generate import CHART, CRDS, HEADER, chart_copy, differences, generated, main, write
+from modelyard.api.resources import TRAINING_JOB
 
 ROOT = Path(__file__).parents[3]
 CRD = CRDS / "modelyard.dev_trainingjobs.yaml"
@@ -26,12 +26,12 @@ def test_the_crd_is_small_enough_for_a_client_side_apply() -> None:
 def test_the_crd_says_where_it_comes_from_and_reads_as_it_was_built() -> None:
     text = generated()[CRD]
     assert text.startswith(f"# {HEADER}\n")
-    assert yaml.safe_load(text) == custom_resource_definition()
+    assert yaml.safe_load(text) == TRAINING_JOB.definition()
 
 
 def test_every_column_reads_a_field_of_the_schema() -> None:
-    root = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    for column in COLUMNS:
+    root = TRAINING_JOB.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for column in TRAINING_JOB.columns:
         node = root
         for name in (
             column["jsonPath"]
@@ -59,7 +59,7 @@ def test_the_chart_installs_and_keeps_the_crd_as_the_values_say() -> None:
     ]
     plain = yaml.safe_load("\n".join(line for line in text.splitlines() if "{{" not in line))
     assert plain["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert plain == custom_resource_definition()
+    assert plain == TRAINING_JOB.definition()
 
 
 def test_braces_in_a_description_are_no_template() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard.api.crd import root_schema
+from modelyard.api.resources import TRAINING_JOB
 from modelyard.api.structural import problems
 
 D = {"description": "x"}
@@ -68,6 +68,6 @@ def test_a_root_may_not_be_free_form() -> None:
 
 
 def test_our_schema_is_clean_and_stores_one_default_only() -> None:
-    fields = root_schema()["properties"]
+    fields = TRAINING_JOB.root_schema()["properties"]
     assert [p for name in ("spec", "status") for p in problems(fields[name], f".{name}")] == []
     assert fields["status"]["default"] == {"observedGeneration": -1}

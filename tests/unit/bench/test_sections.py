@@ -231,5 +231,15 @@ def test_a_section_that_does_not_exist_is_refused_with_those_that_do(
 
 def test_all_groups_have_sections_of_different_names(tmp_path: Path) -> None:
     names = [section.name for section in program.build_sections(set(program.GROUPS), tmp_path)]
-    assert names == ["burst", "restart", "idle", "trainer", "verification", "recovery"]
+    assert names == [
+        "burst",
+        "restart",
+        "idle",
+        "trainer",
+        "verification",
+        "recovery",
+        "scaling",
+        "gateway",
+        "load",
+    ]
     assert [s.name for s in program.build_sections({"idle"}, tmp_path)] == ["idle"]

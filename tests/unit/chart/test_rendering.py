@@ -16,6 +16,7 @@ from modelyard.workloads.labels import INHERITED_LABELS
 
 from tests.podsecurity import find_violations
 from tests.unit.chart.rendering import CHART, ROOT, ChartError, of_kind, only, render, run_helm
+from tests.unit.serving.world import World, deployment, trained_job
 
 GOLDEN = ROOT / "tests" / "unit" / "training" / "golden"
 DIGEST = "sha256:" + "a" * 64
@@ -153,7 +154,8 @@ def test_the_alerts_are_those_of_the_file_to_the_letter() -> None:
 @pytest.mark.parametrize("watched", [[], ["team-a", "team-b"]], ids=["all namespaces", "some"])
 def test_the_pod_monitor_selects_training_pods_by_what_the_operator_gives_them(watched: list[str]) -> None:
     values = {**MATRIX["everything optional"], "watchNamespaces": watched}
-    monitor = only(render(values), "PodMonitor")
+    monitors = {m["metadata"]["name"]: m for m in of_kind(render(values), "PodMonitor")}
+    monitor = monitors["modelyard"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     spec = monitor["spec"]
     assert spec["namespaceSelector"] == ({"matchNames": watched} if watched else {"any": True})
@@ -168,6 +170,29 @@ def test_the_pod_monitor_selects_training_pods_by_what_the_operator_gives_them(w
     }
     assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
     assert endpoint["interval"] == "5s"
+
+
+def test_the_other_pod_monitor_selects_gateways_and_servers_by_what_the_operator_gives_them() -> None:
+    monitors = {
+        m["metadata"]["name"]: m for m in of_kind(render(MATRIX["everything optional"]), "PodMonitor")
+    }
+    spec = monitors["modelyard-gateways"]["spec"]
+    (among,) = spec["selector"]["matchExpressions"]
+    world = World()
+    world.create(trained_job(), deployment())
+    pods = [o["spec"]["template"] for k, o in world.cluster.objects.items() if k.kind == "Deployment"]
+    assert {pod["metadata"]["labels"][among["key"]] for pod in pods} == set(among["values"])
+    for pod in pods:
+        labels = pod["metadata"]["labels"]
+        (endpoint,) = (
+            e
+            for e in spec["podMetricsEndpoints"]
+            if e["relabelings"][0]["regex"] == labels["modelyard.dev/stage"]
+        )
+        assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+        named = {rule["targetLabel"] for rule in endpoint["relabelings"] if "targetLabel" in rule}
+        assert named == {"modeldeployment", "revision", "project", "team"}
+        assert "modelyard.dev/modeldeployment" in labels
 
 
 def test_dashboards_are_those_of_the_files_to_the_letter_where_the_sidecar_looks_for_them() -> None:

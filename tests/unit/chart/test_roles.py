@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard.engine.feature import find_permissions
+import yaml
+from modelyard.api.profile import Settings
+from modelyard.engine.feature import CRDS, find_permissions
 from modelyard.features import FEATURES
 
 from tests.unit.chart.rendering import Manifests, of_kind, only, render
 
 # What the features say that they need. A verb that is not among it is one too many.
 OPERATOR = find_permissions(FEATURES)
+GATEWAY = {("discovery.k8s.io", "endpointslices"): {"list", "watch"}}
+CLUSTER_ROLES, ROLES = (("rbac.authorization.k8s.io", kind) for kind in ("clusterroles", "roles"))
 
 
 def _verbs(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -38,7 +42,8 @@ def test_with_watch_namespaces_it_may_do_so_only_there() -> None:
     assert of_kind(manifests, "ClusterRoleBinding") == []
     roles = _named(manifests, "Role", "operator")
     assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
-    assert all(_verbs(role) == OPERATOR for role in roles)
+    there = {key: verbs for key, verbs in OPERATOR.items() if key not in (CLUSTER_ROLES, CRDS)}
+    assert all(_verbs(role) == there | {ROLES: {"bind"}} for role in roles)
     bindings = _named(manifests, "RoleBinding", "operator")
     assert [binding["metadata"]["namespace"] for binding in bindings] == ["team-a", "team-b"]
 
@@ -53,7 +58,26 @@ def test_no_role_has_a_wildcard_or_reads_secrets(values: dict[str, Any]) -> None
             everything = [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
             assert "*" not in everything, role["metadata"]["name"]
             assert "secrets" not in rule["resources"], role["metadata"]["name"]
-            assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+            assert not {"escalate", "impersonate"} & set(rule["verbs"])
+            if "bind" in rule["verbs"]:
+                assert rule["resourceNames"] == ["modelyard-gateway"]
+                assert rule["verbs"] == ["bind"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [({}, "ClusterRole"), ({"watchNamespaces": ["team-a"]}, "Role")],
+    ids=["all namespaces", "one namespace"],
+)
+def test_gateways_are_bound_to_a_role_that_exists_and_lets_them_see_endpoints_alone(
+    values: dict[str, Any], kind: str
+) -> None:
+    manifests = render(values)
+    (role,) = _named(manifests, kind, "gateway")
+    assert _verbs(role) == GATEWAY
+    profiles = next(m for m in of_kind(manifests, "ConfigMap") if m["metadata"]["name"].endswith("-profiles"))
+    settings = Settings.model_validate(yaml.safe_load(profiles["data"]["profiles.yaml"]))
+    assert (settings.gateway_role.kind, settings.gateway_role.name) == (kind, role["metadata"]["name"])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,5 @@ def test_users_of_the_built_in_roles_see_and_edit_training_jobs() -> None:
     assert all(verbs == {"get", "list", "watch"} for verbs in _verbs(view).values())
     # A user never writes what the operator says.
     assert ("modelyard.dev", "trainingjobs/status") not in _verbs(edit)
-    assert of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole") == _named(
-        manifests, "ClusterRole", "operator"
-    )
+    left = of_kind(render({"rbac": {"aggregate": False}}), "ClusterRole")
+    assert sorted(role["metadata"]["name"] for role in left) == ["modelyard-gateway", "modelyard-operator"]

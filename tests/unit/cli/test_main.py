@@ -12,7 +12,9 @@ from modelyard.cli.main import main
 
 from tests.podsecurity import assert_restricted
 
-EXAMPLE = Path(__file__).parents[3] / "examples/sentiment/trainingjob.yaml"
+EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLE = EXAMPLES / "sentiment/trainingjob.yaml"
+DEPLOYMENT = EXAMPLES / "sentiment/modeldeployment.yaml"
 
 
 def render(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, object]], str]:
@@ -34,6 +36,86 @@ def test_the_train_stage_is_rendered_with_its_service(capsys: pytest.CaptureFixt
     job = objects[-1]
     assert job["metadata"]["namespace"] == "team"  # type: ignore[index]
     assert_restricted(job["spec"]["template"]["spec"])  # type: ignore[index]
+
+
+def test_a_deployment_begins_with_its_gateways_and_its_build(capsys: pytest.CaptureFixture[str]) -> None:
+    code, objects, _ = render(capsys, "-f", str(DEPLOYMENT))
+    assert code == 0
+    kinds = [o["kind"] for o in objects]
+    assert kinds == ["ServiceAccount", "RoleBinding", "Service", "PodDisruptionBudget", "Deployment", "Job"]
+    config = json.loads(objects[-1]["spec"]["template"]["metadata"]["annotations"]["modelyard.dev/config"])  # type: ignore[index]
+    assert config["uri"].startswith("pvc://sentiment-storage/runs/default/sentiment-")
+
+
+def test_the_serve_stage_adds_the_first_revisions_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    code, objects, _ = render(capsys, "-f", str(DEPLOYMENT), "--stage", "serve")
+    assert code == 0
+    assert "Job" not in [o["kind"] for o in objects], "it has ended by then"
+    gateway, server = (o for o in objects if o["kind"] == "Deployment")
+    assert gateway["metadata"]["name"] == "sentiment-gateway"  # type: ignore[index]
+    assert server["metadata"]["labels"]["modelyard.dev/revision"]  # type: ignore[index]
+    assert server["spec"]["replicas"] == 1  # type: ignore[index]
+    assert_restricted(server["spec"]["template"]["spec"])  # type: ignore[index]
+
+
+def test_a_deployment_of_a_model_from_elsewhere_has_a_claim_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, objects, _ = render(capsys, "-f", str(EXAMPLES / "hub-model/modeldeployment.yaml"), "--stage", "serve")
+    names = [o["metadata"]["name"] for o in objects if o["kind"] == "PersistentVolumeClaim"]  # type: ignore[index]
+    assert len(names) == 1 and names[0].endswith("-models")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"profile": "gpu"}, "ProfileNotFound: "),
+        ({"model": {"trainingJobRef": "sentiment"}}, "InvalidSpec: spec.model.trainingJobRef"),
+        ({"model": None}, "InvalidSpec: spec.model"),
+    ],
+)
+def test_a_deployment_that_is_refused_says_why(
+    spec: dict[str, object], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = yaml.safe_load(DEPLOYMENT.read_text())
+    manifest["spec"] |= spec
+    path = tmp_path / "deployment.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    for stage in ("build", "serve"):
+        code, objects, error = render(capsys, "-f", str(path), "--stage", stage)
+        assert (code, objects) == (1, [])
+        assert f"modelyard: sentiment: {words}" in error
+
+
+def test_of_a_file_with_both_kinds_each_is_rendered_at_its_own_stage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "both.yaml"
+    path.write_text(EXAMPLE.read_text() + "---\n" + DEPLOYMENT.read_text())
+    _, objects, _ = render(capsys, "-f", str(path))
+    assert [o["metadata"]["name"] for o in objects if o["kind"] == "Job"] == [  # type: ignore[index]
+        "sentiment-prepare-1",
+        next(o["metadata"]["name"] for o in objects if "build" in o["metadata"]["name"]),  # type: ignore[index]
+    ]
+    _, objects, _ = render(capsys, "-f", str(path), "--stage", "train")
+    assert "Deployment" not in [o["kind"] for o in objects]
+
+
+def test_a_stage_of_another_kind_is_an_error_that_names_the_right_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["render", "-f", str(DEPLOYMENT), "--stage", "train"]) == 2
+    assert "a ModelDeployment has no stage train; use build or serve" in capsys.readouterr().err
+
+
+def test_what_a_cluster_has_said_of_it_is_left_out(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = yaml.safe_load(EXAMPLE.read_text())
+    manifest["status"] = {"phase": "Succeeded", "completionTime": "2026-01-01T00:00:00Z"}
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    assert render(capsys, "-f", str(path)) == render(capsys, "-f", str(EXAMPLE))
 
 
 def test_a_refused_manifest_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -66,7 +148,12 @@ def test_profiles_are_read_from_a_file(capsys: pytest.CaptureFixture[str], tmp_p
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "can't read"), ("kind: [", "no YAML"), ("kind: Pod", "no TrainingJob"), ("", "no TrainingJob")],
+    [
+        (None, "can't read"),
+        ("kind: [", "no YAML"),
+        ("kind: Pod", "no TrainingJob or ModelDeployment"),
+        ("", "no TrainingJob"),
+    ],
 )
 def test_a_file_that_is_no_manifest_is_an_error(
     content: str | None, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -93,6 +180,47 @@ def test_status_asks_kubectl(
     fake_kubectl(tmp_path, monkeypatch, f"assert sys.argv[1:] == {wanted!r}, sys.argv\nprint({job!r})")
     assert main(["status", "j", "-n", "team"]) == 0
     assert capsys.readouterr().out == "j  Training\n"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "md/d",
+        "modeldeployment/d",
+        "ModelDeployment/d",
+        "modeldeployments/d",
+        "modeldeployment.modelyard.dev/d",
+    ],
+)
+def test_a_kind_is_named_as_kubectl_takes_and_prints_it(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["get", "modeldeployments.modelyard.dev", "d", "-o", "json"]
+    found = json.dumps({"metadata": {"name": "d"}})
+    fake_kubectl(tmp_path, monkeypatch, f"assert sys.argv[1:] == {wanted!r}, sys.argv\nprint({found!r})")
+    assert main(["status", target]) == 0
+    assert capsys.readouterr().out == "d  Pending\n"
+
+
+@pytest.mark.parametrize("target", ["tj/j", "trainingjob/j", "j"])
+def test_a_name_alone_is_a_training_jobs(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = json.dumps({"metadata": {"name": "j"}})
+    fake_kubectl(
+        tmp_path,
+        monkeypatch,
+        f"assert sys.argv[2:4] == ['trainingjobs.modelyard.dev', 'j']\nprint({found!r})",
+    )
+    assert main(["status", target]) == 0
+
+
+@pytest.mark.parametrize("target", ["pod/x", "md/", "/x", "", "md/a/b"])
+def test_what_is_neither_kind_nor_name_is_an_error_that_says_what_is(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["watch", target]) == 2
+    assert f"{target!r} is not NAME or tj/NAME (a TrainingJob) or md/NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `modelyard status` and `modelyard watch` show, and how they end."""
+"""What `modelyard status` and `modelyard watch` show of a TrainingJob, and how they end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from modelyard.cli import view, watch
+from modelyard.cli import watch
 from modelyard.cli.errors import CommandError, NotFoundError
+from modelyard.cli.text import format_duration
+from modelyard.cli.trainingjob.view import look
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -26,7 +28,7 @@ class Script:
     def __init__(self, *answers: dict[str, Any] | CommandError) -> None:
         self._answers = list(answers)
 
-    def get_job(self, name: str) -> dict[str, Any]:
+    def __call__(self) -> dict[str, Any]:
         answer = self._answers.pop(0)
         if isinstance(answer, CommandError):
             raise answer
@@ -81,11 +83,13 @@ FAILED = job(
 
 
 def follow(out: io.StringIO, *answers: dict[str, Any] | CommandError) -> int:
-    return watch.run(Script(*answers), "sentiment", out, 1.0, sleep=lambda seconds: None, clock=lambda: NOW)
+    return watch.run(
+        Script(*answers), look, "sentiment", out, 1.0, sleep=lambda seconds: None, clock=lambda: NOW
+    )
 
 
 def test_a_running_job_shows_its_steps_speed_loss_and_time_left() -> None:
-    lines = view.format_job(training(40), NOW)
+    lines = look(training(40), NOW).lines
     assert lines[0] == "sentiment  Training  2/2 pods"
     assert lines[1] == "  " + "█" * 12 + "░" * 18 + "  step 40/100  40%  0.50 s/step  1 min 30 s left"
     assert lines[2] == "  loss 0.25"
@@ -101,27 +105,27 @@ def test_a_waiting_job_says_why_once() -> None:
         condition("Reconciling", "True", "ClaimNotFound", why),
         condition("GatePassed", "Unknown", "NotEvaluated"),
     )
-    assert view.format_job(waiting, NOW)[1:] == [f"  Ready: ClaimNotFound: {why}"]
+    assert look(waiting, NOW).lines[1:] == [f"  Ready: ClaimNotFound: {why}"]
 
 
 def test_a_job_with_prices_says_what_it_costs_and_will_have_cost() -> None:
     running = training(40)
     running["status"]["cost"] = {"hours": {"cpu": 8}, "currency": "EUR", "amount": 1.5, "forecast": 3.25}
-    assert view.format_job(running, NOW)[-1] == "  cost: 1.50 EUR (at its end 3.25)"
+    assert look(running, NOW).lines[-1] == "  cost: 1.50 EUR (at its end 3.25)"
     running["status"]["cost"] = {"hours": {"cpu": 8}, "currency": "EUR", "amount": 3.4}
-    assert view.format_job(running, NOW)[-1] == "  cost: 3.40 EUR"
+    assert look(running, NOW).lines[-1] == "  cost: 3.40 EUR"
     running["status"]["cost"] = {"hours": {"cpu": 8}}
-    assert len(view.format_job(running, NOW)) == 3, "hours alone are for kubectl"
+    assert len(look(running, NOW).lines) == 3, "hours alone are for kubectl"
 
 
 def test_a_job_says_how_much_of_its_time_was_productive() -> None:
     running = training(40)
     running["status"]["goodput"] = {"ratio": 0.9375, "seconds": {"productive": 15.0, "saving": 1.0}}
-    assert view.format_job(running, NOW)[-1] == "  goodput: 94 %"
+    assert look(running, NOW).lines[-1] == "  goodput: 94 %"
 
 
 def test_a_job_without_a_status_is_pending() -> None:
-    assert view.format_job({"metadata": {"name": "new"}}, NOW) == ["new  Pending"]
+    assert look({"metadata": {"name": "new"}}, NOW).lines == ["new  Pending"]
 
 
 def test_watching_ends_with_success_and_the_models_place() -> None:
@@ -164,7 +168,7 @@ WARNED = job(
 
 
 def test_warnings_are_shown_with_count_and_what_to_do() -> None:
-    assert view.format_job(WARNED, NOW)[1:] == [
+    assert look(WARNED, NOW).lines[1:] == [
         "  data: 8 of 9 rows",
         "  warning: LeakedTexts (12): Add deduplicate.",
         "  warning: NewHead: The head is new.",
@@ -177,6 +181,12 @@ def test_a_log_tells_each_warning_once() -> None:
     later = {**WARNED, "status": {**WARNED["status"], "progress": {"step": 1, "maxSteps": 9}}}
     follow(out, WARNED, later, SUCCEEDED)
     assert out.getvalue().count("  warning: LeakedTexts (12): Add deduplicate.\n") == 1
+
+
+def test_a_job_that_was_corrected_is_not_stuck_by_the_words_on_what_it_was() -> None:
+    corrected = {**FAILED, "metadata": {"name": "sentiment", "generation": 2}}
+    corrected["status"] = {**FAILED["status"], "observedGeneration": 1}
+    assert follow(io.StringIO(), corrected, SUCCEEDED) == 0
 
 
 def test_a_terminal_is_painted_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,10 +219,10 @@ def test_a_job_that_does_not_exist_is_an_error_and_one_that_goes_is_a_failure() 
 @pytest.mark.parametrize(("answer", "code"), [(training(1), 0), (SUCCEEDED, 0), (FAILED, 1)])
 def test_status_prints_once(answer: dict[str, Any], code: int) -> None:
     out = io.StringIO()
-    assert watch.show(Script(answer), "sentiment", out) == code
+    assert watch.show(Script(answer), look, out) == code
     assert out.getvalue().startswith("sentiment  ")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_are_told_in_words(seconds: float, text: str) -> None:
-    assert view.format_duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from modelyard.engine.feature import Feature, find_kinds, find_permissions
-from modelyard.features import FEATURES
+from modelyard.serving.feature import FEATURE as SERVING
+from modelyard.training.feature import FEATURE as TRAINING
 from modelyard.workloads.kinds import CLAIM, JOB, POD
 
 from tests.fakes.harness import CONFIG_MAP, GADGET, TOY, TROOP
@@ -19,7 +20,7 @@ FOLLOWED = {"list", "watch"}
 
 def test_the_operator_needs_for_training_jobs_what_it_always_has() -> None:
     writes = FOLLOWED | {"create", "patch", "delete"}
-    assert find_permissions(FEATURES) == {
+    assert find_permissions([TRAINING]) == {
         ("modelyard.dev", "trainingjobs"): FOLLOWED | {"delete"},
         ("modelyard.dev", "trainingjobs/status"): {"patch"},
         ("modelyard.dev", "trainingjobs/finalizers"): {"update"},
@@ -31,8 +32,21 @@ def test_the_operator_needs_for_training_jobs_what_it_always_has() -> None:
     }
 
 
+def test_what_the_operator_needs_for_deployments() -> None:
+    writes = FOLLOWED | {"create", "patch", "delete"}
+    needed = find_permissions([SERVING])
+    # None is deleted by its own plan.
+    assert needed["modelyard.dev", "modeldeployments"] == FOLLOWED
+    assert needed["rbac.authorization.k8s.io", "rolebindings"] == writes
+    assert needed["rbac.authorization.k8s.io", "clusterroles"] == {"bind"}
+    assert ("", "secrets") not in needed
+    assert ("discovery.k8s.io", "endpointslices") not in needed
+
+
 def test_a_custom_resource_that_another_one_makes_is_written_too() -> None:
-    assert find_permissions([TOYS])["modelyard.dev", "toys"] == FOLLOWED | {"delete"}
+    assert find_permissions([TOYS])["modelyard.dev", "toys"] == FOLLOWED
+    expiring = replace(TOYS, expires=True)
+    assert find_permissions([expiring])["modelyard.dev", "toys"] == FOLLOWED | {"delete"}
     assert find_permissions([TOYS, TROOPS])["modelyard.dev", "toys"] == FOLLOWED | {
         "create",
         "patch",

@@ -30,10 +30,10 @@ def test_a_package_has_one_version_in_all_locks() -> None:
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
-def test_the_cpu_lock_is_the_trainers_without_what_a_cpu_does_not_open() -> None:
+@pytest.mark.parametrize("image", ["trainer", "server"])
+def test_the_cpu_lock_is_the_images_without_what_a_cpu_does_not_open(image: str) -> None:
     whole, cpu = (
-        {pin.name for pin in read_lock(LOCKS[0].with_name(f"{name}.txt"))}
-        for name in ("trainer", "trainer-cpu")
+        {pin.name for pin in read_lock(LOCKS[0].with_name(f"{name}.txt"))} for name in (image, f"{image}-cpu")
     )
     assert whole - cpu == set(NOT_OPENED_ON_CPU)
     assert cpu < whole

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from modelyard.contract.run import RunConfig
+from modelyard_models.files import write_atomic
 from modelyard_trainer.context import Context
-from modelyard_trainer.files import write_atomic
 from modelyard_trainer.preflight.base import check_length, examine_base
 from modelyard_trainer.preflight.main import described_folder
 from modelyard_trainer.prepare.tokenizer import train_tokenizer

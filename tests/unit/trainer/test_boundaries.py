@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from modelyard_trainer.failure import Failure, boundary
+from modelyard_models.download import download
+from modelyard_models.failure import Failure, boundary
 from modelyard_trainer.preflight import main as preflight
-from modelyard_trainer.prepare.download import download
 from modelyard_trainer.prepare.main import prepare
 from modelyard_trainer.prepare.tokenizer import Tokenizer, train_tokenizer
 from modelyard_trainer.train.explanation import explain

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.preflight.causality import check_causality, make_causal
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.prepare import download as downloads
-from modelyard_trainer.prepare.archive import unpack
-from modelyard_trainer.prepare.download import download
+from modelyard_models import download as downloads
+from modelyard_models.archive import unpack
+from modelyard_models.download import download
+from modelyard_models.failure import Failure
 from modelyard_trainer.prepare.main import prepare
 
 from tests.unit.trainer.builders import make_context, make_rows, make_run, write_rows

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.prepare import decoding
 from modelyard_trainer.prepare.formats.columns import Mark
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from modelyard_trainer.preflight.padding import pads_left, sees_padding
+from modelyard_models.padding import pads_left, sees_padding
 from modelyard_trainer.train.dataset import Collator
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from modelyard_trainer.preflight.positions import longest_input
+from modelyard_models.positions import longest_input
 
 ROWS = 24  # of the table of positions
 _SMALL = {

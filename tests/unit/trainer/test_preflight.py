@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from modelyard.contract.run import ModelInput
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
+from modelyard_models.fetch import select_files
 from modelyard_trainer.preflight.base import Base, check_length, examine_base
 from modelyard_trainer.preflight.main import starting_preflight
 from modelyard_trainer.preflight.vocabulary import check_vocabulary
 from modelyard_trainer.preflight.warnings import warn_of_model
-from modelyard_trainer.prepare.models import select_files
 from modelyard_trainer.tasks import TASKS
 from safetensors.numpy import load_file, save_file
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from modelyard.contract.report import PrepareResult
+from modelyard_models.failure import Failure
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare import dataset
 from modelyard_trainer.prepare import main as stage
 from modelyard_trainer.prepare.main import prepare

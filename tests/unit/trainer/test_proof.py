@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from modelyard.contract.model import REFERENCE_TOKENS, Reference
-from modelyard_trainer.failure import Failure
+from modelyard_models.digest import model_digest
+from modelyard_models.failure import Failure
 from modelyard_trainer.tasks import Task
-from modelyard_trainer.train.export import model_digest
 from modelyard_trainer.train.memory import read_available
 from modelyard_trainer.train.portable import bound_length, clean_folder, hide_credentials, restore_settings
 from modelyard_trainer.train.proof import check_numbers
@@ -219,7 +219,10 @@ def test_a_folder_is_checked_in_a_process_without_deepspeed(
     _, folder = write_model(tmp_path)
     (tmp_path / "deepspeed").mkdir()
     (tmp_path / "deepspeed" / "__init__.py").write_text("raise SystemExit('DeepSpeed was imported')")
-    packages = [tmp_path, *(ROOT / p for p in ("operator", "images/trainer", "images/agent"))]
+    packages = [
+        tmp_path,
+        *(ROOT / p for p in ("operator", "images/models", "images/trainer", "images/agent")),
+    ]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(p) for p in packages))
     beats: list[int] = []
     went = reload_folder(folder, lambda: beats.append(1))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.prepare.formats.columns import Mark
 from modelyard_trainer.prepare.spelling import spell_label, spell_text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from modelyard_agent import checkpoints, hashing
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.resume import find_beginning, find_newest
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from modelyard.api.data import DataSource
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.prepare.sources import find_source
 
 from tests.unit.trainer.builders import make_context, make_run

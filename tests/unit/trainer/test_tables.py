@@ -13,7 +13,7 @@ from modelyard.training.spec.bounds import BOUNDS, CHOICES
 from modelyard.training.spec.deepspeed import agreement
 from modelyard.training.spec.deepspeed.schema import read_schema
 from modelyard.training.spec.deepspeed.support import _COMPILED, _NEVER, _PACKAGES
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.train.arguments import _fixed, collect_arguments
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.schedule_options import complete_options

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from modelyard.api.tasks import TASKS as FACTS
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 from modelyard_trainer.tasks import TASKS, find_task
 from modelyard_trainer.tasks.task import Task
 

@@ -17,8 +17,8 @@ from modelyard.contract.report import FailureReport, ModelReport, PrepareResult,
 from modelyard.contract.run import GateInput, TrainingInput
 from modelyard_agent import checkpoints
 from modelyard_agent.parts import Share, read_share
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import write_json
+from modelyard_models.failure import Failure
+from modelyard_models.files import write_json
 from modelyard_trainer.prepare import main as prepare_stage
 from modelyard_trainer.prepare.main import prepare
 from modelyard_trainer.tasks import TASKS, find_task

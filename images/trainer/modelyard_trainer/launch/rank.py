@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from modelyard.contract import codes
+from modelyard_models.files import write_json
 
-from modelyard_trainer.files import write_json
 from modelyard_trainer.train import main as training
 
 _TOLD = ("RANK", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import ModelInput
+from modelyard_models.failure import Failure
+from modelyard_models.padding import sees_padding
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.generation import check_generation
 from modelyard_trainer.preflight.head import Head, read_labels, reads_end
-from modelyard_trainer.preflight.padding import sees_padding
 from modelyard_trainer.preflight.weights import Findings, build_empty, inspect_weights
 from modelyard_trainer.tasks import Task
 
@@ -58,7 +58,7 @@ def examine_model(model: ModelInput, folder: Path, task: Task) -> tuple[Base, An
 
     Raises Failure (ModelInvalid).
     """
-    from modelyard_trainer.preflight.positions import longest_input
+    from modelyard_models.positions import longest_input
 
     config = read_config(folder)
     causal = task.adapt(config)

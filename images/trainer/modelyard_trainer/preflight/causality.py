@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 # Families whose language model sees the whole text, whatever its configuration says.
 _NEVER = {

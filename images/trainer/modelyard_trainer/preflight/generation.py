@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 _FILE = "generation_config.json"
 _ISSUE = re.compile(r"^- `(\w+)`:", re.MULTILINE)  # transformers names what it objects to so, a line each

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from modelyard_trainer.preflight.headers import TensorHeader
+from modelyard_models.headers import TensorHeader
 
 _TABLES = re.compile(
     r"(^|\.)(position_ids|token_type_ids|masked_bias|causal_mask|inv_freq|cos_cached|sin_cached|_float_tensor"

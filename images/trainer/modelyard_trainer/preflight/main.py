@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import RunConfig
+from modelyard_models.failure import Failure, lacks_memory
 
-from modelyard_trainer.failure import Failure, lacks_memory
 from modelyard_trainer.preflight.base import Base
 from modelyard_trainer.preflight.weights import Findings
 from modelyard_trainer.prepare.tokenizer import vocabulary_of

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import RunConfig
+from modelyard_models.failure import Failure, boundary
 
-from modelyard_trainer.failure import Failure, boundary
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.schedules import own_schedule

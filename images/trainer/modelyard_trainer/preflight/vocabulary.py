@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
+
 from modelyard_trainer.preflight.base import Base
 
 

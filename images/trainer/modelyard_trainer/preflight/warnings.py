@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelyard.contract.report import DataWarning
+from modelyard_models.failure import shorten
 
-from modelyard_trainer.failure import shorten
 from modelyard_trainer.preflight.base import Base
 from modelyard_trainer.preflight.head import choose_head
 

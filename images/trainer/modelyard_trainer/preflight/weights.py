@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard_trainer.failure import Failure, shorten
-from modelyard_trainer.preflight.headers import TensorHeader, read_headers
+from modelyard_models.failure import Failure, shorten
+from modelyard_models.headers import TensorHeader, read_headers
+
 from modelyard_trainer.preflight.leftovers import is_leftover
 from modelyard_trainer.tasks import TASKS
 

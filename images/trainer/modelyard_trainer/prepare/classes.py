@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from modelyard_models.failure import Failure, shorten
 
-from modelyard_trainer.failure import Failure, shorten
 from modelyard_trainer.prepare.warnings import Suspicions
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from modelyard.api.data import Data
 from modelyard.contract.layout import REPORT, dataset_dir
+from modelyard_models.failure import Failure
+from modelyard_models.files import new_folder, write_json
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import new_folder, write_json
 from modelyard_trainer.prepare.classes import check_classes, sort_labels
 from modelyard_trainer.prepare.cleaned import Cleaned
 from modelyard_trainer.prepare.columns import tell_columns

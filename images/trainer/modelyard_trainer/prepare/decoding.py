@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 LONGEST = 1 << 26  # bytes of a line, and characters of a JSON value: a row is held in memory whole
 _BLOCK = 1 << 20  # bytes

@@ -16,16 +16,16 @@ from modelyard.contract.codes import EXIT_OK, RESULT_FILE
 from modelyard.contract.layout import dataset_dir, hub_dir
 from modelyard.contract.report import FailureReport, PrepareResult, RemovedRows
 from modelyard.contract.run import ModelInput, RunConfig
+from modelyard_models.failure import Failure, source_failure, storage_failure
+from modelyard_models.fetch import FILES, Model, describe_files, fetch_model, verified
+from modelyard_models.files import digest_of, new_folder, walk_files, write_atomic, write_json
 from pydantic import ValidationError
 
 from modelyard_trainer.context import Context, read_context, read_runtime
-from modelyard_trainer.failure import Failure, source_failure, storage_failure
-from modelyard_trainer.files import digest_of, new_folder, walk_files, write_atomic, write_json
 from modelyard_trainer.preflight.main import Preflight, starting_preflight
 from modelyard_trainer.preflight.vocabulary import check_ends, check_vocabulary
 from modelyard_trainer.preflight.warnings import warn_of_model
 from modelyard_trainer.prepare.dataset import build_dataset
-from modelyard_trainer.prepare.models import FILES, Model, describe_files, fetch_model, verified
 from modelyard_trainer.prepare.report import check_require, dataset_digest, read_report
 from modelyard_trainer.prepare.sources import find_source
 from modelyard_trainer.prepare.tokenizer import Tokenizer, new_tokenizer_key, train_tokenizer
@@ -73,7 +73,7 @@ def prepare(ctx: Context, begin_preflight: BeginPreflight | None = None) -> Prep
     """Fetches, cleans, splits and tokenises, and has model and settings looked at meanwhile. Raises Failure."""
     try:
         result = _prepare(ctx, begin_preflight or starting_preflight)
-        shutil.rmtree(ctx.run_dir / "prepare", ignore_errors=True)
+        shutil.rmtree(ctx.scratch, ignore_errors=True)
         return result
     except OSError as error:
         failure = _explain(error, ctx)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelyard.api.data import DataSource
+from modelyard_models.failure import source_failure, storage_failure
 
-from modelyard_trainer.failure import source_failure, storage_failure
 from modelyard_trainer.prepare.decoding import FileText
 from modelyard_trainer.prepare.formats import csv, json, jsonl, parquet, text
 from modelyard_trainer.prepare.formats.columns import Row, Wanted

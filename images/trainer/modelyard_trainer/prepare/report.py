@@ -10,9 +10,9 @@ from modelyard.api.data import Data, Require
 from modelyard.contract.layout import REPORT
 from modelyard.contract.report import RemovedRows
 from modelyard.contract.run import RunConfig
+from modelyard_models.failure import Failure
+from modelyard_models.files import digest_of, read_json
 
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import digest_of, read_json
 from modelyard_trainer.prepare.sources import Source
 
 FORMAT_VERSION = (

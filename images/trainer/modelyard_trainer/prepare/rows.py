@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.report import RemovedRows
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.columns import Column
 from modelyard_trainer.prepare.formats.columns import Mark
 from modelyard_trainer.prepare.readers import FileReader

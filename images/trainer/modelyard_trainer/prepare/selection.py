@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from modelyard.api.data import DataSource
 from modelyard.api.values import Location
-
-from modelyard_trainer.failure import Failure, nearest, shorten, source_failure
+from modelyard_models.failure import Failure, nearest, shorten, source_failure
 
 ENDINGS = {
     ".csv": "csv",

@@ -8,11 +8,11 @@ from typing import Any
 
 from modelyard.api.data import DataSource
 from modelyard.api.values import DATA_SCHEMES, Location, parse_uri
+from modelyard_models.download import Remote, download, text_key, unchanged
+from modelyard_models.failure import Failure, shorten, source_failure
+from modelyard_models.files import hash_file, read_json, write_json
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure, shorten, source_failure
-from modelyard_trainer.files import hash_file, read_json, write_json
-from modelyard_trainer.prepare.download import Remote, download, text_key, unchanged
 from modelyard_trainer.prepare.selection import check_formats, find_files, find_format, hint
 
 
@@ -83,7 +83,7 @@ def _find_remote(ctx: Context, spec: DataSource, location: Location) -> SourceFi
 
 
 def _fetch(ctx: Context, spec: DataSource, url: str, format_: str) -> SourceFile:
-    target = ctx.run_dir / "prepare" / text_key(url)
+    target = ctx.scratch / text_key(url)
     remote = download(url, target, "Source", f"source {spec.name}")
     write_json(_alias_path(ctx, url), {"remote": remote.dump()})
     return SourceFile(parse_uri(url, ("https",)).path, format_, remote.sha256, remote.bytes, target, url)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 from modelyard.api.data import Split
-
-from modelyard_trainer.failure import Failure, shorten
+from modelyard_models.failure import Failure, shorten
 
 SPLITS = ("train", "validation", "test")
 

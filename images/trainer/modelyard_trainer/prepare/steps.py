@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from modelyard.api.data import Filter, Normalize, PrepareStep
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.prepare.rows import Item, Removals
 
 CONTRADICTION = "contradiction"  # reason of rows whose text stands under another label already

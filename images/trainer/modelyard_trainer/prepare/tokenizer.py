@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import digest_of
+from modelyard_models.failure import Failure
+from modelyard_models.files import digest_of
 
 DEFAULT_VOCABULARY = 8000
 BPE_VERSION = 1  # raise it whenever training gives other tokens for the same text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
+
 from modelyard_trainer.tasks.classification import TextClassification
 from modelyard_trainer.tasks.generation import TextGeneration
 from modelyard_trainer.tasks.task import Task

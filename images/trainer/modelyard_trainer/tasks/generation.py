@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.causality import make_causal
 from modelyard_trainer.prepare.cleaned import Cleaned
 from modelyard_trainer.prepare.shards import ShardWriter, cut_parts

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelyard.api.tasks import TASKS
-
-from modelyard_trainer.failure import Failure, nearest
+from modelyard_models.failure import Failure, nearest
 
 if TYPE_CHECKING:
     from modelyard_trainer.prepare.cleaned import Cleaned

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import GateInput, TrainingInput
+from modelyard_models.failure import Failure, nearest
 
-from modelyard_trainer.failure import Failure, nearest
 from modelyard_trainer.train.devices import Devices
 from modelyard_trainer.train.precision import Precision
 from modelyard_trainer.train.schedule_options import complete_options

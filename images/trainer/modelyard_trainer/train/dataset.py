@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from modelyard_models.failure import Failure
 from torch.utils.data import Dataset
-
-from modelyard_trainer.failure import Failure
 
 IGNORED = -100  # label that costs nothing, torch's cross entropy's default
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from modelyard_models.failure import Failure
 from transformers import TrainerCallback
-
-from modelyard_trainer.failure import Failure
 
 
 class DivergenceGuard(TrainerCallback):  # type: ignore[misc]

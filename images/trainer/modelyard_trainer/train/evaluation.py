@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import GateInput
+from modelyard_models.files import read_json, write_json
 from transformers import TrainerCallback
 
-from modelyard_trainer.files import read_json, write_json
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.gate import improves
 from modelyard_trainer.train.ranks import Ranks

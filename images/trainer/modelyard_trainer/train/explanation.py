@@ -6,7 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-from modelyard_trainer.failure import Failure, describe, lacks_memory, storage_failure
+from modelyard_models.failure import Failure, describe, lacks_memory, storage_failure
 
 # Another rank or a device that is gone, not a setting: the same may go well at the next start.
 _PASSING = re.compile(

@@ -6,24 +6,21 @@ import importlib.metadata
 import platform
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from modelyard.contract.layout import MODEL_MANIFEST, MODEL_REFERENCE, model_dir
+from modelyard.contract.layout import MODEL_MANIFEST, model_dir
 from modelyard.contract.model import Proof
 from modelyard.contract.report import ModelReport, TrainResult
-
-from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import (
-    digest_of,
-    hash_file,
+from modelyard_models.digest import CARD, model_digest
+from modelyard_models.failure import Failure
+from modelyard_models.files import (
     publish_folder,
     sync_tree,
-    walk_files,
     write_atomic,
     write_json,
 )
+
+from modelyard_trainer.context import Context
 from modelyard_trainer.train.card import write_card
 from modelyard_trainer.train.portable import clean_folder, hide_credentials, restore_settings
 from modelyard_trainer.train.prepared import Prepared
@@ -34,7 +31,6 @@ from modelyard_trainer.train.weights import count_bytes
 
 FORMAT = 1
 _PACKAGES = ("modelyard", "torch", "transformers", "deepspeed", "accelerate", "tokenizers", "safetensors")
-_CARD = "README.md"
 
 
 def export_model(
@@ -70,16 +66,10 @@ def export_model(
         digest = model_digest(temp)
         manifest = hide_credentials(describe_model(ctx, result, prepared, digest, proof))
         write_json(temp / MODEL_MANIFEST, manifest)
-        write_atomic(temp / _CARD, write_card(manifest, hide_credentials(prepared.report)))
+        write_atomic(temp / CARD, write_card(manifest, hide_credentials(prepared.report)))
         sync_tree(temp)
         publish_folder(temp, target)
     return ModelReport(path=model_dir(ctx.run_path), digest=ranks.share(digest))
-
-
-def model_digest(folder: Path) -> str:
-    """Digest of what the model is: its files without the ones that tell of it."""
-    files = [p for p in walk_files(folder) if p.name not in (MODEL_MANIFEST, MODEL_REFERENCE, _CARD)]
-    return digest_of([[p.relative_to(folder).as_posix(), hash_file(p)] for p in files])
 
 
 def describe_model(

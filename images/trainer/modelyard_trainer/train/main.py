@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from modelyard.contract import codes
+from modelyard_models.failure import Failure
 
 from modelyard_trainer.context import Context, read_context, read_runtime
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.explanation import explain
 from modelyard_trainer.train.results import find_finished, write_fatal, write_result
 

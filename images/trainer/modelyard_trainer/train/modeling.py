@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import ModelInput
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.preflight.generation import settle_generation
 from modelyard_trainer.preflight.head import Head
 from modelyard_trainer.tasks import Task

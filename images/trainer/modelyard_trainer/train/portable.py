@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from modelyard_trainer.files import read_json, walk_files, write_json
-from modelyard_trainer.preflight.padding import pads_left
-from modelyard_trainer.preflight.positions import counts_from_padding, longest_input
+from modelyard_models.files import read_json, walk_files, write_json
+from modelyard_models.padding import pads_left
+from modelyard_models.positions import counts_from_padding, longest_input
 
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
 _PICKLE = "training_args.bin"  # of paths inside this pod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
+
 from modelyard_trainer.train.devices import Devices
 
 Precision = Literal["float32", "bfloat16", "float16"]

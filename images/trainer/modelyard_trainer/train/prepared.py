@@ -8,10 +8,10 @@ from typing import Any
 
 from modelyard.contract.layout import REPORT
 from modelyard.contract.run import ModelInput
+from modelyard_models.failure import Failure
+from modelyard_models.files import read_json
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import read_json
 from modelyard_trainer.preflight.base import Base, describe_base, examine_base
 from modelyard_trainer.preflight.head import Head, choose_head
 from modelyard_trainer.tasks import Task, find_task

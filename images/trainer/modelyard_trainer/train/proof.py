@@ -8,9 +8,9 @@ from typing import Any
 
 from modelyard.contract.layout import MODEL_REFERENCE
 from modelyard.contract.model import Proof, Reference
+from modelyard_models.failure import Failure
+from modelyard_models.files import write_json
 
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import write_json
 from modelyard_trainer.train.memory import read_available
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.reference import no_numbers

@@ -12,8 +12,8 @@ from modelyard.contract.model import (
     Reference,
     ReferenceRow,
 )
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.verify.answers import ask

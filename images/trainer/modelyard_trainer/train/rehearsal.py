@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from modelyard_models.failure import boundary
 from torch.utils.data import Subset
 
-from modelyard_trainer.failure import boundary
 from modelyard_trainer.preflight.causality import check_causality
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.evaluation import Splits

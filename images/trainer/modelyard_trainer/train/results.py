@@ -8,10 +8,10 @@ from pathlib import Path
 from modelyard.contract import codes
 from modelyard.contract.layout import MODEL_MANIFEST, RESULT
 from modelyard.contract.report import TrainResult
+from modelyard_models.failure import Failure
+from modelyard_models.files import read_json, write_atomic
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.files import read_json, write_atomic
 
 _FINISHED = (codes.SUCCEEDED, codes.GATE_FAILED)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from modelyard_agent import checkpoints
 from modelyard_agent.checkpoints import Verified
 from modelyard_agent.hashing import CheckpointError, UnknownHashError, count_threads
+from modelyard_models.failure import Failure
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.ranks import Ranks
 from modelyard_trainer.train.universal import convert, plan_conversion
 

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from modelyard.contract.run import GateInput, TrainingInput
-
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 MIN_LR_RATE = 0.1
 DECAY_SHARE = 0.1

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 Schedule = Callable[[int], float]
 

@@ -11,11 +11,11 @@ from modelyard.contract import codes
 from modelyard.contract.layout import attempt_dir
 from modelyard.contract.report import Checkpoint, TrainResult
 from modelyard_agent.client import Client
+from modelyard_models.failure import Failure
+from modelyard_models.padding import pads_left
 from transformers import set_seed
 
 from modelyard_trainer.context import Context
-from modelyard_trainer.failure import Failure
-from modelyard_trainer.preflight.padding import pads_left
 from modelyard_trainer.train.agreement import Agreement
 from modelyard_trainer.train.dataset import Collator
 from modelyard_trainer.train.devices import Devices

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.contract.run import RunConfig, TrainingInput
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.arguments import (
     collect_arguments,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
 
 _COPIED = ("trainer_state.json", "scheduler.pt")
 _TAIL = 500  # characters of the converter's output in a message

@@ -9,9 +9,9 @@ from typing import Any
 
 import deepspeed
 import torch
+from modelyard_models.failure import shorten
 from safetensors import safe_open
 
-from modelyard_trainer.failure import shorten
 from modelyard_trainer.train.ranks import Ranks
 
 SAMPLES = 256  # tensors whose values are compared, at most

@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from modelyard.contract.run import TrainingInput
+from modelyard_models.failure import Failure
 
-from modelyard_trainer.failure import Failure
 from modelyard_trainer.train.precision import Precision
 
 # The name of today, and those that DeepSpeed takes for it.

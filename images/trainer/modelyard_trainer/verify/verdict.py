@@ -6,7 +6,8 @@ import errno
 import traceback
 from pathlib import Path
 
-from modelyard_trainer.failure import describe, lacks_memory
+from modelyard_models.failure import describe, lacks_memory
+
 from modelyard_trainer.verify.check import Unproven, check_folder
 
 # What a storage that is out of reach says; anything else is the folder's fault.

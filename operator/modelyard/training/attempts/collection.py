@@ -7,11 +7,11 @@ from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
 from modelyard.training import names
-from modelyard.training.attempts.ending import read_result
 from modelyard.training.children import factory, holders
 from modelyard.training.draft import Draft
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import podstate, sidecars, startup
+from modelyard.workloads.pods.ending import read_result
 from modelyard.workloads.times import seconds_since
 
 _LAG = 5.0

@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from modelyard.api.status import Cause, Failure
-from modelyard.contract import codes, reading
-from modelyard.contract.base import ContractModel
+from modelyard.contract import codes
 from modelyard.contract.report import FailureReport, TrainResult
 from modelyard.engine.plan import Manifest
 from modelyard.workloads import stages
 from modelyard.workloads.pods import podstate, surroundings
-
-M = TypeVar("M", bound=ContractModel)
+from modelyard.workloads.pods.ending import (
+    find_detail,
+    find_disruption,
+    has_failed,
+    is_disrupted,
+    read_result,
+)
 
 _EXIT_SIGNALLED = 128
 _EXIT_KILLED = 128 + 9
-_OTHER_THAN_WORD = re.compile(r"[^A-Za-z0-9_]")
 # Never cured by doing the same again.
 FATAL_REASONS = frozenset({"HostOutOfMemory", "CUDAOutOfMemory"})
 _CUDA_OOM = re.compile(
@@ -31,11 +33,6 @@ _PEER_LOST = re.compile(
     r" pipe|RendezvousConnectionError|RendezvousTimeoutError|"
     r"NCCL.*remote error|ncclRemoteError|ncclSystemError|Socket Timeout|DistNetworkError|DistStoreError"
 )
-# Reasons of pods that ran and were ended from outside. A pod that was ended before it ran may have any reason:
-# the kubelet's admission names the resource that it lacks (OutOfcpu, OutOfnvidia.com/gpu).
-_DISRUPTED = frozenset({
-    "Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "DeadlineExceeded",
-})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +42,6 @@ class Ending:
     cause: Cause
     failure: Failure | None = None
     fatal: bool = False
-
-
-def read_result(pod: Manifest, model: type[M]) -> M | None:
-    """The result in the pod's termination message."""
-    # A user's program may have written something of its own there.
-    message = podstate.terminated(pod).get("message")
-    return reading.read(model, message) if message else None
 
 
 def read_results(pods: Sequence[Manifest]) -> dict[int, TrainResult]:
@@ -67,7 +57,7 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
         if (ending := _classify_fatal(pod)) is not None:
             return ending
     stopped = [pod for pod in failed if _is_stopped(pod)]
-    disrupted = [pod for pod in failed if _is_disrupted(pod)]
+    disrupted = [pod for pod in failed if is_disrupted(pod)]
     saved = any(r.outcome == codes.PREEMPTED for r in read_results(pods).values())
     foreign = {id(pod): ending for pod in failed if (ending := _classify_surroundings(pod)) is not None}
     own = [pod for pod in failed if id(pod) not in foreign]
@@ -75,7 +65,7 @@ def classify(pods: Sequence[Manifest], desired: int) -> Ending:
         return next(iter(foreign.values()))
     if disrupted:
         cause: Cause = "Preempted" if saved else "Infrastructure"
-        return Ending(cause, _describe(disrupted[0], _disruption(disrupted[0])))
+        return Ending(cause, _describe(disrupted[0], find_disruption(disrupted[0])))
     if not failed:
         return Ending(
             "Infrastructure", Failure(reason="PodsVanished", message="The pods are gone without a result.")
@@ -106,8 +96,8 @@ def classify_single(pod: Manifest, report: FailureReport | None) -> Ending:
         return Ending("UserError", _describe(pod, "HostOutOfMemory", report), fatal=True)
     if (ending := _classify_surroundings(pod)) is not None:
         return ending
-    if _is_disrupted(pod) or exit_code in (codes.EXIT_TEMPORARY, codes.EXIT_STOPPED) or exit_code is None:
-        return Ending("Infrastructure", _describe(pod, _disruption(pod), report))
+    if is_disrupted(pod) or exit_code in (codes.EXIT_TEMPORARY, codes.EXIT_STOPPED) or exit_code is None:
+        return Ending("Infrastructure", _describe(pod, find_disruption(pod), report))
     if report is None and exit_code > _EXIT_SIGNALLED:
         # The agent names what its processes die of; here it was killed itself.
         return Ending("Infrastructure", _describe(pod, "PodKilled"))
@@ -181,7 +171,7 @@ def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -
         pod=name,
         code=end.get("exitCode"),
         reason=reason,
-        detail=_detail(pod),
+        detail=find_detail(pod),
     )
     message = report.message if report and report.message and reason not in FATAL_REASONS else advice.strip()
     return Failure(
@@ -195,16 +185,6 @@ def _describe(pod: Manifest, reason: str, report: FailureReport | None = None) -
     )
 
 
-def _detail(pod: Manifest) -> str:
-    status: dict[str, Any] = pod.get("status") or {}
-    told = [status, *(c for c in status.get("conditions") or [] if _is_disruption(c))]
-    return next((str(t["message"]).strip()[:400] for t in told if t.get("message")), "")
-
-
-def _is_disruption(condition: dict[str, Any]) -> bool:
-    return condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
-
-
 def _report(pod: Manifest) -> FailureReport | None:
     result = read_result(pod, TrainResult)
     return result.failure if result else None
@@ -215,13 +195,6 @@ def _text(pod: Manifest) -> str:
     if report is None:
         return str(podstate.terminated(pod).get("message") or "")
     return f"{report.reason}\n{report.message}\n{report.excerpt or ''}"
-
-
-def has_failed(pod: Manifest) -> bool:
-    """Whether its main container or the pod as a whole has failed."""
-    return (pod.get("status") or {}).get("phase") == "Failed" or bool(
-        podstate.terminated(pod).get("exitCode")
-    )
 
 
 def has_broken(pod: Manifest) -> bool:
@@ -241,25 +214,6 @@ def _is_killed(pod: Manifest) -> bool:
     """Whether it was deleted with less grace than it needed, and so ended without a word of its own."""
     killed = podstate.terminated(pod).get("exitCode") == _EXIT_KILLED
     return killed and "deletionTimestamp" in pod["metadata"] and read_result(pod, TrainResult) is None
-
-
-def _disruption(pod: Manifest) -> str:
-    status: dict[str, Any] = pod.get("status") or {}
-    end = podstate.terminated(pod)
-    reason = str(status.get("reason") or "")
-    if reason in _DISRUPTED or (reason and not end):
-        # A job's own deadline has that name.
-        return _OTHER_THAN_WORD.sub("", reason.replace("DeadlineExceeded", "PodDeadlineExceeded"))
-    if end.get("reason") == "ContainerStatusUnknown":
-        return "ContainerStatusUnknown"
-    for condition in status.get("conditions") or []:
-        if _is_disruption(condition):
-            return str(condition.get("reason") or "Evicted")
-    return "TemporaryFailure" if end else "PodFailed"
-
-
-def _is_disrupted(pod: Manifest) -> bool:
-    return _disruption(pod) not in ("TemporaryFailure", "PodFailed")
 
 
 def _end_of(pod: Manifest) -> tuple[str, bool, int]:

@@ -9,13 +9,14 @@ from modelyard.contract import codes
 from modelyard.contract.report import TrainResult
 from modelyard.engine.plan import Manifest
 from modelyard.training.attempts import collection, deadline, departure, reports, restarts, silence
-from modelyard.training.attempts.ending import Ending, classify, has_broken, has_failed, read_results
+from modelyard.training.attempts.ending import Ending, classify, has_broken, read_results
 from modelyard.training.children import claims, holders, jobs
 from modelyard.training.draft import Draft, Stage
 from modelyard.training.preparation.prepare import CACHE_LAG
 from modelyard.training.status import costs, goodput, progress
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import delays, podstate, sidecars, startup
+from modelyard.workloads.pods.ending import has_failed
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import seconds_since
 

@@ -10,13 +10,14 @@ from modelyard.contract.report import PrepareResult
 from modelyard.engine.plan import Manifest
 from modelyard.training import names
 from modelyard.training.attempts import deadline, departure, restarts
-from modelyard.training.attempts.ending import Ending, classify_single, has_failed, read_result
+from modelyard.training.attempts.ending import Ending, classify_single
 from modelyard.training.children import claims, factory, holders, jobs
 from modelyard.training.draft import Draft
 from modelyard.training.preparation import warnings
 from modelyard.training.status import costs, progress
 from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import delays, podstate, sidecars, startup
+from modelyard.workloads.pods.ending import has_failed, read_result
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import seconds_since
 

@@ -14,6 +14,7 @@ from modelyard.engine.plan import Manifest, Seen
 from modelyard.engine.probe import Probe
 from modelyard.workloads import stages
 from modelyard.workloads.labels import STAGE_LABEL
+from modelyard.workloads.numbers import shorten
 from modelyard.workloads.storage import STORAGE_VOLUME, Place
 
 PATH = "/v1/progress"
@@ -53,11 +54,11 @@ def build_progress(report: ProgressReport, gate: Gate | None) -> Progress:
     return Progress(
         step=report.step,
         max_steps=report.max_steps,
-        epoch=_speed(report.epoch),
+        epoch=shorten(report.epoch, 4),
         percent=_percent(report.step, report.max_steps),
-        step_seconds=_speed(report.step_seconds),
-        samples_per_second=_speed(report.samples_per_second),
-        tokens_per_second=_speed(report.tokens_per_second),
+        step_seconds=shorten(report.step_seconds, 4),
+        samples_per_second=shorten(report.samples_per_second, 4),
+        tokens_per_second=shorten(report.tokens_per_second, 4),
         estimated_completion_time=end,
         metrics=sort_metrics(report.metrics, gate),
     )
@@ -151,7 +152,8 @@ def sort_metrics(metrics: dict[str, float], gate: Gate | None = None) -> dict[st
     """Finite ones in six digits, the well-known ones first: the status has no room for more than a few."""
     first = {*codes.FIRST_METRICS, gate.metric} if gate else {*codes.FIRST_METRICS}
     names = sorted(metrics, key=lambda name: (name not in first, name))
-    return {name: _round(metrics[name], 6) for name in names if isfinite(metrics[name])}
+    found = ((name, shorten(metrics[name], 6)) for name in names)
+    return {name: value for name, value in found if value is not None}
 
 
 def unix_time(seconds: float) -> str | None:
@@ -170,12 +172,3 @@ def _evaluation(validation: dict[str, float], test: dict[str, float]) -> Evaluat
 
 def _percent(step: int, max_steps: int | None) -> int | None:
     return 100 * step // max_steps if max_steps else None
-
-
-def _round(value: float, digits: int) -> float:
-    # People read these in kubectl's columns.
-    return float(f"{value:.{digits}g}")
-
-
-def _speed(value: float | None) -> float | None:
-    return _round(value, 4) if value is not None and isfinite(value) else None

@@ -92,6 +92,20 @@ def terminated(pod: Manifest) -> dict[str, Any]:
     return _main_state(pod).get("terminated") or {}
 
 
+def last_end(pod: Manifest) -> dict[str, Any]:
+    """How the main container ended last, if it was started again since or waits for that; empty if it never did."""
+    entry = _main_status(pod)
+    states = (entry.get("state") or {}, entry.get("lastState") or {})
+    return next((state["terminated"] for state in states if state.get("terminated")), {})
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether it takes requests."""
+    return any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in status_of(pod).get("conditions") or []
+    )
+
+
 def start_of(pod: Manifest) -> datetime | None:
     """When the main container started."""
     state = _main_state(pod)
@@ -167,10 +181,14 @@ def has_sandbox(status: dict[str, Any]) -> bool:
 
 
 def _main_state(pod: Manifest) -> dict[str, Any]:
+    return _main_status(pod).get("state") or {}
+
+
+def _main_status(pod: Manifest) -> dict[str, Any]:
     # The kubelet lists containers by name, not in the order of the spec.
     statuses = status_of(pod).get("containerStatuses") or []
     name = main_container(pod)
-    return next((status.get("state") or {} for status in statuses if status.get("name") == name), {})
+    return next((status for status in statuses if status.get("name") == name), {})
 
 
 def _find_failed(statuses: list[dict[str, Any]]) -> tuple[str, int, str] | None:

@@ -8,8 +8,7 @@ from enum import Enum
 from typing import Any
 
 from modelyard.api.data import Columns
-
-from modelyard_trainer.failure import Failure, nearest, shorten
+from modelyard_models.failure import Failure, nearest, shorten
 
 
 class Mark(Enum):

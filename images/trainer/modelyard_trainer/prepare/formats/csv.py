@@ -6,7 +6,8 @@ import csv
 from collections.abc import Iterator
 from itertools import chain
 
-from modelyard_trainer.failure import Failure
+from modelyard_models.failure import Failure
+
 from modelyard_trainer.prepare.decoding import LONGEST, FileText
 from modelyard_trainer.prepare.formats.columns import Mark, Row, Wanted
 from modelyard_trainer.prepare.formats.delimiters import guess, named

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from modelyard_trainer.failure import Failure, shorten
+from modelyard_models.failure import Failure, shorten
+
 from modelyard_trainer.prepare.decoding import LONGEST, FileText
 from modelyard_trainer.prepare.formats.columns import Row, Wanted
 from modelyard_trainer.prepare.formats.objects import Objects, describe, explain

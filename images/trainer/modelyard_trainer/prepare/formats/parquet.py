@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from modelyard_models.failure import Failure, shorten
 
-from modelyard_trainer.failure import Failure, shorten
 from modelyard_trainer.prepare.formats.columns import Mark, Row, Wanted
 
 _BATCH = 4096  # rows read at once

@@ -1,0 +1,1 @@
+"""The gateway: in front of the servers of one ModelDeployment, for all its callers. No torch."""

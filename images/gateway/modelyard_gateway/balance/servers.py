@@ -1,0 +1,192 @@
+"""Servers and revisions as the gateway knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Address = tuple[str, int]
+
+_FIRST_REST = 0.5  # seconds for which a server is left alone that could not be reached; doubled each time
+_LONGEST_REST = 8.0
+_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A revision as it is told: percent of the requests, requests that one server takes (0: any), ready servers."""
+
+    weight: int
+    concurrency: int
+    addresses: frozenset[Address]
+
+
+class Connection(Protocol):
+    """A connection to a server that is free."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+class Server:
+    """One server. `outstanding`: requests that it has now; `idle`: connections, the one used last at the end."""
+
+    __slots__ = (
+        "address",
+        "failures",
+        "idle",
+        "limit",
+        "name",
+        "outstanding",
+        "present",
+        "rests_until",
+        "revision",
+        "turn",
+    )
+
+    def __init__(self, address: Address, revision: Revision) -> None:
+        self.address = address
+        self.revision = revision
+        self.name = f"{address[0]}:{address[1]}"
+        self.limit: float = float("inf")
+        self.outstanding = 0
+        self.turn = 0
+        self.failures = 0
+        self.rests_until = 0.0
+        self.present = True
+        self.idle: list[Connection] = []
+
+    def rest(self, now: float) -> None:
+        """It could not be reached: it is left alone for a while."""
+        self.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2**self.failures)
+        self.failures = min(self.failures + 1, 10)
+
+    def pause(self, now: float) -> None:
+        """It broke off: if it dies, its port takes connections for some milliseconds more."""
+        self.rests_until = max(self.rests_until, now + _PAUSE)
+
+    def answered(self) -> None:
+        """It is there."""
+        self.failures = 0
+        self.rests_until = 0.0
+
+    def close_idle(self) -> None:
+        """Ends all free connections."""
+        while self.idle:
+            self.idle.pop().close()
+
+
+@dataclass(slots=True)
+class Revision:
+    """A revision and its ready servers. `credit` is its claim to the next request."""
+
+    name: str
+    weight: int = 0
+    credit: int = 0
+    servers: dict[Address, Server] = field(default_factory=dict)
+
+
+class Fleet:
+    """All revisions that are followed."""
+
+    def __init__(self) -> None:
+        self.revisions: dict[str, Revision] = {}
+        self._weighted: list[Revision] = []
+        self._turn = 0
+
+    def follow(self, targets: dict[str, Target]) -> bool:
+        """Takes over what is told; whether that changes any weight. Servers that are gone finish what they have."""
+        before = self.weights()
+        for name in self.revisions.keys() - targets.keys():
+            self._resize(self.revisions.pop(name), frozenset())
+        for name, target in targets.items():
+            revision = self.revisions.setdefault(name, Revision(name))
+            revision.weight = target.weight
+            self._resize(revision, target.addresses)
+            for server in revision.servers.values():
+                server.limit = target.concurrency or float("inf")
+        self._weighted = [revision for _, revision in sorted(self.revisions.items()) if revision.weight > 0]
+        changed = self.weights() != before
+        if changed:
+            for revision in self.revisions.values():
+                revision.credit = 0
+        return changed
+
+    def weights(self) -> dict[str, int]:
+        """Percent of the requests, by revision."""
+        return {name: revision.weight for name, revision in self.revisions.items()}
+
+    def weighted(self) -> list[Revision]:
+        """Those that get requests."""
+        return self._weighted
+
+    def count_servers(self) -> int:
+        """Ready servers that get requests."""
+        return sum(len(revision.servers) for revision in self._weighted)
+
+    def draw(self) -> Revision | None:
+        """The revision whose turn it is, whether it has servers or not; None where none has a weight."""
+        return _draw(self._weighted)
+
+    def choose(
+        self, now: float, revision: Revision | None = None, tried: tuple[Server, ...] = ()
+    ) -> Server | None:
+        """A server with room that isn't in `tried`: of that revision, or of the one whose turn it is.
+
+        Revisions without a server that could take it are passed over: a request that can be answered doesn't wait.
+        """
+        if revision is not None:
+            found = self._least(revision, now, tried)
+            if found is not None:
+                return found
+        elif len(self._weighted) == 1:
+            return self._least(self._weighted[0], now, tried)
+        able = {r.name: s for r in self._weighted if (s := self._least(r, now, tried)) is not None}
+        chosen = _draw([r for r in self._weighted if r.name in able])
+        return able[chosen.name] if chosen is not None else None
+
+    def _least(self, revision: Revision, now: float, tried: tuple[Server, ...]) -> Server | None:
+        """The one with the fewest requests; of those, the one whose last turn is longest ago."""
+        best: Server | None = None
+        for server in revision.servers.values():
+            outstanding = server.outstanding
+            if outstanding >= server.limit or server.rests_until > now or server in tried:
+                continue
+            if (
+                best is None
+                or outstanding < best.outstanding
+                or (outstanding == best.outstanding and server.turn < best.turn)
+            ):
+                best = server
+        return best
+
+    def take(self, server: Server) -> None:
+        """The server gets a request."""
+        self._turn += 1
+        server.turn = self._turn
+        server.outstanding += 1
+
+    def _resize(self, revision: Revision, addresses: Iterable[Address]) -> None:
+        before = revision.servers
+        revision.servers = {
+            address: before.get(address) or Server(address, revision) for address in sorted(addresses)
+        }
+        for address in before.keys() - revision.servers.keys():
+            before[address].present = False
+            before[address].close_idle()
+
+
+def _draw(revisions: list[Revision]) -> Revision | None:
+    """Smooth weighted round-robin, as nginx has it: of every 100 requests each gets its percent, evenly."""
+    if not revisions:
+        return None
+    if len(revisions) == 1:
+        return revisions[0]
+    best = revisions[0]
+    for revision in revisions:
+        revision.credit += revision.weight
+        if revision.credit > best.credit:
+            best = revision
+    best.credit -= sum(revision.weight for revision in revisions)
+    return best

@@ -1,0 +1,182 @@
+"""Lists and watches the EndpointSlices of one deployment.
+
+With aiohttp, which the operator uses for the same: of an API client's whole surface this needs two GET requests, and a
+token that is read anew. The official client is synchronous, and as large as all the rest of the image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from modelyard_gateway.balance.servers import Target
+from modelyard_gateway.follow import slices
+from modelyard_gateway.follow.slices import Slice
+
+log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 240  # of one watch; then the next goes on from where it was
+_SILENCE_SECONDS = 100.0  # bookmarks come every minute: a connection that is silent for longer is dead
+_ANSWER_SECONDS = 10.0  # for a list, and for the begin of a watch
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between tries
+_PAGE = 200  # slices
+_LONGEST_LINE = 4 << 20  # bytes of one event
+
+_GONE = 410
+
+
+class _Refused(Exception):  # noqa: N818 - what the API server says
+    """The API server's words instead of an answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Watch:
+    """`told(targets)` is called with all revisions whenever anything about them has changed, and after each list."""
+
+    def __init__(
+        self,
+        api: str,
+        account: Path,
+        namespace: str,
+        deployment: str,
+        told: Callable[[dict[str, Target]], object],
+        pause: float = _FIRST_PAUSE,
+    ) -> None:
+        """account: the folder with the service account's `token` and the API server's `ca.crt`."""
+        self._url = f"{api}/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        self._selector = f"{slices.DEPLOYMENT_LABEL}={deployment}"
+        self._account = account
+        self._told = told
+        self._first_pause = pause
+        self._seen: dict[str, Slice] = {}
+        self._version = ""
+
+    async def run(self) -> None:
+        """Follows for ever, whatever the API server does."""
+        pause = self._first_pause
+        while True:
+            try:
+                async with self._connect() as session:
+                    while True:
+                        if not self._version:
+                            await self._list(session)
+                        pause = self._first_pause
+                        await self._watch(session)
+            except _Refused as refused:
+                if refused.status == _GONE:
+                    log.info("the watch is too old: listing anew")
+                else:
+                    log.warning("the API server refuses to show EndpointSlices: %s", refused)
+            except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+                log.warning(
+                    "EndpointSlices can't be followed at the moment: %s", error or type(error).__name__
+                )
+            # Many gateways lose the same API server at once.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(_LONGEST_PAUSE, pause * 2)
+
+    def _connect(self) -> aiohttp.ClientSession:
+        context: ssl.SSLContext | bool = True
+        if self._url.startswith("https:"):
+            context = ssl.create_default_context(cafile=self._account / "ca.crt")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER_SECONDS, sock_read=_ANSWER_SECONDS)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context), timeout=timeout, trust_env=False
+        )
+
+    async def _get(
+        self, session: aiohttp.ClientSession, parameters: dict[str, str], silence: float
+    ) -> aiohttp.ClientResponse:
+        # Kubernetes replaces the file before the token ends.
+        token = (self._account / "token").read_text().strip()
+        response = await session.get(
+            self._url,
+            params={"labelSelector": self._selector, **parameters},
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_ANSWER_SECONDS, sock_read=silence),
+            allow_redirects=False,
+        )
+        if response.status != 200:
+            words = (await response.content.read(2000)).decode(errors="replace")
+            response.close()
+            if response.status == _GONE:
+                self._version = ""
+            raise _Refused(response.status, words)
+        return response
+
+    async def _list(self, session: aiohttp.ClientSession) -> None:
+        found: dict[str, Slice] = {}
+        parameters = {"limit": str(_PAGE)}
+        while True:
+            async with await self._get(session, parameters, _ANSWER_SECONDS) as response:
+                page = json.loads(await response.read())
+            for manifest in page.get("items") or []:
+                self._take(found, manifest)
+            token = page["metadata"].get("continue")
+            if not token:
+                break
+            parameters["continue"] = token
+        self._seen, self._version = found, page["metadata"]["resourceVersion"]
+        self._tell()
+
+    async def _watch(self, session: aiohttp.ClientSession) -> None:
+        parameters = {
+            "watch": "1",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        async with await self._get(session, parameters, _SILENCE_SECONDS) as response:
+            async for event in _read_lines(response):
+                self._take_event(event)
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        kind, manifest = event["type"], event["object"]
+        if kind == "ERROR":
+            if manifest.get("code") == _GONE:
+                self._version = ""
+            raise _Refused(manifest.get("code", 0), manifest.get("message", ""))
+        self._version = manifest["metadata"]["resourceVersion"]
+        if kind == "BOOKMARK":
+            return
+        before = self._seen.get(manifest["metadata"]["name"])
+        if kind == "DELETED":
+            self._seen.pop(manifest["metadata"]["name"], None)
+        else:
+            self._take(self._seen, manifest)
+        if self._seen.get(manifest["metadata"]["name"]) != before:
+            self._tell()
+
+    def _take(self, seen: dict[str, Slice], manifest: dict[str, Any]) -> None:
+        name = manifest["metadata"]["name"]
+        read = slices.read(manifest)
+        if read is None:
+            seen.pop(name, None)
+        else:
+            seen[name] = read
+
+    def _tell(self) -> None:
+        self._told(slices.merge(self._seen.values()))
+
+
+async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """The events of a watch. Raises ValueError for what is none."""
+    rest = b""
+    async for part in response.content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            if line:
+                yield json.loads(line)
+        if len(rest) > _LONGEST_LINE:
+            raise ValueError(f"an event of the watch has more than {_LONGEST_LINE} bytes")

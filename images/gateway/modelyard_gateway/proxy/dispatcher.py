@@ -1,0 +1,278 @@
+"""Gives requests to servers: at once, from the line, and anew when a server fails."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import OrderedDict
+from typing import cast
+
+from modelyard_gateway.balance.servers import Fleet, Server
+from modelyard_gateway.proxy.exchange import Exchange
+from modelyard_gateway.proxy.upstream import Upstream
+from modelyard_gateway.telemetry import metrics as outcomes
+from modelyard_gateway.telemetry.load import Load, News
+from modelyard_gateway.telemetry.metrics import Metrics
+from modelyard_gateway.wire.refusal import Refusal
+
+KEPT_IN_ALL = 64 << 20  # bytes of bodies that are kept to be sent again; further ones are sent once
+
+_CONNECT_SECONDS = 2.0
+# Of a free connection: shorter than servers keep theirs, so that they don't close one that is just being used.
+_IDLE_SECONDS = 60.0
+# A request that may have made a server fall is not tried on all of them.
+_REPEATS = 1
+
+NO_SERVER = Refusal(503, "no server became ready in time: come again in some seconds", 5)
+NO_ROOM = Refusal(503, "all servers were busy for too long: come again in some seconds", 5)
+FULL = Refusal(503, "too many requests wait already: come again in a second", 1)
+ENDING = Refusal(503, "the gateway stops: ask again", 1)
+SLOW = Refusal(504, "the model did not answer in time")
+
+
+class Dispatcher:
+    """All requests that want a server, have one, or wait in line."""
+
+    def __init__(self, fleet: Fleet, load: Load, news: News, metrics: Metrics, max_queue: int) -> None:
+        self.fleet = fleet
+        self.kept = 0  # bytes
+        self._load = load
+        self._news = news
+        self._metrics = metrics
+        self._max_queue = max_queue
+        self._line: OrderedDict[Exchange, None] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def dispatch(self, exchange: Exchange, now: float) -> None:
+        """A new request: to a server, or to the end of the line."""
+        if not self._line:
+            server = self.fleet.choose(now, exchange.revision)
+            if server is not None:
+                self._load.move(now, 0, 1, 1)
+                self._give(exchange, server)
+                return
+        if len(self._line) >= self._max_queue:
+            self._end(exchange, FULL, outcomes.UNAVAILABLE)
+            return
+        self._load.move(now, 1, 0, 1)
+        self._wait(exchange)
+        self.release(now)
+
+    def release(self, now: float) -> None:
+        """Gives those at the head of the line to servers that have room."""
+        while self._line:
+            exchange = next(iter(self._line))
+            server = self.fleet.choose(now, exchange.revision)
+            if server is None:
+                return
+            del self._line[exchange]
+            self._load.move(now, -1, 1)
+            self._give(exchange, server)
+
+    def sent(self, exchange: Exchange) -> None:
+        """Its server has all that came of it, which can't be kept any more."""
+        exchange.pieces.clear()
+        self.forget(exchange)
+
+    def keep(self, exchange: Exchange, size: int) -> bool:
+        """So many more bytes of its body are kept; False where there is no room for them."""
+        if self.kept + size > KEPT_IN_ALL:
+            return False
+        self.kept += size
+        exchange.stored += size
+        return True
+
+    def forget(self, exchange: Exchange) -> None:
+        """Its body is kept no more."""
+        self.kept -= exchange.stored
+        exchange.stored = 0
+
+    def can_go_elsewhere(self, exchange: Exchange) -> bool:
+        """Whether it can be repeated, and there is another server with room for it."""
+        return (
+            self._may_repeat(exchange)
+            and exchange.server is not None
+            and self.fleet.choose(time.monotonic(), None, (*exchange.tried, exchange.server)) is not None
+        )
+
+    def finished(self, exchange: Exchange, server: Server, connection: Upstream | None) -> None:
+        """It has its answer; the connection can be used again, if it is given."""
+        now = time.monotonic()
+        server.outstanding -= 1
+        if connection is not None:
+            _free(connection, now)
+        self._load.move(now, 0, -1, 0, 1)
+        exchange.upstream = None
+        exchange.client.finish(exchange, now)
+        if self._line:
+            self.release(now)
+
+    def failed(
+        self, exchange: Exchange, server: Server, reason: str, used: bool = False, why: str = ""
+    ) -> None:
+        """The server did not answer: it is busy (`busy`), not to be reached (`connect`), or broke off (`reset`).
+
+        used: the connection had carried answers before, so that it may have been its age.
+        """
+        now = time.monotonic()
+        server.outstanding -= 1
+        exchange.upstream = None
+        if reason != "busy" and not used:
+            server.rest(now)
+        if not exchange.open:
+            self._load.move(now, 0, -1)
+            self.release(now)
+            return
+        if reason != "connect" and not self._may_repeat(exchange):
+            self._load.move(now, 0, -1)
+            self._end(exchange, Refusal(502, why or "the server broke off"), outcomes.BROKEN)
+            self.release(now)
+            return
+        if reason != "connect":
+            exchange.repeats += 1
+        exchange.tried += (server,)
+        self._metrics.retries[reason] += 1
+        other = self.fleet.choose(now, None, exchange.tried)
+        if other is not None:
+            self._give(exchange, other)
+        else:
+            server.pause(now)
+            # Whoever waits longest is first again.
+            self._load.move(now, 1, -1)
+            self._wait(exchange)
+            self._line.move_to_end(exchange, last=False)
+        self.release(now)
+
+    def broke_off(self, exchange: Exchange, server: Server) -> None:
+        """The server broke off in the middle of its answer: so must the gateway, or half would look like the whole."""
+        now = time.monotonic()
+        server.outstanding -= 1
+        exchange.upstream = None
+        self._load.move(now, 0, -1)
+        exchange.client.cut(exchange, outcomes.BROKEN)
+        self.release(now)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Nobody wants the answer any more: its place is free, wherever it stood."""
+        now = time.monotonic()
+        if exchange in self._line:
+            del self._line[exchange]
+            self._load.move(now, -1, 0)
+        upstream = exchange.upstream
+        if upstream is not None:
+            upstream.exchange = exchange.upstream = None
+            upstream.close()
+            upstream.server.outstanding -= 1
+            self._load.move(now, 0, -1)
+            self.release(now)
+        # One whose connection is being made is told when that is done.
+
+    def expire(self, exchange: Exchange) -> None:
+        """Its time is up."""
+        if exchange in self._line:
+            refusal = NO_ROOM if self.fleet.count_servers() else NO_SERVER
+            self._end(exchange, refusal, outcomes.UNAVAILABLE)
+        elif exchange.status:
+            exchange.client.cut(exchange, outcomes.TIMEOUT)
+        else:
+            self._end(exchange, SLOW, outcomes.TIMEOUT)
+
+    def follow_changed(self) -> None:
+        """Servers came or went."""
+        if self._line and not self.fleet.count_servers():
+            self._news.tell()
+        self.release(time.monotonic())
+
+    def sweep(self, now: float) -> None:
+        """Looks for servers that have rested, and closes connections that nobody used for long."""
+        self._load.move(now, 0, 0)
+        for revision in self.fleet.revisions.values():
+            for server in revision.servers.values():
+                # The one used last is at the end.
+                while server.idle and cast(Upstream, server.idle[0]).since < now - _IDLE_SECONDS:
+                    server.idle.pop(0).close()
+        self.release(now)
+
+    def end_line(self) -> None:
+        """Whoever waits is sent away: the gateway stops."""
+        for exchange in list(self._line):
+            self._end(exchange, ENDING, outcomes.UNAVAILABLE)
+
+    def _may_repeat(self, exchange: Exchange) -> bool:
+        return exchange.repeatable and exchange.repeats < _REPEATS
+
+    def _end(self, exchange: Exchange, refusal: Refusal, outcome: str) -> None:
+        self.abandon(exchange)
+        exchange.client.refuse(exchange, refusal, outcome)
+
+    def _wait(self, exchange: Exchange) -> None:
+        if not self._line and not self.fleet.count_servers():
+            self._news.tell()
+        exchange.tried = ()
+        self._line[exchange] = None
+
+    def _give(self, exchange: Exchange, server: Server) -> None:
+        self.fleet.take(server)
+        exchange.server = server
+        # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
+        idle = server.idle if not exchange.repeats else []
+        while idle:
+            connection = cast(Upstream, idle.pop())
+            if not connection.transport.is_closing():
+                self._send(exchange, connection)
+                return
+        task = self._loop.create_task(self._connect(exchange, server))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _send(self, exchange: Exchange, connection: Upstream) -> None:
+        if not exchange.whole:
+            exchange.client.resume()
+        connection.send(exchange)
+        if not exchange.repeatable:
+            self.sent(exchange)
+
+    async def _connect(self, exchange: Exchange, server: Server) -> None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, connection = await self._loop.create_connection(
+                    lambda: Upstream(self, server), *server.address
+                )
+            if connection.transport.is_closing():
+                raise ConnectionResetError
+        except OSError:  # TimeoutError is one
+            self.failed(exchange, server, "connect")
+            return
+        _watch_peer(connection.transport)
+        self._metrics.opened()
+        if exchange.open:
+            self._send(exchange, connection)
+            return
+        now = time.monotonic()
+        server.outstanding -= 1
+        self._load.move(now, 0, -1)
+        _free(connection, now)
+        self.release(now)
+
+
+def _free(connection: Upstream, now: float) -> None:
+    """It can be used again."""
+    connection.since = now
+    if connection.server.present:
+        connection.server.idle.append(connection)
+    else:
+        connection.close()
+
+
+def _watch_peer(transport: asyncio.Transport) -> None:
+    """A server whose node has vanished says nothing: the kernel finds out, in about 25 s."""
+    connection = transport.get_extra_info("socket")
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)

@@ -1,0 +1,224 @@
+"""What happens to a request before a server is asked, and what is written down when it ends."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from modelyard.contract.gateway import GatewayConfig
+
+from modelyard_gateway.cache.key import make_key
+from modelyard_gateway.cache.store import Cache, Flight, Kept
+from modelyard_gateway.limits.keys import Keys
+from modelyard_gateway.limits.rates import Rates
+from modelyard_gateway.local.routes import Routes
+from modelyard_gateway.proxy.client import Client
+from modelyard_gateway.proxy.dispatcher import Dispatcher
+from modelyard_gateway.proxy.exchange import Exchange
+from modelyard_gateway.telemetry import metrics as outcomes
+from modelyard_gateway.telemetry.log import AccessLog, describe
+from modelyard_gateway.telemetry.metrics import NO_REVISION, Metrics
+from modelyard_gateway.wire.refusal import Refusal
+from modelyard_gateway.wire.request import Reader, RequestHead
+
+SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true")
+NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
+WRONG_KEY = Refusal(401, "the API key is not one of this model's")
+
+
+class Front:
+    """All callers of one gateway. `draining`: each answer ends its connection, so that callers find another gateway."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        dispatcher: Dispatcher,
+        routes: Routes,
+        keys: Keys | None,
+        metrics: Metrics,
+        log: AccessLog,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.clients: set[Client] = set()
+        self.draining = False
+        self.max_bytes = config.max_request_bytes
+        self.too_large = Refusal(
+            413, f"the request has more than {self.max_bytes} bytes (traffic.maxRequestBytes)"
+        )
+        self.cache = Cache(config.cache) if config.cache is not None else None
+        # The gateway's keys are not the servers' business.
+        self.read_head = Reader(frozenset((b"authorization",)) if keys is not None else frozenset())
+        self._config = config
+        self._routes = routes
+        self._keys = keys
+        self._rates = Rates(config.rate_limit) if config.rate_limit is not None else None
+        self._checks = config.suspended or keys is not None or config.rate_limit is not None
+        self._metrics = metrics
+        self._log = log
+        # Ids need to be unlike others, not secret; the kernel's random bytes cost as much as parsing the request.
+        self._prefix = secrets.token_hex(8).encode()
+        self._count = 0
+        self._draw: Callable[[int], int] = random.Random(secrets.randbits(64)).getrandbits  # noqa: S311
+        self._wall = time.time() - time.monotonic()
+
+    def connected(self, client: Client) -> None:
+        """There is another caller."""
+        self.clients.add(client)
+
+    def open(
+        self, client: Client, head: RequestHead, name: bytes | None, trace: bytes | None, now: float
+    ) -> Exchange:
+        """A request has begun. name, trace: the caller's id and trace context for it."""
+        if name is None:
+            self._count += 1
+            name = b"%b-%d" % (self._prefix, self._count)
+        if trace is None:
+            drawn = b"%048x" % self._draw(192)
+            trace = b"00-%b-%b-01" % (drawn[:32], drawn[32:])
+        return Exchange(client, head, now, name, trace)
+
+    def admit(self, exchange: Exchange, now: float) -> None:
+        """Decides by its head whether a request is taken; answers it if not."""
+        head = exchange.head
+        if head.length > self.max_bytes:
+            exchange.client.refuse(exchange, self.too_large, outcomes.REFUSED)
+        elif self._checks and not self._routes.is_open(head):
+            self._check(exchange, now)
+
+    def _check(self, exchange: Exchange, now: float) -> None:
+        client, secret = exchange.client, exchange.head.secret
+        if self._keys is not None:
+            exchange.caller = self._keys.find(secret)
+            if exchange.caller is None:
+                client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
+                return
+        if self._config.suspended:
+            client.refuse(exchange, SUSPENDED, outcomes.UNAVAILABLE)
+            return
+        if self._rates is not None:
+            by_key = self._config.rate_limit is not None and self._config.rate_limit.per == "key"
+            wait = self._rates.take((by_key and exchange.caller) or client.address, now)
+            if wait:
+                self._metrics.limited += 1
+                refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
+                client.refuse(exchange, refusal, outcomes.REFUSED)
+
+    def proceed(self, exchange: Exchange, now: float) -> None:
+        """Its body is here, or more of it than is waited for: answers it, or asks a server."""
+        exchange.proceeded = True
+        answer = self._routes.find(exchange.head)
+        if answer is not None:
+            exchange.client.answer(exchange, *answer)
+        elif self.cache is None or not exchange.whole or not self._recall(self.cache, exchange):
+            self.dispatcher.dispatch(exchange, now)
+
+    def _recall(self, cache: Cache, exchange: Exchange) -> bool:
+        """Answers from what is kept, or lets it wait for another's answer; False where a server is to be asked."""
+        head = exchange.head
+        if b"no-store" in head.stored:
+            return False
+        asked = make_key(head, exchange.body(), self._config.task)
+        revision = self.dispatcher.fleet.draw() if asked is not None else None
+        if asked is None or revision is None:
+            return False
+        exchange.revision = revision
+        key = (revision.name, asked)
+        anew = b"no-cache" in head.stored
+        kept = None if anew else cache.find(key)
+        if kept is not None:
+            self._metrics.cache["hit"] += 1
+            self._answer_kept(exchange, kept)
+            return True
+        flight = None if anew else cache.follow(key)
+        if flight is not None:
+            self._metrics.cache["shared"] += 1
+            flight.followers.append(exchange)
+            return True
+        self._metrics.cache["miss"] += 1
+        exchange.cached = "miss"
+        exchange.flight = cache.begin(key, not anew)
+        return False
+
+    def _answer_kept(self, exchange: Exchange, kept: Kept) -> None:
+        exchange.cached = "hit"
+        fields = kept.head.prefix.partition(b"\r\n")[2]
+        exchange.client.answer(exchange, kept.head.status, fields, kept.body, outcomes.OK)
+
+    def _land(self, cache: Cache, exchange: Exchange, flight: Flight, outcome: str) -> None:
+        """The answer that others wait for is here, or won't come."""
+        exchange.flight = None
+        kept = None
+        if outcome == outcomes.OK and exchange.server is not None:
+            kept = cache.land(flight, exchange.server.revision.name)
+        else:
+            cache.abandon(flight)
+        now = time.monotonic()
+        for follower in flight.followers:
+            if not follower.open:
+                continue
+            if kept is not None:
+                self._answer_kept(follower, kept)
+            elif outcome == outcomes.GONE:
+                self.proceed(follower, now)  # one of them asks for all
+            else:
+                follower.cached = "miss"
+                self.dispatcher.dispatch(follower, now)
+
+    def leave(self, exchange: Exchange) -> None:
+        """Nobody wants its answer any more."""
+        self.dispatcher.abandon(exchange)
+
+    def expire(self, exchange: Exchange) -> None:
+        """Its time is up."""
+        self.dispatcher.expire(exchange)
+
+    def forget_revisions(self) -> None:
+        """The weights have changed."""
+        if self.cache is not None:
+            self.cache.keep_only({revision.name for revision in self.dispatcher.fleet.weighted()})
+
+    def rejected(self, client: Client, refusal: Refusal) -> None:
+        """Something came that is no request."""
+        self._metrics.see(NO_REVISION, outcomes.REFUSED, 0.0)
+        self._log.write(
+            {
+                "time": time.time(),
+                "address": client.address,
+                "status": refusal.status,
+                "outcome": outcomes.REFUSED,
+                "why": refusal.message,
+            }
+        )
+
+    def account(self, exchange: Exchange, address: str, outcome: str, now: float) -> None:
+        """A request has ended, in whatever way."""
+        if exchange.stored:
+            self.dispatcher.forget(exchange)
+        seconds = now - exchange.began
+        revision = exchange.server.revision if exchange.server is not None else exchange.revision
+        if exchange.flight is not None and self.cache is not None:
+            self._land(self.cache, exchange, exchange.flight, outcome)
+        self._metrics.see(revision.name if revision is not None else NO_REVISION, outcome, seconds)
+        self._log.write(describe(exchange, address, outcome, seconds, self._wall + exchange.began))
+
+    def is_busy(self) -> bool:
+        """Whether any request has no answer yet, or anything was refused whose caller may still be reading."""
+        return any(client.is_busy() for client in self.clients)
+
+    def close_idle(self, before: float) -> None:
+        """Ends connections on which nothing has happened since then (monotonic seconds)."""
+        for client in list(self.clients):
+            if not client.is_busy() and client.since < before:
+                client.transport.close()
+
+    def sweep(self, now: float) -> None:
+        """Ends what took too long. To be called some times a second."""
+        deadline = now - self._config.timeout_seconds
+        for client in list(self.clients):
+            client.sweep(now, deadline)
+        self.dispatcher.sweep(now)
+        if self._keys is not None:
+            self._keys.refresh()
+        self._log.flush()

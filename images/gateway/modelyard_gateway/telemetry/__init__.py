@@ -1,0 +1,1 @@
+"""What the gateway tells: load, metrics, and a line for each request."""

@@ -1,0 +1,144 @@
+"""The gateway's metrics. Counted in plain numbers; Prometheus' forms are made when it asks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# Outcomes of requests.
+OK = "ok"  # answered, 1xx to 3xx
+REFUSED = "refused"  # answered 4xx, by a server or by the gateway
+ERROR = "error"  # answered 5xx by a server
+UNAVAILABLE = "unavailable"  # 503 by the gateway: no server, no room, suspended
+TIMEOUT = "timeout"  # a server did not answer in time
+BROKEN = "broken"  # a server broke off
+GONE = "gone"  # the caller hung up
+
+_FAILED = frozenset((ERROR, UNAVAILABLE, TIMEOUT, BROKEN))
+
+NO_REVISION = ""  # answered by the gateway
+_REVISIONS = 32  # further ones are counted together
+_OTHERS = "others"
+
+
+class Series:
+    """Requests of one revision and outcome."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(SECONDS) + 1)
+        self.seconds = 0.0
+
+    def see(self, seconds: float) -> None:
+        """One more."""
+        self.buckets[bisect_left(SECONDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Metrics(Collector):
+    """All series. Labels have few values: revisions (32 at most, those beyond as one) and outcomes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self.retries: dict[str, int] = {"connect": 0, "reset": 0, "busy": 0}
+        self.cache: dict[str, int] = {"hit": 0, "miss": 0, "shared": 0}
+        self.limited = 0
+        self._series: dict[tuple[str, str], Series] = {}
+        self._revisions: set[str] = set()
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._opened = 0
+
+    def see(self, revision: str, outcome: str, seconds: float) -> None:
+        """A request ended."""
+        series = self._series.get((revision, outcome))
+        if series is None:
+            if revision not in self._revisions and len(self._revisions) >= _REVISIONS:
+                revision = _OTHERS
+            self._revisions.add(revision)
+            series = self._series.setdefault((revision, outcome), Series())
+        series.see(seconds)
+
+    def opened(self) -> None:
+        """A connection to a server was made."""
+        self._opened += 1
+
+    def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """A number that is read when Prometheus asks."""
+        self._gauges.append((f"modelyard_gateway_{name}", about, read))
+
+    def latencies(self) -> list[int]:
+        """Requests that were answered well, by the buckets of SECONDS."""
+        every = [
+            series.buckets
+            for (revision, outcome), series in self._series.items()
+            if revision and outcome == OK
+        ]
+        return [sum(column) for column in zip(*every, strict=True)] or [0] * (len(SECONDS) + 1)
+
+    def count(self) -> int:
+        """Requests that ended and were meant for a server."""
+        return sum(
+            sum(s.buckets)
+            for (revision, outcome), s in self._series.items()
+            if revision or outcome in _FAILED
+        )
+
+    def count_failed(self) -> int:
+        """Those that ended without an answer, or with a server's error."""
+        return sum(sum(series.buckets) for (_, outcome), series in self._series.items() if outcome in _FAILED)
+
+    def collect(self) -> Iterator[Metric]:
+        """Of Prometheus' collectors."""
+        prefix = "modelyard_gateway_"
+        labels = ("revision", "outcome")
+        requests = CounterMetricFamily(prefix + "requests", "Requests that ended.", labels=labels)
+        durations = HistogramMetricFamily(
+            prefix + "request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            labels=labels,
+        )
+        for key, series in self._series.items():
+            count, buckets = 0, []
+            for bound, number in zip((*map(str, SECONDS), "+Inf"), series.buckets, strict=True):
+                count += number
+                buckets.append((bound, count))
+            requests.add_metric(key, count)
+            durations.add_metric(key, buckets, series.seconds)
+        yield requests
+        yield durations
+        retries = CounterMetricFamily(
+            prefix + "retries",
+            "Requests that were sent again: it could not be reached, broke off before its answer, or was busy (503).",
+            labels=("reason",),
+        )
+        for reason, number in self.retries.items():
+            retries.add_metric((reason,), number)
+        yield retries
+        cache = CounterMetricFamily(
+            prefix + "cache_requests",
+            "Requests whose answer may be kept: hit, miss, or shared with another that was under way.",
+            labels=("result",),
+        )
+        for result, number in self.cache.items():
+            cache.add_metric((result,), number)
+        yield cache
+        yield CounterMetricFamily(
+            prefix + "rate_limited", "Requests refused by the rate limit.", value=self.limited
+        )
+        yield CounterMetricFamily(
+            prefix + "upstream_connects", "Connections made to servers.", value=self._opened
+        )
+        for name, about, read in self._gauges:
+            yield GaugeMetricFamily(name, about, value=read())
+
+    def render(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

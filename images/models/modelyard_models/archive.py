@@ -1,0 +1,81 @@
+"""Unpacking archives from strangers: no path outside the folder, no links, no devices, no bombs."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from modelyard_models.failure import Failure
+
+_MAX_FILES = 10_000
+_MAX_RATIO = 200  # unpacked : packed bytes; safetensors hardly compress, JSON by about 10
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+def unpack(archive: Path, folder: Path, name: str) -> None:
+    """Unpacks a .tar, .tar.gz or .zip into `folder`. Raises Failure (UnsafeModel, ModelInvalid)."""
+    limit = max(archive.stat().st_size * _MAX_RATIO, 1 << 24)
+    try:
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, folder, name, limit)
+        elif tarfile.is_tarfile(archive):
+            _unpack_tar(archive, folder, name, limit)
+        else:
+            raise Failure("ModelInvalid", f"{name} is no archive; give one of {', '.join(_ENDINGS)}")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise Failure(
+            "ModelInvalid", f"{name} can't be unpacked: {error}; pack and upload it again"
+        ) from error
+
+
+def _unpack_zip(archive: Path, folder: Path, name: str, limit: int) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        _check_bounds(name, len(members), sum(m.file_size for m in members), limit)
+        for member in members:
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise _unsafe(name, member.filename, "is a link")
+            target = _target(folder, name, member.filename)
+            if not member.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(member) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+
+
+def _unpack_tar(archive: Path, folder: Path, name: str, limit: int) -> None:
+    with tarfile.open(archive) as file:
+        count = size = 0
+        for member in file:  # read as a stream: a bomb is met before it is unpacked
+            count, size = count + 1, size + member.size
+            _check_bounds(name, count, size, limit)
+            if member.isdir():
+                continue
+            if not member.isreg():
+                raise _unsafe(name, member.name, "is a link or a device")
+            target = _target(folder, name, member.name)
+            source = file.extractfile(member)
+            if source is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+
+
+def _check_bounds(name: str, count: int, size: int, limit: int) -> None:
+    if count > _MAX_FILES or size > limit:
+        raise Failure(
+            "UnsafeModel", f"{name} unpacks to {count} files and {size} bytes or more, which no model does"
+        )
+
+
+def _target(folder: Path, name: str, member: str) -> Path:
+    path = PurePosixPath(member.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise _unsafe(name, member, "lies outside the archive's folder")
+    return folder / path
+
+
+def _unsafe(name: str, member: str, why: str) -> Failure:
+    return Failure("UnsafeModel", f"{name}: {member!r} {why}; pack plain files only")

@@ -1,0 +1,49 @@
+"""Processes of a build: each makes or measures one thing, and may die of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelyard.contract.report import FailureReport
+from modelyard_models.failure import Failure
+from modelyard_models.files import read_json, write_atomic
+
+_FAILURE = ".failure"  # after the name of the file that would have been written
+
+
+def leave_failure(failure: Failure, target: Path) -> int:
+    """In a child: leaves why `target` was not written, and returns the exit code."""
+    write_atomic(_beside(target), failure.report().model_dump_json())
+    return failure.exit_code
+
+
+def run_child(module: str, plan: Path, target: Path, environment: Mapping[str, str]) -> None:
+    """Runs `python -m module plan target`, which writes `target`. Raises Failure, the child's own if it left one."""
+    with subprocess.Popen(
+        [sys.executable, "-m", module, str(plan), str(target)], env={**os.environ, **environment}
+    ) as process:
+        try:
+            code = process.wait()
+        finally:
+            process.kill()
+    if code == 0 and target.exists():
+        return
+    left = read_json(_beside(target))
+    if left is not None:
+        report = FailureReport.model_validate(left)
+        raise Failure(report.reason, report.message, temporary=code == os.EX_TEMPFAIL)
+    if code == -signal.SIGKILL:
+        raise Failure(
+            "HostOutOfMemory",
+            "its process was killed, as happens where the memory is too small; raise server.resources.limits.memory",
+        )
+    raise Failure("BuildError", f"its process ended with {code}; the build's log says why")
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(target.name + _FAILURE)

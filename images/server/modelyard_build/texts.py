@@ -1,0 +1,38 @@
+"""Texts of common lengths and scripts, for models that come without data."""
+
+from __future__ import annotations
+
+TEXTS = (
+    "Thank you, that was quick!",
+    "The parcel arrived two days late and the box was torn.",
+    "Is there a train to the airport before six in the morning?",
+    "I'd buy it again.",
+    "Our flight was cancelled twice, nobody at the desk could tell us why, and the hotel had no rooms left.",
+    "Great service.",
+    "The committee will meet on Tuesday to decide whether the bridge can be opened again before winter.",
+    "Mix the flour with a pinch of salt, add the butter in small pieces, and let the dough rest for an hour.",
+    "No.",
+    "She had been walking along the river for most of the afternoon when she noticed that the path had come to an end.",
+    "Error 404: the page that you asked for does not exist.",
+    "The old library closes at five o'clock.",
+    "WHY does it restart every time I open the camera???",
+    "A red bicycle leans against a white wall.",
+    "Sales rose by 12.5 % in the third quarter, while costs stayed where they had been a year before.",
+    "It is neither good nor bad; it does what it says.",
+    "Das Paket ist gestern angekommen, vielen Dank.",
+    "Le musée est fermé le lundi.",
+    "¿Dónde está la estación más cercana?",
+    "今日はとても暑いですね。",
+    "Спасибо за быстрый ответ.",
+    "The patient was given 5 mg twice a day and reported no headaches after the first week.",
+    "def add(a, b): return a + b",
+    "Light travels about three hundred thousand kilometres in a second, so what we see of distant stars is long past.",
+    "The movie starts slowly, but the last half hour is worth every minute of it.",
+    "Please call me back as soon as you can.",
+    "Heavy rain is expected in the north, with strong winds along the coast and some snow above a thousand metres.",
+    "He didn't answer the question.",
+    "Take the second street on the left, pass the church, and you will see a house with a green door.",
+    "Worst coffee I've ever had, but the view is lovely.",
+    "Water boils at a lower temperature on a mountain.",
+    "Can I change the address of an order that has already been sent?",
+)

@@ -1,0 +1,1 @@
+"""Text generation: transformers' continuous batching, and what it lacks. It knows no HTTP."""

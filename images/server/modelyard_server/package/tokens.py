@@ -1,0 +1,197 @@
+"""Texts to token ids, and rows of ids to one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from modelyard.contract.layout import MODEL_MANIFEST
+from modelyard_models.failure import boundary
+from modelyard_models.files import read_json
+from modelyard_models.padding import pads_left
+from modelyard_models.positions import longest_input
+
+from modelyard_server.failure import Failure
+
+Ids: TypeAlias = Any  # a NumPy array of int64
+
+INLINE_CHARACTERS = 16_384  # of one request; more is tokenised aside, so that others are heard meanwhile
+_UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
+_DEFAULT_LONGEST = 8192  # tokens, where neither tokenizer nor model has a bound
+_PROBE = "A text, to see that 2 ways agree: naïve, 深, \U0001f600."
+
+
+class Untemplated(Exception):  # noqa: N818 - the caller's problem
+    """A conversation that no prompt can be made of. The message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One text as the model takes it: `ids` (tokens,), and its token types where the model is given any."""
+
+    ids: Ids
+    types: Ids | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows made of one length. All (rows, tokens) int64; `mask` is 1 where a row's own tokens are."""
+
+    ids: Ids
+    mask: Ids
+    types: Ids | None
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What sentence-transformers does with texts: a prompt before each, lower case, a bound (tokens)."""
+
+    prompt: str = ""
+    lower: bool = False
+    longest: int | None = None
+
+
+class Tokens:
+    """A model's tokenizer. `longest` is what a text may have, in tokens, special ones included."""
+
+    def __init__(self, tokenizer: Any, about: Any, habits: Habits, *, typed: bool) -> None:
+        self._tokenizer = tokenizer
+        self._typed = typed
+        self._habits = habits
+        self._left = pads_left(about.model_type)
+        self.vocabulary: int = int(about.get_text_config().vocab_size)
+        pads = (getattr(about.get_text_config(), "pad_token_id", None), tokenizer.pad_token_id)
+        self._pad = next((pad for pad in pads if isinstance(pad, int) and 0 <= pad < self.vocabulary), 0)
+        self._type_pad: int = getattr(tokenizer, "pad_token_type_id", 0)
+        bounds = [tokenizer.model_max_length, longest_input(about), habits.longest]
+        known = [int(bound) for bound in bounds if bound is not None and bound < _UNBOUNDED]
+        self.longest = min(known, default=_DEFAULT_LONGEST)
+        self._fast = self._find_fast()
+        self._cutting: dict[int, Any] = {}
+
+    def encode(self, text: str, cut_at: int | None = None) -> Row:
+        """A text with the model's special tokens; with `cut_at` no more than so many in all."""
+        text = self._habits.prompt + text
+        return self._encode(text.lower() if self._habits.lower else text, cut_at)
+
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
+        """A conversation as the model's chat template has it, up to where the model answers. Raises Untemplated."""
+        if not self._tokenizer.chat_template:
+            raise Untemplated(
+                "this model has no chat template: ask /v1/completions, with the prompt as the model wants it"
+            )
+        try:
+            text = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # templates raise what they like
+            raise Untemplated(f"the model's chat template refuses these messages: {error}") from error
+        return self._row(self._tokenizer(text, add_special_tokens=False)["input_ids"], None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens; special ones have none."""
+        if self._fast is not None:
+            return str(self._fast.decode(ids, skip_special_tokens=True))
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text)
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a text."""
+        return self._tokenizer.eos_token_id  # type: ignore[no-any-return]
+
+    def take(self, ids: Sequence[int]) -> Row:
+        """Ids as they are."""
+        return Row(np.asarray(ids, np.int64))
+
+    def pad(self, rows: Sequence[Row]) -> Batch:
+        """Rows as one batch, as wide as the longest."""
+        shape = len(rows), max(map(len, rows))
+        ids: Ids = np.full(shape, self._pad, np.int64)
+        mask: Ids = np.zeros(shape, np.int64)
+        types: Ids | None = None
+        if any(row.types is not None for row in rows):
+            types = np.full(shape, self._type_pad, np.int64)
+        for index, row in enumerate(rows):
+            place = slice(shape[1] - len(row), None) if self._left else slice(len(row))
+            ids[index, place] = row.ids
+            mask[index, place] = 1
+            if types is not None:
+                types[index, place] = 0 if row.types is None else row.types
+        return Batch(ids, mask, types)
+
+    def _encode(self, text: str, cut_at: int | None) -> Row:
+        if self._fast is None:
+            options = {} if cut_at is None else {"truncation": True, "max_length": cut_at}
+            made = self._tokenizer(text, **options)
+            return self._row(made["input_ids"], made.get("token_type_ids"))
+        fast = self._fast if cut_at is None else self._cut(cut_at)
+        encoding = fast.encode(text)
+        return self._row(encoding.ids, encoding.type_ids)
+
+    def _row(self, ids: Sequence[int], types: Sequence[int] | None) -> Row:
+        # Models take types that are all 0 where they are given none.
+        typed = self._typed and types is not None and any(types)
+        return Row(np.asarray(ids, np.int64), np.asarray(types, np.int64) if typed else None)
+
+    def _cut(self, length: int) -> Any:
+        """The tokenizer that cuts at a length; one is kept for each, of which a server has one or two."""
+        if length not in self._cutting:
+            assert self._fast is not None  # noqa: S101 - asked only where there is one
+            copy = type(self._fast).from_str(self._fast.to_str())
+            copy.enable_truncation(length, direction=self._tokenizer.truncation_side)
+            self._cutting[length] = copy
+        return self._cutting[length]
+
+    def _find_fast(self) -> Any | None:
+        """The Rust tokenizer itself, which takes a tenth of the time; None where transformers does more than it."""
+        if not getattr(self._tokenizer, "is_fast", False):
+            return None
+        fast = type(self._tokenizer.backend_tokenizer).from_str(self._tokenizer.backend_tokenizer.to_str())
+        fast.no_truncation()
+        fast.no_padding()
+        return fast if fast.encode(_PROBE).ids == self._tokenizer(_PROBE)["input_ids"] else None
+
+
+def load_tokens(folder: Path, about: Any) -> Tokens:
+    """Loads a folder's tokenizer. Raises Failure (ModelInvalid) where it has none that fits the model."""
+    from transformers import AutoTokenizer
+
+    advice = "the folder must hold the tokenizer that the model was trained with (tokenizer.json)"
+    with boundary("ModelInvalid", "its tokenizer can't be loaded", advice):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # Modelyard trains without token types.
+    typed = "token_type_ids" in tokenizer.model_input_names and not (folder / MODEL_MANIFEST).is_file()
+    tokens = Tokens(tokenizer, about, read_habits(folder), typed=typed)
+    if len(tokenizer) > tokens.vocabulary:
+        raise Failure(
+            "ModelInvalid",
+            f"its tokenizer has {len(tokenizer)} tokens, the model {tokens.vocabulary}: they don't belong together;"
+            f" {advice}",
+        )
+    return tokens
+
+
+def read_habits(folder: Path) -> Habits:
+    """What the folder's files for sentence-transformers say; nothing where there are none."""
+    prompting = _read_object(folder / "config_sentence_transformers.json")
+    prompts, name = prompting.get("prompts"), prompting.get("default_prompt_name")
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    reading = _read_object(folder / "sentence_bert_config.json")
+    longest = reading.get("max_seq_length")
+    return Habits(
+        prompt=prompt if isinstance(prompt, str) else "",
+        lower=reading.get("do_lower_case") is True,
+        longest=longest if isinstance(longest, int) and longest > 0 else None,
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    return found if isinstance(found, dict) else {}

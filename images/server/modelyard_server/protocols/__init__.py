@@ -1,0 +1,1 @@
+"""The protocols: what a request may say in each, and how its answer or refusal looks."""

@@ -1,0 +1,121 @@
+"""OpenAI's API: what all its endpoints share, and embeddings."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelyard_server.package.tokens import Row
+from modelyard_server.protocols.endpoint import answer, read_body, unless_gone
+from modelyard_server.protocols.oip import check_count, ready_predictor
+from modelyard_server.protocols.problem import Problem, bad_request, unsupported
+from modelyard_server.runtimes.runtime import Floats
+from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.service import Service
+
+
+class OpenAIRequest(BaseModel):
+    """What every request says. Fields that aren't known are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str
+    user: str | None = None  # whom the caller asks for; no answer depends on it
+
+
+class EmbeddingsRequest(OpenAIRequest):
+    """The body of POST /v1/embeddings. `truncate` is ours: cut what is too long."""
+
+    input: Any
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    truncate: bool | None = None
+
+
+def render(problem: Problem) -> dict[str, Any]:
+    """OpenAI's error."""
+    kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    return {"error": {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}}
+
+
+def check_model(service: Service, name: str) -> None:
+    """Raises Problem (404) for another model."""
+    if name != service.config.name:
+        raise Problem(
+            404,
+            f"there is no model {name!r} here; there is {service.config.name!r}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+class Embeddings:
+    """POST /v1/embeddings."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, request: Request) -> Response:
+        """Raises Problem and what the predictor raises."""
+        body = await read_body(request, EmbeddingsRequest)
+        check_model(self._service, body.model)
+        predictor = ready_predictor(self._service)
+        rows = await _read_input(body.input, predictor, body.truncate or False)
+        if body.dimensions is not None:
+            raise unsupported("dimensions", "the model's embeddings are given whole")
+        vectors = await unless_gone(request, predictor.answer(rows))
+        tokens = sum(map(len, rows))
+        self._service.metrics.see_finished(tokens)
+        encode = _encode_base64 if body.encoding_format == "base64" else np.ascontiguousarray
+        return answer(
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": encode(vector)}
+                    for index, vector in enumerate(vectors)
+                ],
+                "model": body.model,
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+
+
+async def _read_input(given: Any, predictor: Predictor, truncate: bool) -> list[Row]:
+    """A text, texts, a text's token ids, or those of several. Raises Problem, TooLong."""
+    if isinstance(given, str):
+        rows = await predictor.encode([given], truncate=truncate)
+    elif not isinstance(given, list) or not given:
+        raise bad_request("input must be a string, token ids, or a list of one of them, not empty", "input")
+    elif all(isinstance(item, str) for item in given):
+        check_count(len(given), "input")
+        rows = await predictor.encode(given, truncate=truncate)
+    else:
+        lists = given if isinstance(given[0], list) else [given]
+        check_count(len(lists), "input")
+        most = predictor.package.tokens.vocabulary
+        rows = [predictor.take(check_ids(ids, most, "input"), truncate=truncate) for ids in lists]
+    for index, row in enumerate(rows):
+        if not len(row):
+            raise bad_request(f"text {index} has no tokens", "input")
+    return rows
+
+
+def check_ids(ids: Any, vocabulary: int, param: str) -> Sequence[int]:
+    """Token ids, if they are. Raises Problem."""
+    # True is an int to Python.
+    if not isinstance(ids, list) or not all(type(i) is int and 0 <= i < vocabulary for i in ids):
+        raise bad_request(
+            f"{param} must be all strings, or all token ids, whole numbers from 0 to {vocabulary - 1}", param
+        )
+    return ids
+
+
+def _encode_base64(vector: Floats) -> str:
+    """Little-endian float32, as OpenAI's own clients read it."""
+    return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode()

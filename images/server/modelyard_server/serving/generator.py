@@ -1,0 +1,221 @@
+"""A causal language model: prompts in, pieces of text out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from modelyard.contract.model import Reference
+from modelyard_models.failure import describe, lacks_memory
+
+from modelyard_server.batching.batcher import Closed, Full
+from modelyard_server.failure import Failure
+from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
+from modelyard_server.generation.text import Detokenizer, StopFinder
+from modelyard_server.package.folder import Package
+from modelyard_server.package.reference import check_difference, check_tokens, read_reference, tolerance
+from modelyard_server.package.tokens import INLINE_CHARACTERS, Row
+from modelyard_server.serving.generation_metrics import GenerationMetrics
+from modelyard_server.serving.metrics import Metrics
+from modelyard_server.serving.served import NotFinite, Served, TooLong
+
+if TYPE_CHECKING:
+    from modelyard_server.generation.engine import Engine
+
+_PROBE = "Is anybody there?"
+_CONTEXT = 8  # tokens of a prompt that decide how the next is read: whether it begins with a space
+_PROVED = 4  # tokens that are made before the server is ready
+
+Reason = Literal["stop", "length"]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is told of an answer at its end: tokens of prompt and answer, and why it ended (None: it has not)."""
+
+    prompt: int
+    made: int = 0
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`most`: tokens of the answer, at most; None: as many as there is room for.
+
+    `continues`: the answer goes on with the prompt's text, as within a sentence; else it is a text of its own.
+    """
+
+    most: int | None = None
+    sampling: Sampling = field(default=GREEDY)
+    stops: Sequence[str] = ()
+    continues: bool = False
+
+
+class Generator(Served):
+    """Tokenizer and engine of one model. `model` is transformers', for the proof alone."""
+
+    def __init__(
+        self,
+        package: Package,
+        model: Any,
+        engine: Engine,
+        executor: Executor,
+        metrics: Metrics,
+        ends: set[int],
+    ) -> None:
+        self.package, self.limit = package, package.limit
+        self._model, self._engine, self._executor = model, engine, executor
+        self._ends = ends
+        self._metrics = GenerationMetrics(metrics, lambda: engine.cache_use)
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting
+
+    @property
+    def running(self) -> int:
+        return self._engine.running
+
+    @property
+    def alive(self) -> bool:
+        return self._engine.alive
+
+    def start(self) -> None:
+        self._engine.start()
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def explain_end(self) -> Failure:
+        crash = self._engine.crash
+        if crash is not None and lacks_memory(crash):
+            return Failure(
+                "HostOutOfMemory",
+                "generation found no memory; raise server.resources.limits.memory, or lower server.maxLength or"
+                " server.maxBatchTokens",
+            )
+        if crash is None:
+            return super().explain_end()
+        return Failure("ModelCrashed", f"generation has failed: {describe(crash)}", temporary=True)
+
+    async def encode(self, text: str) -> Row:
+        """A prompt's tokens, with those that the model wants before it."""
+        return await self._aside(text, lambda: self.package.tokens.encode(text))
+
+    async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
+        """The tokens of a conversation up to where the model answers. Raises Untemplated."""
+        size = "".join(message["content"] for message in messages)
+        return await self._aside(size, lambda: self.package.tokens.encode_chat(messages))
+
+    def count_room(self, row: Row, most: int | None) -> int:
+        """How many tokens an answer may have. Raises TooLong."""
+        room = self.limit - len(row)
+        if room < 1 or (most is not None and most > room):
+            wanted = f" and {most} are asked for" if most is not None else ""
+            raise TooLong(
+                f"the prompt has {len(row)} tokens{wanted}, and this model takes {self.limit} in all, with at least 1"
+                " of the answer: shorten the prompt, or ask for fewer"
+            )
+        return room if most is None else most
+
+    async def generate(self, row: Row, wish: Wish, answer: Answer) -> AsyncGenerator[str, None]:
+        """The answer's text in pieces; `answer` tells of it at the end. Closing it frees its place.
+
+        Raises TooLong, Full, Closed, NotFinite.
+        """
+        most = self.count_room(row, wish.most)
+        if self.waiting >= self.package.config.max_queue:
+            raise Full
+        before = row.ids[-_CONTEXT:].tolist() if wish.continues else []
+        text, stop = Detokenizer(self.package.tokens.decode, before), StopFinder(wish.stops)
+        watch = self._metrics.begin(answer)
+        try:
+            async with aclosing(self._engine.generate(row.ids.tolist(), most, wish.sampling)) as tokens:
+                async for token in tokens:
+                    answer.made += 1
+                    watch.see_token()
+                    if token in self._ends:
+                        answer.reason = "stop"
+                        break
+                    piece = stop.push(text.push(token))
+                    if stop.found:
+                        answer.reason = "stop"
+                    if piece:
+                        yield piece
+                    if stop.found:
+                        break
+                else:
+                    answer.reason = "length"
+            if not stop.found and (piece := stop.flush()):
+                yield piece
+        except Ended:
+            raise Closed from None
+        except Broken:
+            raise NotFinite("the model's answer holds values that are no numbers") from None
+        finally:
+            watch.end()
+
+    async def prove(self) -> None:
+        reference = read_reference(self.package, Reference, "text-generation")
+        start = self.package.tokens.encode(_PROBE)
+        if reference is not None and reference.rows:
+            check_tokens(self.package, reference)
+            loop = asyncio.get_running_loop()
+            worst = await loop.run_in_executor(self._executor, self._compare, reference)
+            check_difference(self.package, reference, worst)
+            start = self.package.tokens.take(reference.rows[0].input_ids)
+        made = await self._try(start.ids[: self.limit - 1])
+        if reference is not None and reference.rows and len(start) < self.limit:
+            self._check_first(reference, made)
+
+    def _compare(self, reference: Reference) -> float:
+        """The largest difference of a logarithm, each row by itself and without a cache."""
+        import torch
+
+        worst = 0.0
+        device = next(self._model.parameters()).device
+        for row in reference.rows:
+            if max(row.candidates) >= self.package.tokens.vocabulary:
+                raise Failure(
+                    "ModelUnproven", "its reference.json is of a model with more tokens; export it anew"
+                )
+            with torch.inference_mode():
+                logits = self._model(torch.tensor([row.input_ids], device=device)).logits[0, -1]
+            found = logits.float().log_softmax(-1)[row.candidates].cpu().numpy()
+            worst = max(worst, float(np.abs(found - np.asarray(row.log_probs)).max()))
+        return worst
+
+    async def _try(self, ids: Any) -> int:
+        """The first of some tokens, made as those of requests are."""
+        most = min(_PROVED, self.limit - len(ids))
+        try:
+            async with aclosing(self._engine.generate(ids.tolist(), most, GREEDY)) as tokens:
+                made = [token async for token in tokens]
+        except Ended:
+            raise self.explain_end() from self._engine.crash
+        except Broken:
+            raise Failure(
+                "ModelUnproven", "the model's answer holds values that are no numbers; serve another"
+            ) from None
+        return made[0]
+
+    def _check_first(self, reference: Reference, made: int) -> None:
+        """The token that requests get must be the reference's likeliest, or as likely but for rounding."""
+        row, allowed = reference.rows[0], 2 * tolerance(self.package, reference)
+        likely = {
+            c for c, p in zip(row.candidates, row.log_probs, strict=True) if p >= row.log_probs[0] - allowed
+        }
+        if made not in likely and len(likely) < len(row.candidates):  # else others may be as likely
+            raise Failure(
+                "ModelUnproven",
+                f"{self.package.config.folder}: batched, it continues a text of reference.json with token {made}, which"
+                f" is none of the likeliest, {sorted(likely)}; serve it with engine vllm",
+            )
+
+    async def _aside(self, text: str, encode: Callable[[], Row]) -> Row:
+        return encode() if len(text) <= INLINE_CHARACTERS else await asyncio.to_thread(encode)

@@ -1,0 +1,108 @@
+"""text-classification: the likeliest of several classes for a text, or each one's probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from modelyard.contract.model import Reference
+
+from modelyard_server.failure import Failure
+from modelyard_server.package.folder import Package
+from modelyard_server.package.reference import check_difference, check_tokens, read_reference
+from modelyard_server.package.tokens import Batch
+from modelyard_server.runtimes.runtime import Floats, Output
+from modelyard_server.serving.head import Head, TensorInfo
+from modelyard_server.serving.predictor import Predictor
+from modelyard_server.tasks.task import PredictiveTask
+
+
+class ClassHead(Head):
+    """`label` and its `score`; `scores` has all classes, in the order of the model's id2label.
+
+    Scores are as transformers' pipeline gives them: probabilities that add up to 1, or of each class by itself where
+    the model has one class or classes that don't exclude each other.
+    """
+
+    output = Output("AutoModelForSequenceClassification", "logits", rank=2)
+    switches = ("scores",)
+
+    def __init__(self, package: Package) -> None:
+        super().__init__(package)
+        named = package.about.id2label
+        self.labels = [str(named[index]) for index in sorted(named)]
+
+    @property
+    def shares(self) -> bool:
+        """A model that reads a text's last token can't find it in a batch, unless it knows which tokens are padding."""
+        return getattr(self.package.about.get_text_config(), "pad_token_id", None) is not None
+
+    def read(self, found: Floats, batch: Batch) -> Floats:
+        """Logits as they are."""
+        return found
+
+    async def prove(self, predictor: Predictor) -> None:
+        """Compares the logarithms of probabilities with the reference's."""
+        reference = read_reference(self.package, Reference, TextClassification.name)
+        if reference is None or not reference.rows:
+            self._check_size(await predictor.probe(), 0)
+            return
+        check_tokens(self.package, reference)
+        rows = [self.package.tokens.take(row.input_ids) for row in reference.rows]
+        worst = 0.0
+        for row, vector in zip(reference.rows, await predictor.answer_proof(rows), strict=True):
+            self._check_size(vector, 1 + max(row.candidates))
+            found = log_softmax(vector)[row.candidates]
+            worst = max(worst, float(np.abs(found - np.asarray(row.log_probs)).max()))
+        check_difference(self.package, reference, worst)
+
+    def _check_size(self, vector: Floats, least: int) -> None:
+        if vector.shape != (len(self.labels),) or len(vector) < least:
+            raise Failure(
+                "ModelUnproven",
+                f"the model tells {len(vector)} classes apart; its config.json names {len(self.labels)}, and its"
+                f" reference.json asks for {least}",
+            )
+
+    def list_outputs(self) -> Sequence[TensorInfo]:
+        """label, score, scores."""
+        return (
+            TensorInfo("label", "BYTES"),
+            TensorInfo("score", "FP32"),
+            TensorInfo("scores", "FP32", (len(self.labels),), wanted=False),
+        )
+
+    def make_outputs(self, names: Sequence[str], vectors: Sequence[Floats]) -> list[list[str] | Floats]:
+        """The class with the highest score, that score, and all."""
+        scores = to_scores(np.stack(vectors), self.package.about.problem_type)
+        best = scores.argmax(-1)
+        made: dict[str, list[str] | Floats] = {
+            "label": [self.labels[index] for index in best],
+            "score": np.take_along_axis(scores, best[:, None], -1)[:, 0],
+            "scores": scores.reshape(-1),
+        }
+        return [made[name] for name in names]
+
+
+class TextClassification(PredictiveTask):
+    """Models that transformers trains as AutoModelForSequenceClassification."""
+
+    name = "text-classification"
+    head = ClassHead
+
+
+def to_scores(logits: Floats, kind: str | None) -> Floats:
+    """What transformers' pipeline makes of logits (rows, classes) at a problem_type."""
+    if kind == "regression":
+        return logits
+    if kind == "multi_label_classification" or logits.shape[-1] == 1:
+        return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+    return np.exp(log_softmax(logits)).astype(np.float32)
+
+
+def log_softmax(logits: Floats) -> Any:
+    """Natural logarithms of probabilities, over the last dimension, in float64."""
+    wide = logits.astype(np.float64)
+    wide = wide - wide.max(-1, keepdims=True)
+    return np.asarray(wide - np.log(np.exp(wide).sum(-1, keepdims=True)))

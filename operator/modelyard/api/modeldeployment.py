@@ -1,0 +1,80 @@
+"""ModelDeployment: what a user writes. Each description is what `kubectl explain` prints."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from modelyard.api.base import ApiModel, Rule
+from modelyard.api.durability import Storage
+from modelyard.api.expressions import has
+from modelyard.api.serving import (
+    Compression,
+    Engine,
+    Gateway,
+    Scaling,
+    ServedModel,
+    Server,
+    ServingTask,
+    Traffic,
+)
+from modelyard.api.values import ObjectName
+
+NAME_LIMIT = 44
+NAME_RULES = (
+    Rule(
+        rule=f"self.metadata.name.size() <= {NAME_LIMIT}",
+        message=f"metadata.name must have at most {NAME_LIMIT} characters: pods are named after it",
+    ),
+    Rule(
+        rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        message="metadata.name must be a DNS label that begins with a letter (a-z, 0-9 and '-' only): "
+        "it is the host name that callers use",
+    ),
+)
+
+
+class ModelDeploymentSpec(ApiModel):
+    """Which model to serve, on what, and how requests reach it."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.method')})"
+            " || self.compression.method == 'none'",
+            message="engine vllm and custom serve the model as it is: remove compression (vLLM has options of its own)",
+            field_path=".compression.method",
+        ),
+    )
+
+    profile: ObjectName = Field(
+        "default", description="The platform team's profile: images, resources, placement."
+    )
+    model: ServedModel
+    task: ServingTask | None = Field(
+        None, description="Default: what the model's folder says (modelyard.json)."
+    )
+    storage: Storage = Field(
+        default_factory=Storage,
+        description="Where the served model is kept. Default: the storage of the model's job, else the profile's.",
+    )
+    engine: Engine = Field(default_factory=Engine)
+    compression: Compression = Field(default_factory=Compression)
+    replicas: int = Field(
+        1,
+        ge=0,
+        le=10_000,
+        description="How many servers there are with scaling.scaler none; what kubectl scale sets. With builtin only "
+        "where to begin.",
+    )
+    server: Server = Field(default_factory=Server)
+    scaling: Scaling = Field(default_factory=Scaling)
+    traffic: Traffic = Field(default_factory=Traffic)
+    gateway: Gateway = Field(default_factory=Gateway)
+    progress_deadline_seconds: int = Field(
+        600, ge=10, le=86_400, description="How long a new revision may take to be ready."
+    )
+    keep_revisions: int = Field(
+        3, ge=0, le=10, description="How many revisions that are gone stay listed in the status."
+    )
+    suspend: bool = Field(False, description="No servers; the gateway answers 503. What was built is kept.")

@@ -1,0 +1,1 @@
+"""Builds: a Job that reads the model, makes its variants, measures and gates them."""

@@ -1,0 +1,89 @@
+"""The Job of one try at a build."""
+
+from __future__ import annotations
+
+from modelyard.api.serving import Server
+from modelyard.contract import codes
+from modelyard.contract.build import BuildConfig
+from modelyard.engine.plan import Child
+from modelyard.serving import names
+from modelyard.serving.children import servers
+from modelyard.serving.children.site import (
+    CONFIG_FILE,
+    CONFIG_FOLDER,
+    RUNTIME_MOUNT,
+    RUNTIME_VOLUME,
+    Site,
+    build_template,
+    mount_storage,
+)
+from modelyard.workloads import stages
+from modelyard.workloads.pods import overlay, sources, template
+
+COMPONENT = "build"
+# A build whose pod is killed for its memory while it makes a variant leaves that one out in the third.
+_TRIES = 3
+_POLICY = {
+    "rules": [
+        # What the user has to change is the same in the next pod.
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": "build", "operator": "In", "values": [codes.EXIT_USER_ERROR]},
+        },
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+}
+
+
+def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, attempt: int) -> Child:
+    """A pod of the server's size, since it measures what servers of that size do. Raises Refused (podTemplate)."""
+    resources = server.resources or site.profile.server_resources
+    volume, mount = mount_storage(site, read_only=False)
+    threads = template.count_threads(resources, 1)
+    container = {
+        "name": stages.find(COMPONENT).container,
+        "image": site.profile.server_image,
+        "imagePullPolicy": site.profile.image_pull_policy,
+        "command": ["python3", "-m", "modelyard_build"],
+        "env": template.build_env(
+            {"OMP_NUM_THREADS": str(threads)} if threads else {},
+            site.profile,
+            [],
+            {
+                codes.ENV_BUILD_CONFIG: f"{CONFIG_FOLDER}/{CONFIG_FILE}",
+                codes.ENV_STORAGE: codes.STORAGE_PATH,
+                codes.ENV_RUNTIME_DIR: codes.RUNTIME_PATH,
+            },
+        ),
+        "resources": template.build_resources(resources),
+        "securityContext": template.secure(),
+        "terminationMessagePath": codes.TERMINATION_PATH,
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [mount, RUNTIME_MOUNT, *template.mount_scratch()],
+    }
+    pod = template.build(
+        site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
+    )
+    sources.mount(pod, [uri for uri in (config.uri, config.dataset) if uri], site.place.claim)
+    labels = {names.BUILD_LABEL: build_id}
+    made = build_template(
+        site, COMPONENT, pod, config.model_dump_json(by_alias=True, exclude_none=True), labels
+    )
+    # Users know the container by the name that it has in servers.
+    overlay.apply(server.pod_template, made, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.build_job(site.name, build_id, attempt),
+            "namespace": site.namespace,
+            "labels": {**made["metadata"]["labels"]},
+        },
+        "spec": {
+            "backoffLimit": _TRIES - 1,
+            "podFailurePolicy": _POLICY,
+            "podReplacementPolicy": "Failed",
+            "template": made,
+        },
+    }
+    return Child(manifest, immutable=True)

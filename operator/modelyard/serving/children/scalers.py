@@ -1,0 +1,63 @@
+"""Autoscalers of others that set a revision's size: a HorizontalPodAutoscaler, or KEDA's ScaledObject."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.api.serving import Scaling
+from modelyard.engine.plan import Child
+from modelyard.serving import names
+from modelyard.serving.children.site import Site
+
+COMPONENT = "scaler"
+_LONGEST_WINDOW = 3600  # seconds; a HorizontalPodAutoscaler takes no more
+# Seconds between two looks of KEDA's: as often as Prometheus knows anything new.
+_POLL = 15
+
+
+def build_autoscaler(site: Site, scaling: Scaling, revision: str) -> Child:
+    """By the processors' load of that revision's servers."""
+    cpu = {"type": "Utilization", "averageUtilization": scaling.target_cpu_utilization}
+    window = min(scaling.scale_down_delay_seconds, _LONGEST_WINDOW)
+    spec = {
+        "scaleTargetRef": _target(site, revision),
+        "minReplicas": scaling.min_replicas,
+        "maxReplicas": scaling.max_replicas,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": window}},
+    }
+    return _make(site, "autoscaling/v2", "HorizontalPodAutoscaler", spec)
+
+
+def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: float) -> Child:
+    """By the requests that wait and run, as the profile's Prometheus has them from all gateways: `target` a server."""
+    labels = f'{{namespace="{site.namespace}",modeldeployment="{site.name}"}}'
+    trigger = {
+        "type": "prometheus",
+        "metadata": {
+            "serverAddress": site.profile.prometheus,
+            "query": f"sum(modelyard_gateway_queued_requests{labels} + modelyard_gateway_running_requests{labels})",
+            "threshold": f"{target:g}",
+            "activationThreshold": "0",
+        },
+    }
+    window = {"stabilizationWindowSeconds": min(scaling.scale_down_delay_seconds, _LONGEST_WINDOW)}
+    spec = {
+        "scaleTargetRef": _target(site, revision),
+        "minReplicaCount": scaling.min_replicas,
+        "maxReplicaCount": scaling.max_replicas,
+        "pollingInterval": _POLL,
+        "cooldownPeriod": scaling.idle_seconds,
+        "triggers": [trigger],
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": window}}},
+    }
+    return _make(site, "keda.sh/v1alpha1", "ScaledObject", spec)
+
+
+def _target(site: Site, revision: str) -> dict[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "name": names.revision(site.name, revision)}
+
+
+def _make(site: Site, version: str, kind: str, spec: dict[str, Any]) -> Child:
+    metadata = {"name": site.name, "labels": names.object_labels(site.name, COMPONENT, site.labels)}
+    return Child({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})

@@ -1,0 +1,1 @@
+"""Gateways: the pods through which all requests go, and the load that they tell."""

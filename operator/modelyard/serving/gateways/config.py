@@ -1,0 +1,38 @@
+"""What the gateways of a deployment are told."""
+
+from __future__ import annotations
+
+from modelyard.contract.gateway import CacheConfig, GatewayConfig, RateLimitConfig
+from modelyard.serving.view import View
+
+# Requests that run when a gateway shall end are given as long as any request has, within reason.
+_LONGEST_DRAIN = 600
+
+
+def build_config(view: View) -> GatewayConfig:
+    """From the spec alone, so that nothing but a change of it starts gateways anew."""
+    traffic, gateway = view.spec.traffic, view.spec.gateway
+    rate = traffic.rate_limit
+    return GatewayConfig(
+        name=view.name,
+        namespace=view.namespace,
+        deployment=view.name,
+        task=view.spec.task,
+        timeout_seconds=traffic.timeout_seconds,
+        max_queue=traffic.max_queue,
+        max_request_bytes=traffic.max_request_bytes,
+        cache=CacheConfig(max_entries=traffic.cache.max_entries, ttl_seconds=traffic.cache.ttl_seconds)
+        if traffic.cache
+        else None,
+        keys=traffic.api_keys is not None,
+        # Each gateway sees its share of a caller's requests.
+        rate_limit=RateLimitConfig(
+            requests_per_second=rate.requests_per_second / gateway.replicas,
+            burst=max(1, rate.burst // gateway.replicas),
+            per=rate.per,
+        )
+        if rate
+        else None,
+        suspended=view.spec.suspend,
+        drain_seconds=min(traffic.timeout_seconds, _LONGEST_DRAIN),
+    )

@@ -1,0 +1,58 @@
+"""The gateways: made first and kept whatever becomes of the model, so that callers find somebody who answers."""
+
+from __future__ import annotations
+
+from modelyard.api.conditions import ConditionType
+from modelyard.api.profile import RoleName
+from modelyard.engine.plan import Manifest
+from modelyard.serving import names
+from modelyard.serving.children import gateways
+from modelyard.serving.children.site import Site
+from modelyard.serving.draft import Draft
+from modelyard.serving.gateways.config import build_config
+from modelyard.workloads import refusal
+from modelyard.workloads.pods import podstate, startup
+from modelyard.workloads.problem import Problem
+
+_READY = ConditionType.GATEWAY_READY
+
+
+def advance(draft: Draft, site: Site, role: RoleName) -> None:
+    """Plans the gateways, and says whether one of them answers."""
+    view = draft.view
+    spec = view.spec
+    draft.children += gateways.build(site, spec.gateway, spec.traffic, build_config(view), role)
+    draft.update(url=f"http://{names.service(view.name)}.{view.namespace}.svc")
+    deployment = _find(draft)
+    problem = _find_problem(draft, deployment) if deployment is not None else None
+    if ((deployment or {}).get("status") or {}).get("readyReplicas"):
+        draft.hold(_READY, "True", "Ready", "The gateways answer.")
+        # New ones that can't start leave the old ones, which know nothing of the change.
+        draft.problem = problem
+        return
+    draft.miss(_READY, problem or Problem("Starting", "The gateways are starting."))
+
+
+def _find(draft: Draft) -> Manifest | None:
+    name = names.gateway(draft.view.name)
+    found = draft.view.seen.of_kind("Deployment")
+    return next((d for d in found if d["metadata"]["name"] == name), None)
+
+
+def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
+    labelled = (
+        pod
+        for pod in draft.view.seen.of_kind("Pod")
+        if (pod["metadata"].get("labels") or {}).get(names.COMPONENT_LABEL) == gateways.COMPONENT
+    )
+    pods = [pod for pod in labelled if not podstate.is_ready(pod)]
+    for pod in pods:
+        end, name = podstate.last_end(pod), pod["metadata"]["name"]
+        if end:
+            return Problem(
+                "GatewayFailed",
+                f"The gateway in pod {name} ended with exit code {end.get('exitCode')}: kubectl logs {name}"
+                " --previous.",
+                name,
+            )
+    return startup.find_problem(draft, pods) or refusal.find_in_deployment(draft, deployment)

@@ -1,0 +1,63 @@
+"""Scalers of others: made for the revision that serves, never two at once, and heard of in ScalingReady."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelyard.api.conditions import ConditionType
+from modelyard.engine.plan import Manifest
+from modelyard.serving.children import scalers
+from modelyard.serving.children.site import Site
+from modelyard.serving.draft import Draft
+from modelyard.serving.revisions import scale
+
+_READY = ConditionType.SCALING_READY
+_KINDS: Mapping[str, str] = {"hpa": "HorizontalPodAutoscaler", "keda": "ScaledObject"}
+
+
+def advance(draft: Draft, site: Site, serving: str | None) -> None:
+    """Plans the scaler that the spec asks for; what another one has made goes first."""
+    spec = draft.view.spec
+    kind = _KINDS.get(spec.scaling.scaler)
+    if kind is None or spec.suspend:
+        return
+    others = [
+        obj["kind"] for other in _KINDS.values() if other != kind for obj in draft.view.seen.of_kind(other)
+    ]
+    if serving is None:
+        draft.hold(_READY, "False", "NoServers", "Servers are scaled once there are some.")
+    elif others:
+        draft.hold(_READY, "False", "HandingOver", f"The {others[0]} of before must be gone first.")
+    else:
+        child = (
+            scalers.build_autoscaler(site, spec.scaling, serving)
+            if kind == "HorizontalPodAutoscaler"
+            else scalers.build_scaled_object(site, spec.scaling, serving, scale.find_target(draft))
+        )
+        draft.children.append(child)
+        _tell(draft, kind)
+
+
+def _tell(draft: Draft, kind: str) -> None:
+    """Mirrors what the scaler says of itself."""
+    found = draft.view.seen.of_kind(kind)
+    conditions = ((found[0].get("status") or {}).get("conditions") or []) if found else []
+    wrong = next((c for c in conditions if _is_wrong(c)), None)
+    if draft.view.seen.rejections.get(f"{kind}/{draft.view.name}") is not None:
+        rejection = draft.view.seen.rejections[f"{kind}/{draft.view.name}"]
+        advice = " Install KEDA, or set spec.scaling.scaler." if rejection.reason == "NotServed" else ""
+        draft.hold(_READY, "False", rejection.reason, f"{rejection.message}{advice}")
+    elif wrong is not None:
+        draft.hold(
+            _READY, "False", str(wrong.get("reason") or "NotScaling"), str(wrong.get("message") or kind)
+        )
+    elif conditions:
+        draft.hold(_READY, "True", "Delegated", f"The {kind} sets the number of servers.")
+    else:
+        draft.hold(_READY, "False", "Starting", f"The {kind} has not looked yet.")
+
+
+def _is_wrong(condition: Manifest | Mapping[str, Any]) -> bool:
+    kind, status = condition.get("type"), condition.get("status")
+    return kind in ("AbleToScale", "ScalingActive", "Ready") and status == "False"

@@ -1,0 +1,222 @@
+"""The revisions: the one that the spec asks for is made beside the one that serves, and takes its place once ready."""
+
+from __future__ import annotations
+
+from modelyard.api.conditions import Condition, ConditionType
+from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus
+from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.api.profile import Profile
+from modelyard.contract.server import ServerConfig
+from modelyard.engine.plan import Child
+from modelyard.serving import names
+from modelyard.serving.children import gateways, servers
+from modelyard.serving.children.site import Site
+from modelyard.serving.draft import Draft
+from modelyard.serving.engines import builtin, custom, engine, vllm
+from modelyard.serving.engines.engine import Container
+from modelyard.serving.gateways import reports
+from modelyard.serving.revisions import handover, health, history, identity, observed, rollout, scale
+from modelyard.serving.revisions.observed import Observed
+from modelyard.serving.revisions.rollout import FULL, Target
+from modelyard.workloads.problem import Problem
+from modelyard.workloads.times import seconds_since
+
+_READY = ConditionType.SERVERS_READY
+_UP_TO_DATE = ConditionType.UP_TO_DATE
+# Of the requests at the knee: so many more may be at a server that its next batch is there when one is done.
+_AHEAD = 2.0
+# Seconds for which a revision that lost its requests waits for gateways that don't tell what they follow.
+_PATIENCE = 60.0
+
+
+def advance(draft: Draft, site: Site, *, built: bool) -> None:
+    """Plans all revisions. Where nothing is `built` for this spec, what serves stays as it is."""
+    view = draft.view
+    found = observed.find(view.seen, view.status.revisions)
+    revisions = [each.revision for each in found.values()]
+    serving = rollout.find_serving(revisions)
+    told = reports.read(view.seen, view.now)
+    wanted = _choose_wanted(draft, serving.id if serving else None, built=built)
+    wish = scale.choose(draft, serving, told)
+    if view.spec.suspend:
+        targets = [Target(r.id, 0, r.weight) for r in revisions]
+    elif wanted is None:
+        targets = []
+    else:
+        followed = (*told.followed, *_suspect(draft, told, found))
+        targets = rollout.plan(wanted, wish.replicas, revisions, followed)
+    for target in targets:
+        draft.children += _build(draft, site, found.get(target.id), target)
+    handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
+    if targets:
+        draft.children.append(gateways.build_budget(site, view.name, servers.COMPONENT))
+    _judge(draft, found, wanted, built=built)
+    draft.update(
+        replicas=serving.replicas if serving else 0,
+        ready_replicas=serving.ready if serving else 0,
+        selector=_write_selector(view.name, serving.id) if serving else None,
+        revisions=history.build(draft, found, targets, wanted),
+    )
+    _ask(draft, told, wish, changing=len(targets) > 1)
+
+
+def _suspect(draft: Draft, told: reports.Reports, found: dict[str, Observed]) -> list[dict[str, int]]:
+    """What gateways that have told nothing may follow: all revisions but those that lost their requests long ago."""
+    if len(told.followed) == len(told.pods):
+        return []
+    drained = {r.name: r.drain_time for r in draft.view.status.revisions}
+    times = {id: drained.get(names.revision(draft.view.name, id)) for id in found}
+    recent = [id for id, at in times.items() if at is None or seconds_since(at, draft.view.now) < _PATIENCE]
+    if any(times[id] for id in recent):
+        draft.wake_in(_PATIENCE)
+    return [dict.fromkeys(recent, FULL)]
+
+
+def _choose_wanted(draft: Draft, serving: str | None, *, built: bool) -> str | None:
+    """The revision that shall serve; what serves by now while no other can be made."""
+    model, compression = draft.status.model, draft.status.compression
+    if model is None or compression is None:
+        return serving
+    if built or serving is None:
+        return identity.find_id(draft.view.spec, model, compression)
+    return serving
+
+
+def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> list[Child]:
+    if known is not None:
+        service = servers.build_service(site, target.id, target.weight, known.concurrency)
+        return [service, servers.resize(known.deployment, target.replicas)]
+    model, compression = draft.status.model, draft.status.compression
+    assert model is not None and compression is not None  # noqa: S101 - it is named after them
+    chosen = next((v for v in compression.variants if v.name == compression.chosen), None)
+    knee = chosen.concurrency if chosen else None
+    concurrency = max(1, round(knee * _AHEAD)) if knee else None
+    config = _configure(draft, site, model, compression, target.id)
+    spec = draft.view.spec
+    running = _choose_engine(spec, site.profile, config)
+    return [
+        servers.build_service(site, target.id, target.weight, concurrency),
+        servers.build_deployment(
+            site, spec.server, target.id, running, config, model.digest or "", concurrency, target.replicas
+        ),
+    ]
+
+
+def _choose_engine(spec: ModelDeploymentSpec, profile: Profile, config: ServerConfig) -> Container:
+    match engine.choose(spec, profile, config.task):
+        case "vllm":
+            resources = spec.server.resources or profile.server_resources
+            return vllm.build(profile, spec.engine, spec.server, resources, config)
+        case "custom":
+            assert spec.engine.custom is not None  # noqa: S101 - a rule of the schema's
+            return custom.build(spec.engine.custom, config)
+        case _:
+            return builtin.build(profile)
+
+
+def _configure(
+    draft: Draft, site: Site, model: ServedModelStatus, compression: CompressionStatus, revision: str
+) -> ServerConfig:
+    server = draft.view.spec.server
+    tokens = server.max_batch_tokens
+    return ServerConfig(
+        name=draft.view.name,
+        revision=revision,
+        task=model.task or "",
+        folder=compression.folder,
+        reference=compression.reference,
+        variant=compression.chosen,
+        runtime=compression.runtime,
+        max_length=server.max_length,
+        max_batch_tokens=tokens if isinstance(tokens, int) else None,
+        max_batch_delay_milliseconds=server.max_batch_delay_milliseconds,
+        drain_seconds=site.profile.termination_grace_period_seconds,
+    )
+
+
+def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, built: bool) -> None:
+    """Says whether requests are answered, and whether by what the spec asks for."""
+    view = draft.view
+    serving = rollout.find_serving([each.revision for each in found.values()])
+    problem = health.find_problem(draft, found[serving.id]) if serving else None
+    if view.spec.suspend:
+        suspended = Problem("Suspended", "spec.suspend is true; set it to false to go on.")
+        draft.miss(_READY, suspended)
+    elif serving is None:
+        draft.miss(_READY, Problem("NoServers", "There are no servers before the model is built."))
+    elif serving.replicas == 0 and view.spec.scaling.scaler == "none":
+        draft.miss(_READY, Problem("NoReplicas", "spec.replicas is 0."))
+    elif serving.replicas == 0:
+        draft.hold(
+            _READY,
+            "True",
+            "ScaledToZero",
+            "There are no servers while nobody asks; the next request starts one.",
+        )
+    elif serving.ready > 0:
+        draft.hold(_READY, "True", "Ready", "Servers answer with the model's own answers.")
+    else:
+        draft.miss(_READY, problem or Problem("Starting", "The servers are starting."))
+    if serving is not None and (why := _find_newer(draft, built=built)) is not None:
+        draft.hold(_UP_TO_DATE, "False", why.reason, f"An earlier revision serves: {why.message}")
+        return
+    if wanted is None or serving is None:
+        return
+    new = found.get(wanted)
+    if serving.id == wanted:
+        draft.hold(_UP_TO_DATE, "True", "Serving", "What the spec asks for serves.")
+        if serving.ready == 0 and serving.replicas > 0 and new is not None:
+            _watch_deadline(draft, new, problem)
+        return
+    draft.miss(_UP_TO_DATE, Problem("Progressing", "A new revision is starting; the earlier one serves."))
+    if new is not None:
+        why_new = health.find_problem(draft, new)
+        if why_new is not None:
+            draft.miss(
+                _UP_TO_DATE,
+                Problem(why_new.reason, f"The earlier revision serves. Of the new one: {why_new.message}"),
+            )
+        _watch_deadline(draft, new, why_new)
+
+
+def _find_newer(draft: Draft, *, built: bool) -> Condition | None:
+    """What keeps the newest model from being served."""
+    model, package = draft.held.get(ConditionType.MODEL_READY), draft.held.get(ConditionType.BUILT)
+    refused = draft.stalled is not None and model is not None and model.reason == draft.stalled.reason
+    if refused or (package is None and not built):
+        return model
+    return package if not built else None
+
+
+def _watch_deadline(draft: Draft, new: Observed, problem: Problem | None) -> None:
+    """A revision that has never served has a deadline."""
+    if scale.has_served(draft.view, new.revision.id):
+        return
+    limit = draft.view.spec.progress_deadline_seconds
+    left = limit - seconds_since(new.created, draft.view.now)
+    if left > 0:
+        draft.wake_in(left)
+        return
+    why = problem or Problem(
+        "ProgressDeadlineExceeded", f"Its servers are not ready after {limit} s: kubectl get pods."
+    )
+    draft.stalled = Problem(
+        why.reason, f"Revision {new.revision.id} is not ready after {limit} s. {why.message}"
+    )
+    draft.miss(_UP_TO_DATE, draft.stalled)
+
+
+def _ask(draft: Draft, told: reports.Reports, wish: scale.Wish, *, changing: bool) -> None:
+    """Gateways are asked while a change is under way or the load may ask for another number of servers."""
+    scaling = draft.view.spec.scaling
+    follows = scaling.scaler == "builtin" and scaling.min_replicas != scaling.max_replicas
+    if draft.view.spec.suspend or not (follows or changing):
+        return
+    soon = wish.look_in is not None and wish.look_in <= reports.BUSY_SECONDS
+    if follows and wish.look_in is not None and not soon:
+        draft.wake_in(wish.look_in)
+    draft.probes += reports.build_probes(told.pods, at_rest=not (changing or soon))
+
+
+def _write_selector(deployment: str, revision: str) -> str:
+    return ",".join(f"{key}={value}" for key, value in servers.select(deployment, revision).items())

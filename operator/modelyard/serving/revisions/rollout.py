@@ -1,0 +1,77 @@
+"""From one revision to the next: which ones there are, how large each is, and where requests go.
+
+Pure arithmetic on what is seen. Which revision serves is read from the weights that stand on the cluster's Services, so
+that an operator that dies between any two writes is followed by one that goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+FULL = 100  # the weight of a revision that gets all requests
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision as it is: servers asked for, servers that are ready, and its weight."""
+
+    id: str
+    replicas: int
+    ready: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A revision as it shall be."""
+
+    id: str
+    replicas: int
+    weight: int
+
+
+def find_serving(revisions: Sequence[Revision]) -> Revision | None:
+    """The one that gets the requests; of several, as in the middle of a change, the one with the most ready servers."""
+    weighted = [revision for revision in revisions if revision.weight > 0]
+    return max(weighted, key=lambda r: (r.weight, r.ready, r.id), default=None)
+
+
+def plan(
+    wanted: str,
+    replicas: int,
+    revisions: Sequence[Revision],
+    followed: Sequence[Mapping[str, int]],
+) -> list[Target]:
+    """The revisions that shall be, the one that the spec asks for (`wanted`) first; whatever is missing here goes.
+
+    `replicas` is how many servers the load asks for, 0 included. `followed` has for each gateway that runs the weights
+    that it follows.
+    """
+    known = {revision.id: revision for revision in revisions}
+    serving, new = find_serving(revisions), known.get(wanted)
+    # One that was never ready is proved by one server at least, even while nobody asks.
+    size = max(replicas, 1)
+    if serving is None or serving.id == wanted:
+        # Nothing else serves, so that waiting would help nobody.
+        shall = [Target(wanted, replicas, FULL)]
+    elif new is None or new.ready < size:
+        shall = [Target(wanted, size, 0), Target(serving.id, replicas, FULL)]
+    else:
+        shall = [Target(wanted, size, FULL)]
+    return [*shall, *_leaving(revisions, {target.id for target in shall}, followed)]
+
+
+def _leaving(
+    revisions: Sequence[Revision], staying: Container[str], followed: Sequence[Mapping[str, int]]
+) -> list[Target]:
+    """Those that lose their requests stay as large as they are until no gateway sends them any."""
+    return [
+        Target(revision.id, revision.replicas, 0)
+        for revision in revisions
+        if revision.id not in staying and (revision.weight > 0 or _is_followed(revision.id, followed))
+    ]
+
+
+def _is_followed(revision: str, followed: Sequence[Mapping[str, int]]) -> bool:
+    return any(weights.get(revision, 0) > 0 for weights in followed)

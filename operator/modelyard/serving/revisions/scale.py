@@ -1,0 +1,124 @@
+"""How many servers the serving revision shall have, and by whose word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.api.conditions import ConditionType, format_time
+from modelyard.api.deploymentstatus import ScalingStatus, VariantStatus
+from modelyard.serving import names
+from modelyard.serving.draft import Draft
+from modelyard.serving.gateways.reports import Reports
+from modelyard.serving.revisions.rollout import Revision
+from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
+from modelyard.serving.view import View
+
+_READY = ConditionType.SCALING_READY
+# Where nothing is known of the servers: what a small model answers at once without anybody waiting.
+_TARGET = 8.0
+# Of the requests at the knee: above it more at once only wait.
+_UTILISATION = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`look_in`: seconds after which the load is to be looked at again; None while nothing can change."""
+
+    replicas: int
+    look_in: float | None = None
+
+
+def choose(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
+    """The number, which the status explains."""
+    spec = draft.view.spec
+    if spec.suspend:
+        draft.update(scaling=None)
+        draft.hold(_READY, "False", "Suspended", "spec.suspend is true; set it to false to go on.")
+        return Wish(0)
+    scaling = spec.scaling
+    if scaling.scaler == "none":
+        draft.update(scaling=None)
+        draft.hold(_READY, "True", "Manual", "spec.replicas says how many servers there are.")
+        return Wish(spec.replicas)
+    if scaling.scaler in ("hpa", "keda"):
+        # Theirs to say: whatever is there stays, and a new revision begins with as many.
+        draft.update(scaling=None)
+        # After a suspension there are none, and a HorizontalPodAutoscaler leaves none alone.
+        present = serving.replicas if serving else 1
+        return Wish(present or scaling.min_replicas)
+    if scaling.min_replicas == scaling.max_replicas:
+        draft.update(scaling=None)
+        draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
+        return Wish(scaling.min_replicas)
+    return _follow_load(draft, serving, reports)
+
+
+def _follow_load(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
+    view = draft.view
+    config = _configure(draft)
+    if serving is None:
+        draft.hold(_READY, "False", "NoServers", "Servers follow the load once there are some.")
+        return Wish(config.clamp(max(1, view.spec.replicas)))
+    before = view.status.scaling
+    state = ScalingState.from_json(before.state if before else None)
+    present = Present(serving.replicas, min(serving.ready, serving.replicas))
+    decision = decide(reports.load, state, config, present, view.now.timestamp())
+    # One that was never ready is waited for, however long that takes: idle it is not before.
+    replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
+    changed = replicas != serving.replicas
+    since = before.last_scale_time if before else None
+    draft.update(
+        scaling=ScalingStatus(
+            desired=replicas,
+            reason=decision.reason,
+            queued=round(reports.load.stable.queued, 1),
+            in_flight=round(reports.load.stable.running, 1),
+            last_scale_time=format_time(view.now) if changed else since,
+            state=decision.state.to_json() or None,
+        )
+    )
+    if changed:
+        message = f"{serving.replicas} to {replicas} servers: {decision.reason}."
+        draft.emit("Normal", "Scaled", message)
+    if reports.pods and reports.load.answered == 0:
+        message = "No gateway tells its load; the number of servers stays as it is."
+        draft.hold(_READY, "False", "LoadUnknown", message)
+    else:
+        draft.hold(_READY, "True", "Following", "The number of servers follows the load; see status.scaling.")
+    return Wish(replicas, decision.look_in)
+
+
+def has_served(view: View, revision: str) -> bool:
+    """Whether this revision has answered requests before."""
+    name = names.revision(view.name, revision)
+    return any(known.name == name and known.state == "Serving" for known in view.status.revisions)
+
+
+def find_target(draft: Draft) -> float:
+    """Requests in flight that each server should have."""
+    target, chosen = draft.view.spec.scaling.target, _find_variant(draft)
+    knee = chosen.concurrency if chosen else None
+    if isinstance(target, int):
+        return float(target)
+    return knee * _UTILISATION if knee else _TARGET
+
+
+def _configure(draft: Draft) -> ScalingConfig:
+    scaling, chosen = draft.view.spec.scaling, _find_variant(draft)
+    knee = chosen.concurrency if chosen else None
+    rate = chosen.requests_per_second if chosen else None
+    return ScalingConfig(
+        target=find_target(draft),
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        delay_seconds=scaling.scale_down_delay_seconds,
+        idle_seconds=scaling.idle_seconds,
+        limit=knee or None,
+        service_seconds=knee / rate if knee and rate else None,
+        start_seconds=(chosen.load_seconds or 0.0) if chosen else 0.0,
+    )
+
+
+def _find_variant(draft: Draft) -> VariantStatus | None:
+    known = draft.status.compression
+    return next((v for v in known.variants if v.name == known.chosen), None) if known else None

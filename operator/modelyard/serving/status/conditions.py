@@ -1,0 +1,80 @@
+"""The conditions: those of the parts, and Ready, which follows from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.api.conditions import Condition, ConditionType
+from modelyard.serving.draft import Draft
+from modelyard.workloads.conditions import build, explain, settle
+from modelyard.workloads.problem import Problem
+
+# The first of them that isn't there says why nothing answers.
+_PARTS = (
+    ConditionType.MODEL_READY,
+    ConditionType.BUILT,
+    ConditionType.SERVERS_READY,
+    ConditionType.GATEWAY_READY,
+)
+# While another job is awaited nothing is being changed.
+_PATIENT = frozenset({"WaitingForTraining", "TrainingJobNotFound"})
+
+
+def build_conditions(draft: Draft) -> list[dict[str, Any]]:
+    """The whole set."""
+    return settle(draft, draft.view.status.conditions, [*draft.held.values(), *_sum_up(draft)])
+
+
+def _sum_up(draft: Draft) -> list[Condition]:
+    """Ready says whether requests are answered; Reconciling and Stalled whether what the spec asks for is on its way.
+
+    A change that fails leaves what was there: Ready stays, and Stalled tells of the change.
+    """
+    halted = _find_halt(draft)
+    if halted is not None and draft.stalled is None:
+        return [
+            explain(ConditionType.READY, "False", halted),
+            explain(ConditionType.SUSPENDED, "True", halted),
+        ]
+    answers = draft.holds(ConditionType.SERVERS_READY) and draft.holds(ConditionType.GATEWAY_READY)
+    why = draft.stalled or draft.problem or _find_missing(draft)
+    if answers:
+        found = [build(ConditionType.READY, "True", "Serving", "Requests are answered.")]
+    else:
+        missing = why or Problem("Progressing", "It is being made ready.")
+        found = [explain(ConditionType.READY, "False", missing)]
+    if draft.stalled is not None:
+        found.append(explain(ConditionType.STALLED, "True", draft.stalled))
+    elif draft.problem is not None or not answers or _is_changing(draft):
+        found.append(explain(ConditionType.RECONCILING, "True", why or _change(draft)))
+    return found
+
+
+def _find_halt(draft: Draft) -> Problem | None:
+    """What users have stopped."""
+    spec = draft.view.spec
+    if spec.suspend:
+        return Problem("Suspended", "spec.suspend is true; set it to false to go on.")
+    if spec.scaling.scaler == "none" and spec.replicas == 0 and draft.status.replicas == 0:
+        return Problem(
+            "Suspended", "spec.replicas is 0: nothing answers until there are more (kubectl scale)."
+        )
+    return None
+
+
+def _find_missing(draft: Draft) -> Problem | None:
+    for kind in _PARTS:
+        condition = draft.held.get(kind)
+        if condition is not None and condition.status != "True":
+            return Problem(condition.reason, condition.message)
+    return None
+
+
+def _is_changing(draft: Draft) -> bool:
+    condition = draft.held.get(ConditionType.UP_TO_DATE)
+    return condition is not None and condition.status != "True" and condition.reason not in _PATIENT
+
+
+def _change(draft: Draft) -> Problem:
+    condition = draft.held[ConditionType.UP_TO_DATE]
+    return Problem(condition.reason, condition.message)

@@ -1,0 +1,259 @@
+"""A trained model behind its gateways: what callers get, whatever is changed, killed or scaled meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from modelyard.workloads.times import parse_time
+
+from tests.bench.serving.protocols import Case
+from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
+from tests.e2e.jobs import classification
+from tests.e2e.serving import Endpoint, expose, infer
+from tests.e2e.setup import OperatorDeployment
+
+GOOD, BAD = "the film was lovely and superb", "the meal was awful and dismal"
+SMALL = {
+    "limits": {"cpu": "1", "memory": "1500Mi"},
+    "requests": {"cpu": "100m", "memory": "300Mi"},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(kube: Kube, reviews: None) -> dict[str, Any]:
+    """The status of a job whose model is served here; its claim outlives it."""
+    spec = classification(60, storage={"claim": {"size": "1Gi", "retain": True}})
+    job = TrainingJob(kube, "served", spec).create()
+    return job.wait_succeeded()
+
+
+@pytest.fixture(scope="module")
+def deployment(kube: Kube, trained: dict[str, Any]) -> Iterator[ModelDeployment]:
+    """Two servers of that model."""
+    spec = {
+        "model": {"trainingJobRef": {"name": "served"}},
+        "replicas": 2,
+        "scaling": {"scaler": "none"},
+        "server": {"resources": SMALL},
+    }
+    found = ModelDeployment(kube, "served", spec).create()
+    found.wait_ready()
+    yield found
+    found.delete()
+    kube.delete("pvc", "served-storage")
+
+
+@pytest.fixture(scope="module")
+def endpoint(kube: Kube, deployment: ModelDeployment) -> Endpoint:
+    """Its gateways."""
+    return expose(kube, deployment)
+
+
+@pytest.fixture(scope="module")
+def cases(endpoint: Endpoint) -> list[Case]:
+    """Requests and their answers."""
+    return endpoint.learn(GOOD, BAD, "a book", "the old garden was pleasant")
+
+
+def test_a_trained_model_answers_by_its_deployments_name(
+    deployment: ModelDeployment, endpoint: Endpoint, trained: dict[str, Any]
+) -> None:
+    status = deployment.status()
+    assert status["url"] == f"http://{deployment.name}.{deployment.kube.namespace}.svc"
+    assert status["model"]["digest"] == trained["model"]["digest"]
+    assert endpoint.classify(GOOD, BAD) == ["good", "bad"]
+    code, models = endpoint.call("/v1/models")
+    assert code == 200
+    assert [model["id"] for model in models["data"]] == [deployment.name]
+    (chosen,) = status["compression"]["variants"]
+    assert chosen["name"] == "none"
+    assert chosen["metrics"]["accuracy"] == pytest.approx(
+        trained["model"]["evaluation"]["validation"]["eval_accuracy"], abs=1e-6
+    )
+
+
+def test_what_is_wrong_with_a_request_is_told_in_the_protocols_form(endpoint: Endpoint) -> None:
+    assert endpoint.call("/v2/models/other/infer", infer("a"))[0] == 404
+    code, said = endpoint.call(f"/v2/models/{endpoint.model}/infer", {"inputs": []})
+    assert (code, type(said["error"])) == (400, str)
+    code, said = endpoint.call("/v1/chat/completions", {"model": endpoint.model, "messages": []})
+    assert code in (400, 404)
+    assert said["error"]["message"]
+
+
+def test_pods_that_are_deleted_killed_or_evicted_cost_no_request(
+    kube: Kube,
+    deployment: ModelDeployment,
+    endpoint: Endpoint,
+    cases: list[Case],
+    operator: OperatorDeployment,
+) -> None:
+    with endpoint.load(cases) as load:
+        operator.kill()
+        try:
+            first, second = (pod["metadata"]["name"] for pod in deployment.servers())
+            kube.run("delete", "pod", first, "--wait=false")
+            wait_servers(deployment, 2, without=first)
+            kube.run("delete", "pod", second, "--grace-period=0", "--force", "--wait=false")
+            wait_servers(deployment, 2, without=second)
+            gateway = deployment.pods("gateway")[0]["metadata"]["name"]
+            kube.run("delete", "pod", gateway, "--wait=false")
+            kube.run("-n", "kube-system", "rollout", "restart", "deployment/coredns", check=False)
+            kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=60s")
+        finally:
+            operator.start()
+        evict(kube, deployment.servers()[0]["metadata"]["name"])
+        wait_servers(deployment, 2)
+    load.report.check()
+
+
+def test_a_new_revision_takes_over_without_a_failed_request(
+    deployment: ModelDeployment, endpoint: Endpoint, cases: list[Case]
+) -> None:
+    (before,) = [r["name"] for r in deployment.status()["revisions"] if r["state"] == "Serving"]
+    with endpoint.load(cases) as load:
+        deployment.patch({"server": {"maxBatchDelayMilliseconds": 3}})
+        deployment.wait_ready()
+        status = deployment.wait("the end of the old one", lambda s: _states(s).get(before) == "Retired", 60)
+        size = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "50m", "memory": "100Mi"}}
+        deployment.patch({"gateway": {"resources": size}})
+        deployment.kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=90s")
+    load.report.check()
+    assert list(_states(status).values()).count("Serving") == 1
+
+
+# A server of the user's own that takes a second for each request, whatever the machine does.
+_SLEEPY = """
+import json, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ANSWER = {"model_name": "sleepy", "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["late"]}]}
+
+class Sleepy(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer({"ready": True})
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(1)
+        self.answer(ANSWER)
+
+    def answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words):
+        pass
+
+ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
+"""
+
+
+def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_request_fails(
+    kube: Kube, deployment: ModelDeployment, trainer_image: str
+) -> None:
+    custom = {
+        "image": trainer_image, "command": ["python3", "-c", _SLEEPY], "port": 9000, "protocol": "oip",
+        "readinessPath": "/ready",
+    }  # fmt: skip
+    size = {"limits": {"cpu": "200m", "memory": "600Mi"}, "requests": {"cpu": "20m", "memory": "50Mi"}}
+    spec = {
+        "model": {"uri": deployment.status()["model"]["uri"]},
+        "task": "text-classification",
+        "storage": {"uri": "pvc://served-storage"},
+        "engine": {"type": "custom", "custom": custom},
+        "server": {"resources": size},
+        "scaling": {
+            "minReplicas": 0,
+            "maxReplicas": 3,
+            "target": 2,
+            "idleSeconds": 5,
+            "scaleDownDelaySeconds": 0,
+        },
+        "gateway": {"replicas": 1},
+    }
+    sleepy = ModelDeployment(kube, "sleepy", spec).create()
+    sleepy.wait_ready()
+    endpoint = expose(kube, sleepy)
+    cases = endpoint.learn("a")
+
+    def is_at_zero(status: dict[str, Any]) -> bool:
+        return status.get("replicas") == 0 and is_true(status, "Ready") and not sleepy.servers()
+
+    sleepy.wait("zero", is_at_zero, 180)
+    assert condition(sleepy.status(), "ServersReady")["reason"] == "ScaledToZero"
+    assert endpoint.call("/v1/models")[1]["data"][0]["id"] == "sleepy"  # it is listed all the same
+    asked = time.time()
+    assert endpoint.classify("a") == ["late"]
+    answered = time.time() - asked
+    (server,) = sleepy.servers()
+    ready = next(c["lastTransitionTime"] for c in server["status"]["conditions"] if c["type"] == "Ready")
+    # A second for the answer itself, one for what Kubernetes' times leave out, one for all that is ours.
+    assert answered <= parse_time(ready).timestamp() - asked + 3
+
+    sizes: list[int] = []
+    with endpoint.load(cases, rate=8.0) as load:
+        until = time.time() + 120
+        while len(sizes) < 5 or sleepy.status().get("readyReplicas") != 3:
+            assert time.time() < until, sleepy.describe()
+            sizes.append(len(sleepy.servers()))
+        sizes += [len(sleepy.servers()) for _ in range(20)]
+    load.report.check()
+    assert max(sizes) == 3
+    sleepy.wait("zero again", is_at_zero, 240)
+    sleepy.delete()
+
+
+def test_the_scale_subresource_says_what_is_there_and_sets_it(
+    kube: Kube, deployment: ModelDeployment
+) -> None:
+    kube.run("scale", f"modeldeployment/{deployment.name}", "--replicas=1")
+    deployment.wait("one server", lambda s: s.get("readyReplicas") == 1 and s.get("replicas") == 1, 60)
+    path = (
+        f"/apis/modelyard.dev/v1alpha1/namespaces/{kube.namespace}/modeldeployments/{deployment.name}/scale"
+    )
+    scale = json.loads(kube.run("get", "--raw", path))
+    assert scale["spec"]["replicas"] == scale["status"]["replicas"] == 1
+    selected = kube.find("pods", scale["status"]["selector"])
+    assert {pod["metadata"]["name"] for pod in deployment.servers()} <= {
+        p["metadata"]["name"] for p in selected
+    }
+
+
+def _states(status: dict[str, Any]) -> dict[str, str]:
+    return {revision["name"]: revision["state"] for revision in status["revisions"]}
+
+
+def wait_servers(deployment: ModelDeployment, count: int, without: str = "") -> None:
+    """Until so many servers are ready, none of them of that name."""
+
+    def there(_: dict[str, Any]) -> bool:
+        ready = [
+            pod["metadata"]["name"]
+            for pod in deployment.servers()
+            if any(
+                c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])
+            )
+        ]
+        return len(ready) >= count and without not in ready
+
+    deployment.wait(f"{count} servers", there, 90)
+
+
+def evict(kube: Kube, pod: str) -> None:
+    """As a drain of its node does it: by the budget's leave."""
+    body = {
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": kube.namespace}
+    }  # fmt: skip
+    path = f"/api/v1/namespaces/{kube.namespace}/pods/{pod}/eviction"
+    kube.run("create", "--raw", path, "-f", "-", stdin=json.dumps(body))

@@ -1,0 +1,1 @@
+"""A model server as a process of its own, over HTTP."""

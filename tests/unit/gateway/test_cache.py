@@ -1,0 +1,310 @@
+"""Answers are kept where a question has one answer, and never longer than they are true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from modelyard.contract.gateway import CacheConfig
+from modelyard_gateway.cache import store
+from modelyard_gateway.cache.key import LONGEST, make_key
+from modelyard_gateway.cache.store import Cache
+from modelyard_gateway.wire.request import Reader
+from modelyard_gateway.wire.response import read_response
+
+from tests.unit.gateway.rig import Answer, Gateway, Handler, Request, Rig, encode, reply, run
+
+CACHE = {"max_entries": 100, "ttl_seconds": 60}
+INFER = "/v2/models/m/infer"
+CHAT = "/v1/chat/completions"
+
+
+def key(
+    body: bytes, path: str = INFER, method: str = "POST", fields: str = "", task: str | None = None
+) -> bytes | None:
+    head = encode(b"", path, fields, method)
+    return make_key(Reader()(head)[0], body, task)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def shuffle(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: shuffle(value[name]) for name in reversed(value)}
+    return [shuffle(item) for item in value] if isinstance(value, list) else value
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_order_of_names_and_white_space_make_no_difference(request: dict[str, Any]) -> None:
+    try:
+        plain = json.dumps(request).encode()
+        spaced = json.dumps(shuffle(request), indent=3, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return  # half a character
+    assert key(plain) == key(spaced)
+
+
+@given(json_values, json_values)
+def test_what_differs_otherwise_has_another_key(one: Any, other: Any) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    keys = [key(json.dumps({"inputs": value}).encode()) for value in (one, other)]
+    if None not in keys:
+        assert (keys[0] == keys[1]) == same
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "task", "kept"),
+    [
+        (INFER, {}, None, True),
+        (INFER, {}, "text-classification", True),
+        (INFER, {}, "text-generation", False),
+        ("/v2/models/m/versions/3/infer", {}, None, True),
+        (INFER + "?a=b", {}, None, True),
+        ("/v2/models/m/generate", {}, None, False),
+        ("/v1/embeddings", {"input": "a"}, None, True),
+        (CHAT, {"messages": []}, None, False),
+        (CHAT, {"messages": [], "temperature": 0}, None, True),
+        (CHAT, {"messages": [], "temperature": 0.0, "stream": False}, None, True),
+        (CHAT, {"messages": [], "temperature": 0, "stream": True}, None, False),
+        (CHAT, {"messages": [], "temperature": False}, None, False),
+        (CHAT, {"messages": [], "temperature": "0"}, None, False),
+        (CHAT, {"messages": [], "temperature": 0.1, "seed": 1}, None, False),
+        ("/v1/completions", {"prompt": "a", "temperature": 0}, None, True),
+        ("/predict", {}, None, False),
+    ],
+)
+def test_only_calls_with_one_answer_are_kept(path: str, request_: Any, task: str | None, kept: bool) -> None:
+    assert (key(json.dumps(request_).encode(), path, task=task) is not None) == kept
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[1]", b"{", b'{"a": NaN}', b"\xff", b'{"a": "' + b"x" * LONGEST + b'"}']
+)
+def test_what_is_no_short_json_object_is_not_kept(body: bytes) -> None:
+    assert key(body) is None
+
+
+def test_compressed_requests_and_other_methods_are_not_kept() -> None:
+    assert key(b"{}", fields="Content-Encoding: gzip\r\n") is None
+    assert key(b"{}", method="GET") is None
+
+
+def put(cache: Cache, name: bytes, body: bytes = b"x", head: bytes = b"") -> None:
+    flight = cache.begin(("r", name), True)
+    flight.begin(read_response(b"HTTP/1.1 200 OK\r\n%b\r\n" % head))
+    flight.add([body])
+    cache.land(flight, "r")
+
+
+def test_an_answer_is_kept_for_its_time_and_the_one_unused_for_longest_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    cache = Cache(CacheConfig(max_entries=2, ttl_seconds=10), lambda: now[0])
+    put(cache, b"a")
+    put(cache, b"b")
+    assert cache.find(("r", b"a"))
+    put(cache, b"c")
+    assert [bool(cache.find(("r", name))) for name in (b"a", b"b", b"c")] == [True, False, True]
+    now[0] = 9.9
+    assert cache.find(("r", b"a"))
+    now[0] = 10.0
+    assert not cache.find(("r", b"a"))
+    assert len(cache) == 1
+    monkeypatch.setattr(store, "LARGEST", 1000)
+    put(cache, b"d", b"x" * 1000)
+    assert (len(cache), cache.bytes) == (1, 1000)
+    put(cache, b"d", b"x" * 10)
+    assert (len(cache), cache.bytes) == (1, 10)
+    cache.keep_only({"other"})
+    assert (len(cache), cache.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"cache-control: no-store\r\n",
+        b"Cache-Control: max-age=5, private\r\n",
+        b"set-cookie: a=b\r\n",
+        b"vary: accept\r\n",
+        b"content-type: text/event-stream; charset=utf-8\r\n",
+    ],
+)
+def test_answers_that_are_for_one_caller_and_streams_are_not_kept(head: bytes) -> None:
+    cache = Cache(CacheConfig(max_entries=2, ttl_seconds=10))
+    put(cache, b"a", head=head)
+    assert not cache.find(("r", b"a"))
+    put(cache, b"a", b"x" * (store.LONGEST_ANSWER + 1))
+    assert not cache.find(("r", b"a"))
+
+
+def counting(delay: float = 0.0) -> Handler:
+    """Answers with how often it was asked."""
+    count = 0
+
+    async def handle(request: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        await reply(b"%d" % count, delay=delay)(request, writer)
+
+    return handle
+
+
+def seen(answer: Answer) -> tuple[bytes, str | None]:
+    return answer.body, answer.fields.get("x-modelyard-cache")
+
+
+def test_the_second_of_two_equal_questions_has_the_first_ones_answer(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(), cache=CACHE) as (gateway, _):
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}')) == (b"1", "miss")
+            hit = await gateway.ask(b'{"b":[2],"a":1}', fields="X-Request-Id: other\r\n")
+            assert seen(hit) == (b"1", "hit")
+            assert hit.fields["content-type"] == "application/json"
+            assert hit.fields["x-request-id"] == "other"
+            assert seen(await gateway.ask(b'{"a": 2}')) == (b"2", "miss")
+            assert seen(await gateway.ask(b"{}", path="/x")) == (b"3", None)
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}', fields="Cache-Control: no-store\r\n")) == (
+                b"4",
+                None,
+            )
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}')) == (b"1", "hit")
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}', fields="Cache-Control: no-cache\r\n")) == (
+                b"5",
+                "miss",
+            )
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}')) == (b"5", "hit")
+            assert gateway.process.metrics.cache == {"hit": 3, "miss": 3, "shared": 0}
+            assert gateway.load == (0, 0)
+            assert {line["revision"] for line in gateway.lines()} == {"r1"}
+
+    run(scenario())
+
+
+def test_without_a_cache_nothing_is_kept(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting()) as (gateway, _):
+            assert [seen(await gateway.ask()) for _ in range(2)] == [(b"1", None), (b"2", None)]
+
+    run(scenario())
+
+
+def test_only_good_answers_are_kept(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"no", 400), cache=CACHE) as (gateway, server):
+            assert seen(await gateway.ask()) == (b"no", "miss")
+            server.handle = reply(b"yes")
+            assert [seen(await gateway.ask()) for _ in range(2)] == [(b"yes", "miss"), (b"yes", "hit")]
+
+    run(scenario())
+
+
+def test_kept_answers_need_no_server(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(), cache=CACHE) as (gateway, _server):
+            await gateway.ask()
+            gateway.serve()
+            assert seen(await gateway.ask()) == (b"1", "hit")
+            assert gateway.load == (0, 0)
+
+    run(scenario())
+
+
+def test_a_new_revision_answers_anew_also_when_the_old_one_comes_back(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(), cache=CACHE) as (gateway, server):
+            assert [seen(await gateway.ask()) for _ in range(2)] == [(b"1", "miss"), (b"1", "hit")]
+            gateway.serve_all({"r1": (0, 0, (server,)), "r2": (100, 0, (server,))})
+            assert [seen(await gateway.ask()) for _ in range(2)] == [(b"2", "miss"), (b"2", "hit")]
+            gateway.serve(server)
+            assert seen(await gateway.ask()) == (b"3", "miss")
+
+    run(scenario())
+
+
+def test_an_answer_belongs_to_the_revision_that_gave_it(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"old"), reply(b"new"), cache=CACHE) as (gateway, old, new):
+            old.kill()  # the new one answers for it
+            gateway.serve_all({"r1": (50, 0, (old,)), "r2": (50, 0, (new,))})
+            for _ in range(6):
+                assert (await gateway.ask()).body == b"new"
+            await old.start()
+            await asyncio.sleep(0.6)  # it rests after failing
+            answers = [seen(await gateway.ask()) for _ in range(40)]
+            assert sorted({body for body, _ in answers}) == [b"new", b"old"]
+            assert sum(body == b"old" for body, _ in answers) == 20
+            assert (b"old", "hit") in answers
+
+    run(scenario())
+
+
+async def ask_together(gateway: Gateway, many: int) -> list[Answer]:
+    return list(await asyncio.gather(*(gateway.ask() for _ in range(many))))
+
+
+def test_equal_questions_at_once_are_asked_once(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(delay=0.1), cache=CACHE) as (gateway, server):
+            answers = await ask_together(gateway, 20)
+            assert {answer.body for answer in answers} == {b"1"}
+            assert sorted(answer.fields["x-modelyard-cache"] for answer in answers) == ["hit"] * 19 + ["miss"]
+            assert len(server.got) == 1
+
+    run(scenario())
+
+
+def test_where_the_first_gets_no_answer_that_can_be_kept_the_others_ask_for_themselves(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"no", 500, delay=0.1), cache=CACHE) as (gateway, server):
+            assert {answer.status for answer in await ask_together(gateway, 5)} == {500}
+            assert len(server.got) == 5
+            assert gateway.load == (0, 0)
+
+    run(scenario())
+
+
+def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(delay=0.1), cache=CACHE) as (gateway, server):
+            first = await gateway.call()
+            first.send(encode())
+            await gateway.until(lambda: len(server.got) == 1)
+            others = asyncio.ensure_future(ask_together(gateway, 5))
+            await gateway.until(lambda: gateway.process.metrics.cache["shared"] == 5)
+            first.close()
+            assert {answer.body for answer in await others} == {b"2"}
+            assert len(server.got) == 2
+            assert gateway.load == (0, 0)
+
+    run(scenario())
+
+
+def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=0.5) as (gateway, server):
+            first = await gateway.call()
+            first.send(encode())
+            await gateway.until(lambda: len(server.got) == 1)
+            second = await gateway.call()
+            second.send(encode())
+            await gateway.until(lambda: gateway.process.metrics.cache["shared"] == 1)
+            second.close()
+            assert (await gateway.ask()).status == 504
+            assert (await first.read()).status == 504
+            await gateway.until(lambda: gateway.load == (0, 0))
+
+    run(scenario())

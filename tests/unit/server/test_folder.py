@@ -1,0 +1,145 @@
+"""Folders that are no model to serve: each gets its reason and a sentence that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelyard_server.failure import Failure
+from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.served import TooLong
+
+from tests.unit.server.models import with_model, write_encoder
+
+TASK = "text-classification"
+
+
+async def nothing(model: Predictor) -> None:
+    """Being ready is enough."""
+
+
+@pytest.fixture
+def folder(classifier: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    return shutil.copytree(classifier, tmp_path / "model")
+
+
+def refusal(folder: Path, task: str = TASK, **config: Any) -> str:
+    with pytest.raises(Failure) as caught:
+        with_model(folder, task, nothing, **config)
+    assert caught.value.reason == "ModelInvalid"
+    assert caught.value.exit_code == 2
+    return caught.value.message
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    assert "there is no folder absent" in refusal(tmp_path / "absent")
+
+
+def test_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    said = refusal(folder)
+    assert (
+        "'pytorch_model.bin', a format that can run code when it is read; only safetensors is served" in said
+    )
+
+
+def test_no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "neither model.safetensors nor" in refusal(folder)
+
+
+def test_torn_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "is cut off or no safetensors file" in refusal(folder)
+
+
+def test_a_git_lfs_pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    )
+    assert "git-lfs pointers" in refusal(folder)
+
+
+def test_an_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    assert "is an adapter (LoRA) of org/base" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"model_type": "no-such-family"}'])
+def test_a_configuration_that_is_missing_broken_or_unknown(folder: Path, content: str | None) -> None:
+    (folder / "config.json").unlink()
+    if content is not None:
+        (folder / "config.json").write_text(content)
+    assert "config.json" in refusal(folder)
+
+
+def test_code_of_the_model_is_never_run(folder: Path, tmp_path: Path) -> None:
+    about = json.loads((folder / "config.json").read_text())
+    about |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"},
+    }
+    (folder / "config.json").write_text(json.dumps(about))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    refusal(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_tokenizer_that_is_missing_or_broken(folder: Path, content: str | None) -> None:
+    (folder / "tokenizer.json").unlink()
+    if content is not None:
+        (folder / "tokenizer.json").write_text(content)
+    assert "tokenizer" in refusal(folder)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model(folder: Path) -> None:
+    about = json.loads((folder / "tokenizer.json").read_text())
+    about["added_tokens"].append(
+        {"id": 320, "content": "<new>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+         "special": True}
+    )  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(about))
+    assert "its tokenizer has 321 tokens, the model 320" in refusal(folder)
+
+
+def test_a_head_that_the_folder_has_no_weights_for(tmp_path: Path) -> None:
+    write_encoder(tmp_path / "model")
+    assert "lacks weights, which would be made anew at random: 'classifier.bias'" in refusal(
+        tmp_path / "model"
+    )
+
+
+def test_variants_and_runtimes_that_the_folder_or_the_runtime_has_not(folder: Path) -> None:
+    assert "runtime torch has no variant int8" in refusal(folder, variant="int8")
+    assert "has no model.onnx" in refusal(folder, runtime="onnx")
+
+
+def test_the_bound_of_a_text_is_the_least_of_configs_tokenizers_and_models(folder: Path) -> None:
+    limits = []
+
+    async def look(model: Predictor) -> None:
+        limits.append(model.limit)
+        text = "dog " * 100
+        with pytest.raises(TooLong, match=f"and this model takes {model.limit}"):
+            await model.encode([text], truncate=False)
+        [row] = await model.encode([text], truncate=True)
+        assert len(row) == model.limit
+        assert (row.ids[0], row.ids[-1]) == (1, 2)  # the special tokens stay
+
+    with_model(folder, TASK, look)
+    with_model(folder, TASK, look, max_length=20)
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(about | {"model_max_length": 30}))
+    with_model(folder, TASK, look)
+    assert limits == [64, 20, 30]
+
+
+def test_a_bound_that_the_special_tokens_fill_is_refused(folder: Path) -> None:
+    assert "maxLength 2 has no room for a text: 2 tokens stand around each" in refusal(folder, max_length=2)
+    with_model(folder, TASK, nothing, max_length=3)

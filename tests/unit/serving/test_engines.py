@@ -1,0 +1,115 @@
+"""Which server serves, and how it is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from modelyard.api.modeldeployment import ModelDeploymentSpec
+from modelyard.contract import codes
+from modelyard.engine.plan import Key
+from modelyard.serving.engines.engine import choose
+
+from tests.builders import make_settings
+from tests.podsecurity import assert_restricted
+from tests.unit.serving.world import NAME, NAMESPACE, World, built, deployment, trained_job
+
+GPU = {"limits": {"nvidia.com/gpu": 2, "cpu": "8", "memory": "64Gi"}}
+PATH = f"{codes.STORAGE_PATH}/packages/x/none"
+
+
+def spec(**fields: Any) -> ModelDeploymentSpec:
+    return ModelDeploymentSpec.model_validate({"model": {"uri": "pvc://a/b"}, **fields})
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "image", "engine"),
+    [
+        ("text-generation", {"server": {"resources": GPU}}, "vllm:1", "vllm"),
+        ("text-generation", {"server": {"resources": GPU}}, "", "builtin"),
+        ("text-generation", {}, "vllm:1", "builtin"),
+        ("text-classification", {"server": {"resources": GPU}}, "vllm:1", "builtin"),
+        ("text-generation", {"server": {"resources": GPU}, "engine": {"type": "builtin"}}, "vllm:1", "builtin"),
+        (
+            "text-generation", {"server": {"resources": GPU}, "compression": {"method": "int8"}}, "vllm:1",
+            "builtin",
+        ),
+        (None, {"engine": {"type": "vllm"}}, "vllm:1", "vllm"),
+    ],
+)  # fmt: skip
+def test_auto_takes_vllm_for_generation_on_an_accelerator_where_its_image_is_named(
+    task: str | None, fields: dict[str, Any], image: str, engine: str
+) -> None:
+    profile = make_settings(vllm_image=image).profiles["default"]
+    assert choose(spec(**fields), profile, task) == engine
+
+
+def serve(**fields: Any) -> tuple[World, dict[str, Any]]:
+    """A deployment's server pods, as they were asked for."""
+    world = World(settings=make_settings(vllm_image="registry.example/vllm:1"))
+    world.result = built(task=fields.pop("task", "text-generation"))
+    world.create(trained_job(), deployment(**fields))
+    (revision,) = world.revisions()
+    pod: dict[str, Any] = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-{revision}")]["spec"][
+        "template"
+    ]["spec"]
+    assert_restricted(pod)
+    return world, pod
+
+
+def test_vllm_is_told_the_model_its_devices_and_the_users_arguments_last() -> None:
+    engine = {"type": "vllm", "args": ["--gpu-memory-utilization", "0.5"]}
+    world, pod = serve(engine=engine, server={"resources": GPU, "maxLength": 4096})
+    (container,) = pod["containers"]
+    assert container["image"] == "registry.example/vllm:1"
+    args = container["args"]
+    told = dict(zip(args[::2], args[1::2], strict=False))
+    assert args[args.index("--model") + 1] == PATH
+    assert args[args.index("--served-model-name") + 1] == NAME
+    assert args[args.index("--tensor-parallel-size") + 1] == "2"
+    assert args[args.index("--max-model-len") + 1] == "4096"
+    assert args[-2:] == ["--gpu-memory-utilization", "0.5"]
+    assert told
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    # What the built-in server can't load is not measured with it.
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    assert '"measure":false' in str(job["spec"]["template"]["metadata"]["annotations"])
+
+
+def test_a_server_of_the_users_own_is_started_as_they_say() -> None:
+    custom = {
+        "image": "registry.example/mine:1", "command": ["serve"], "args": ["--quiet"], "port": 9000,
+        "protocol": "openai", "readinessPath": "/ready", "env": [{"name": "MODE", "value": "fast"}],
+    }  # fmt: skip
+    world, pod = serve(engine={"type": "custom", "custom": custom})
+    (container,) = pod["containers"]
+    assert (container["image"], container["command"], container["args"]) == (
+        "registry.example/mine:1", ["serve"], ["--quiet"]
+    )  # fmt: skip
+    env = {v["name"]: v.get("value") for v in container["env"]}
+    assert (env["MODE"], env["MODELYARD_MODEL_PATH"], env["MODELYARD_MODEL_NAME"]) == ("fast", PATH, NAME)
+    assert container["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http", "scheme": "HTTP"}
+    assert "livenessProbe" not in container
+    before = world.revisions()
+    world.edit(engine={"type": "custom", "custom": {**custom, "image": "registry.example/mine:2"}})
+    world.wait(3)
+    assert world.revisions() != before
+
+
+def test_vllm_without_an_image_is_refused_with_what_the_profile_lacks() -> None:
+    world = World()
+    world.create(trained_job(), deployment(engine={"type": "vllm"}))
+    assert world.condition("Stalled") == ("True", "ProfileIncomplete")
+
+
+def test_what_a_build_measured_before_it_failed_is_told() -> None:
+    failed = {
+        **built("int8", variants=[{"name": "int8", "agreement": 0.5, "passed": False, "reason": "0.5 is less."}]),
+        "outcome": "failed", "failure": {"reason": "CompressionGateFailed", "message": "No."},
+    }  # fmt: skip
+    world = World(result=failed, exit_code=2)
+    world.create(trained_job(), deployment(compression={"method": "int8"}))
+    (variant,) = world.status["build"]["variants"]
+    assert (variant["name"], variant["agreement"], variant["passed"]) == ("int8", 0.5, False)

@@ -1,0 +1,466 @@
+"""Whole lives of ModelDeployments, over the real engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from modelyard.engine.plan import Key
+
+from tests.kstatus import compute_status
+from tests.unit.serving.world import (
+    DIGEST,
+    KEY,
+    NAME,
+    NAMESPACE,
+    World,
+    built,
+    deployment,
+    trained_job,
+    variant,
+)
+
+OTHER = "sha256-" + "2" * 64
+
+
+def served(**spec: Any) -> World:
+    """A deployment at rest that serves its job's model."""
+    world = World()
+    world.create(trained_job(), deployment(**spec))
+    assert world.condition("Ready") == ("True", "Serving")
+    return world
+
+
+def test_a_trained_model_gets_a_build_servers_gateways_and_a_url() -> None:
+    world = served()
+    assert world.names("Job") == [f"{NAME}-build-{world.status['compression']['digest'][:8]}-1"]
+    (revision,) = world.revisions()
+    assert world.names("Deployment") == [f"{NAME}-{revision}", f"{NAME}-gateway"]
+    assert world.revisions() == {revision: 1}
+    assert world.weights() == {revision: 100}
+    assert world.status["url"] == f"http://{NAME}.{NAMESPACE}.svc"
+    assert world.status["model"]["digest"] == DIGEST
+    for part in ("ModelReady", "Built", "ServersReady", "GatewayReady", "UpToDate"):
+        found = world.condition(part)
+        assert found is not None
+        assert found[0] == "True"
+    assert compute_status(world.cluster.objects[KEY]) == "Current"
+
+
+def test_at_rest_nothing_is_written_or_asked() -> None:
+    world = served()
+    calls = len(world.cluster.calls)
+    world.wait(120, step=20)
+    assert len(world.cluster.calls) == calls
+    assert world.probes() == []
+
+
+def test_while_the_job_trains_it_waits_with_the_jobs_phase_and_goes_on_by_itself() -> None:
+    world = World()
+    job = trained_job(phase="Training")
+    del job["status"]["completionTime"]
+    world.create(job, deployment())
+    assert world.condition("ModelReady") == ("False", "WaitingForTraining")
+    assert world.condition("Ready") == ("False", "WaitingForTraining")
+    assert "is Training" in next(
+        c["message"] for c in world.status["conditions"] if c["type"] == "ModelReady"
+    )
+    assert world.names("Job") == []
+    assert world.names("Deployment") == [f"{NAME}-gateway"]  # callers find somebody who answers
+    world.train_anew(DIGEST)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready() -> None:
+    world = served(scaling={"scaler": "none"}, replicas=3)
+    (old,) = world.revisions()
+    world.result = None
+    world.train_anew(OTHER)
+    assert world.revisions() == {old: 3}  # until it is built
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("UpToDate") == ("False", "Building")
+    world.slow = True
+    world.result = built(digest=OTHER)
+    world.settle()
+    (new,) = set(world.revisions()) - {old}
+    assert world.revisions() == {old: 3, new: 3}
+    assert world.weights() == {old: 0, new: 100}  # the gateways don't follow yet, so the old one stays
+    world.slow = False
+    world.wait(3)
+    assert world.revisions() == {new: 3}
+    assert world.weights() == {new: 100}
+    assert world.condition("UpToDate") == ("True", "Serving")
+    states = [(r["name"], r["state"]) for r in world.status["revisions"]]
+    assert states == [(f"{NAME}-{new}", "Serving"), (f"{NAME}-{old}", "Retired")]
+
+
+def test_servers_that_never_become_ready_leave_the_old_ones_serving() -> None:
+    world = served(progressDeadlineSeconds=60)
+    (old,) = world.revisions()
+    world.well = {old}
+    world.result = built(digest=OTHER)
+    world.words = {"reason": "ModelUnproven", "message": "Its answers differ."}
+    world.train_anew(OTHER)
+    (new,) = set(world.revisions()) - {old}
+    assert world.weights() == {old: 100, new: 0}
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("UpToDate") == ("False", "ModelUnproven")
+    assert world.condition("Reconciling") is not None
+    world.wait(61)
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("Stalled") == ("True", "ModelUnproven")
+    assert world.condition("Reconciling") is None
+    assert world.weights() == {old: 100, new: 0}
+    by_name = {r["name"]: r["state"] for r in world.status["revisions"]}
+    assert by_name == {f"{NAME}-{old}": "Serving", f"{NAME}-{new}": "Failed"}
+    world.well = None
+    world.wait(3)
+    assert world.revisions() == {new: 1}
+    assert world.condition("Stalled") is None
+
+
+def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
+    world = served()
+    before = world.revisions()
+    pods = {k: o["metadata"]["uid"] for k, o in world.cluster.objects.items()
+            if k.kind == "Pod" and "gateway" not in k.name}  # fmt: skip
+    world.edit(traffic={"timeoutSeconds": 5, "maxQueue": 7}, gateway={"replicas": 3})
+    world.edit(scaling={"minReplicas": 1, "maxReplicas": 4})
+    assert world.revisions() == before
+    after = {k: o["metadata"]["uid"] for k, o in world.cluster.objects.items()
+             if k.kind == "Pod" and "gateway" not in k.name}  # fmt: skip
+    assert after == pods
+    gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
+    assert gateway["spec"]["replicas"] == 3
+    assert '"maxQueue":7' in str(gateway["spec"]["template"]["metadata"]["annotations"])
+
+
+def test_a_profile_that_is_edited_restarts_no_server() -> None:
+    world = served()
+    before = world.revisions()
+    profile = world.settings.profiles["default"]
+    world.settings.profiles["default"] = profile.model_copy(
+        update={"server_image": "registry.example/server:2"}
+    )
+    world.engine.controller.enqueue_all()
+    world.settle()
+    assert world.revisions() == before
+
+
+def test_a_change_of_the_servers_is_a_new_revision() -> None:
+    world = served()
+    before = world.revisions()
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert len(world.revisions()) == 1
+    assert world.revisions() != before
+
+
+def test_a_build_that_fails_for_good_names_its_reason_and_nothing_is_served() -> None:
+    world = World(
+        result={
+            "stage": "build",
+            "outcome": "failed",
+            "failure": {"reason": "UnsafeModel", "message": "Pickles."},
+        },
+        exit_code=2,
+    )
+    world.create(trained_job(), deployment())
+    assert world.condition("Stalled") == ("True", "UnsafeModel")
+    assert world.condition("Built") == ("False", "UnsafeModel")
+    assert world.revisions() == {}
+    jobs = world.names("Job")
+    world.wait(120, step=20)
+    assert world.names("Job") == jobs  # another try would end the same way
+    # Another spec is another build.
+    world.result, world.exit_code = built("bf16", variants=[variant("none"), variant("bf16")]), 0
+    world.edit(compression={"method": "bf16"})
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.status["compression"]["chosen"] == "bf16"
+
+
+def test_a_build_that_was_interrupted_is_tried_again_later_and_later() -> None:
+    world = World(
+        result={
+            "stage": "build",
+            "outcome": "failed",
+            "failure": {"reason": "ModelUnreachable", "message": "No."},
+        },
+        exit_code=75,
+    )
+    world.create(trained_job(), deployment())
+    assert world.condition("Built") == ("False", "ModelUnreachable")
+    assert world.condition("Stalled") is None
+    assert [n[-2:] for n in world.names("Job")] == ["-1"]
+    world.wait(11)
+    assert [n[-2:] for n in world.names("Job")] == ["-2"]
+    world.wait(11)
+    assert [n[-2:] for n in world.names("Job")] == ["-2"]
+    world.result, world.exit_code = built(), 0
+    world.wait(12)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_a_gate_that_fails_leaves_the_old_revision_serving() -> None:
+    world = served()
+    before = world.revisions()
+    world.result = {
+        "stage": "build", "outcome": "failed",
+        "failure": {"reason": "CompressionGateFailed", "message": "int8 agrees on 0.9 of the rows."},
+    }  # fmt: skip
+    world.exit_code = 2
+    world.edit(compression={"method": "int8"})
+    assert world.revisions() == before
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("UpToDate") == ("False", "CompressionGateFailed")
+    assert world.condition("Stalled") == ("True", "CompressionGateFailed")
+    world.result, world.exit_code = built(), 0
+    world.edit(compression={"method": "none"})
+    assert world.revisions() == before
+    assert world.condition("Stalled") is None
+
+
+def test_the_job_may_go_once_its_model_serves() -> None:
+    world = served()
+    before = world.revisions()
+    world.cluster.erase(Key("TrainingJob", NAMESPACE, NAME))
+    world.settle()
+    assert world.revisions() == before
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("ModelReady") == ("True", "JobGone")
+    assert world.condition("UpToDate") == ("True", "Serving")
+    assert compute_status(world.cluster.objects[KEY]) == "Current"
+    world.cluster.erase(Key("Deployment", NAMESPACE, f"{NAME}-{next(iter(before))}"))
+    world.settle()
+    assert world.revisions() == before  # made again of what the status knows
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert len(world.revisions()) == 1
+    assert world.revisions() != before
+    world.edit(compression={"method": "bf16"})
+    world.wait(3)
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+def test_while_the_job_trains_anew_its_last_model_serves_and_servers_may_change() -> None:
+    world = served()
+    before = world.revisions()
+    job = trained_job()
+    stale = {**job["status"], "observedGeneration": 0, "phase": "Training"}
+    world.cluster.change(Key("TrainingJob", NAMESPACE, NAME), lambda o: o.update(status=stale))
+    world.settle()
+    assert world.condition("ModelReady") == ("False", "WaitingForTraining")
+    assert world.condition("Ready") == ("True", "Serving")
+    assert compute_status(world.cluster.objects[KEY]) == "Current"
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert world.revisions() != before
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+def test_a_model_that_was_trained_anew_and_missed_its_gate_leaves_the_last_one_serving() -> None:
+    world = served()
+    before = world.revisions()
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "GateFailed",
+        "message": "eval_loss misses its bound.",
+    }
+    world.cluster.change(
+        Key("TrainingJob", NAMESPACE, NAME), lambda o: o["status"].update(conditions=[ready])
+    )
+    world.settle()
+    assert world.revisions() == before
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("UpToDate") == ("False", "GateFailed")
+    assert world.condition("Stalled") == ("True", "GateFailed")
+
+
+def test_suspended_it_has_no_servers_and_goes_on_with_the_same() -> None:
+    world = served(scaling={"scaler": "none"}, replicas=2)
+    (revision,) = world.revisions()
+    world.edit(suspend=True)
+    assert world.revisions() == {revision: 0}
+    assert world.condition("Ready") == ("False", "Suspended")
+    assert world.condition("Reconciling") is None
+    gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
+    assert '"suspended":true' in str(gateway["spec"]["template"]["metadata"]["annotations"])
+    world.edit(suspend=False)
+    assert world.revisions() == {revision: 2}
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_replicas_by_hand() -> None:
+    world = served(scaling={"scaler": "none"}, replicas=2)
+    (revision,) = world.revisions()
+    world.edit(replicas=5)
+    assert world.revisions() == {revision: 5}
+    assert world.status["replicas"] == 5
+    assert world.status["selector"] == (
+        f"modelyard.dev/modeldeployment={NAME},app.kubernetes.io/component=server,modelyard.dev/revision={revision}"
+    )
+
+
+def test_replicas_follow_the_load_within_their_bounds_and_go_to_zero() -> None:
+    world = served(
+        scaling={"minReplicas": 0, "maxReplicas": 4, "idleSeconds": 30, "scaleDownDelaySeconds": 0}
+    )
+    (revision,) = world.revisions()
+    world.load.queued, world.load.running = 200, 30
+    world.load.arrival_rate, world.load.finish_rate = 60.0, 20.0
+    world.wait(20)
+    assert world.revisions() == {revision: 4}
+    assert world.highest == 4
+    world.load = type(world.load)(idle_seconds=40.0)
+    world.wait(240, step=2)
+    assert world.revisions() == {revision: 0}
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("ServersReady") == ("True", "ScaledToZero")
+    assert all(probe.wait for probe in world.probes())  # held until there is something to tell
+    calls = len(world.cluster.calls)
+    world.wait(60)
+    assert len(world.cluster.calls) == calls
+    world.load = type(world.load)(queued=2)
+    world._answer()
+    world.settle()
+    assert world.revisions() == {revision: 1}
+
+
+def test_gateways_that_tell_nothing_leave_replicas_as_they_are() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
+    (revision,) = world.revisions()
+    world.load.queued = 100
+    world.deaf = True
+    world.engine.facts.answers.clear()
+    world.edit(traffic={"maxQueue": 5})
+    world.wait(30)
+    assert world.revisions() == {revision: 1}
+    assert world.condition("ScalingReady") == ("False", "LoadUnknown")
+
+
+def test_an_unknown_profile_is_named_and_nothing_stops() -> None:
+    world = served()
+    before = world.revisions()
+    world.edit(profile="gpu")
+    assert world.condition("Stalled") == ("True", "ProfileNotFound")
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.revisions() == before
+
+
+def test_a_revision_that_lost_its_requests_waits_for_gateways_that_have_not_told_what_they_follow() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.deaf = True
+    world.engine.facts.answers.clear()
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    world.wait(30)
+    assert world.weights() == {old: 0, new: 100}
+    assert world.revisions() == {old: 1, new: 1}
+    world.wait(40)  # whoever is silent for so long will not tell at all
+    assert world.revisions() == {new: 1}
+
+
+def test_a_service_that_others_delete_comes_back_with_its_weight() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.well = {old}
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    for name in (old, new):
+        world.cluster.erase(Key("Service", NAMESPACE, f"{NAME}-{name}"))
+    world.settle()
+    assert world.weights() == {old: 100, new: 0}
+
+
+def test_no_replicas_by_hand_is_no_readiness() -> None:
+    world = served(scaling={"scaler": "none"})
+    world.edit(replicas=0)
+    assert world.condition("Ready") == ("False", "Suspended")
+    assert world.condition("Suspended") == ("True", "Suspended")
+    assert world.condition("ServersReady") == ("False", "NoReplicas")
+    assert world.condition("Reconciling") is None
+    world.edit(replicas=1)
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_an_overlay_of_the_servers_is_laid_over_the_build_too() -> None:
+    mount = {"name": "server", "volumeMounts": [{"name": "certs", "mountPath": "/data/certs"}]}
+    volumes = [{"name": "certs", "secret": {"secretName": "certs"}}]
+    world = World(result=None)
+    world.create(
+        trained_job(),
+        deployment(server={"podTemplate": {"spec": {"volumes": volumes, "containers": [mount]}}}),
+    )
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "build"
+    assert "/data/certs" in {m["mountPath"] for m in container["volumeMounts"]}
+
+
+def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None:
+    world = served()
+    for key in [k for k in world.cluster.objects if k.kind == "Pod" and "gateway" in k.name][:1]:
+        ended = {"exitCode": 2, "reason": "Error"}
+        status = {
+            "phase": "Running",
+            "containerStatuses": [
+                {"name": "gateway", "state": {"waiting": {}}, "lastState": {"terminated": ended}}
+            ],
+        }
+        world.report(key, status)
+    world._work()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("Reconciling") == ("True", "GatewayFailed")
+
+
+def test_a_first_server_that_takes_longer_than_idle_seconds_is_waited_for() -> None:
+    world = World(well=set())
+    world.load.idle_seconds = 500.0
+    world.create(trained_job(), deployment(scaling={"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 5}))
+    world.wait(60)
+    assert list(world.revisions().values()) == [1]
+    world.well = None
+    world.wait(200, step=5)
+    assert list(world.revisions().values()) == [0]
+
+
+def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
+    world = served()
+    world.well = set()
+    world.words = {"reason": "ModelInvalid", "message": "The folder is gone."}
+    world.engine.controller.enqueue_all()
+    world.settle()
+    assert world.condition("Ready") == ("False", "ModelInvalid")
+    assert world.condition("ServersReady") == ("False", "ModelInvalid")
+    assert world.status["revisions"][0]["state"] == "Serving"
+    world.wait(700, step=100)
+    assert world.condition("Stalled") is None  # they are started again and again, and one day may be well
+    world.well = None
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        ({"reason": "OOMKilled", "exitCode": 137, "message": ""}, "HostOutOfMemory"),
+        ({"exitCode": 1, "message": "Traceback"}, "ServerFailed"),
+        (
+            {"reason": "StartError", "exitCode": 128, "message": "exec: python3: not found"},
+            "ContainerCannotRun",
+        ),
+    ],
+)
+def test_why_servers_end_is_told(ended: dict[str, Any], reason: str) -> None:
+    world = World(well=set(), words={"end": ended})
+    world.create(trained_job(), deployment(progressDeadlineSeconds=30))
+    assert world.condition("ServersReady") == ("False", reason)
+    assert world.condition("Ready") == ("False", reason)
+    assert world.condition("Stalled") is None
+    world.wait(31)
+    assert world.condition("Stalled") == ("True", reason)
+    world.well = None
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")

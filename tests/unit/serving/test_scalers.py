@@ -1,0 +1,133 @@
+"""Scalers of others: one at a time, on the revision that serves, and heard of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.engine.plan import Key, Manifest
+
+from tests.builders import make_settings
+from tests.unit.serving.world import KEY, NAME, NAMESPACE, World, deployment, trained_job
+
+HPA = Key("HorizontalPodAutoscaler", NAMESPACE, NAME)
+SCALED = Key("ScaledObject", NAMESPACE, NAME)
+WORKING = [
+    {"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale", "message": "ok"},
+    {"type": "ScalingActive", "status": "True", "reason": "ValidMetricFound", "message": "ok"},
+]
+
+
+def scaled(**scaling: Any) -> World:
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
+    world.create(trained_job(), deployment(scaling={"maxReplicas": 4, **scaling}))
+    return world
+
+
+def resize(world: World, replicas: int) -> None:
+    """What an autoscaler does to a Deployment."""
+    (revision,) = world.revisions()
+    key = Key("Deployment", NAMESPACE, f"{NAME}-{revision}")
+    world.cluster.change(key, lambda o: o["spec"].update(replicas=replicas))
+    world.settle()
+
+
+def spec_of(world: World, key: Key) -> dict[str, Any]:
+    found: dict[str, Any] = world.cluster.objects[key]["spec"]
+    return found
+
+
+def test_an_hpa_follows_the_processors_of_the_revision_that_serves_and_its_word_stays() -> None:
+    world = scaled(scaler="hpa", targetCpuUtilization=60, scaleDownDelaySeconds=7200)
+    (old,) = world.revisions()
+    spec = spec_of(world, HPA)
+    assert spec["scaleTargetRef"]["name"] == f"{NAME}-{old}"
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 4)
+    assert spec["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 3600
+    resize(world, 3)
+    world.wait(5)
+    assert world.revisions() == {old: 3}
+    # The next revision begins as large, and is then the autoscaler's.
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    (new,) = world.revisions()
+    assert world.revisions() == {new: 3}
+    assert spec_of(world, HPA)["scaleTargetRef"]["name"] == f"{NAME}-{new}"
+
+
+def test_what_the_scaler_says_of_itself_is_mirrored() -> None:
+    world = scaled(scaler="hpa")
+    assert world.condition("ScalingReady") == ("False", "Starting")
+    world.report(HPA, {"conditions": WORKING})
+    world.settle()
+    assert world.condition("ScalingReady") == ("True", "Delegated")
+    blind = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetResourceMetric",
+        "message": "no metrics",
+    }
+    world.report(HPA, {"conditions": [WORKING[0], blind]})
+    world.settle()
+    assert world.condition("ScalingReady") == ("False", "FailedGetResourceMetric")
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_keda_asks_the_profiles_prometheus_for_the_load_of_all_gateways() -> None:
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
+    world.cluster.served.add("ScaledObject")
+    world.engine.controller.serves("ScaledObject", True)
+    world.create(
+        trained_job(), deployment(scaling={"scaler": "keda", "minReplicas": 0, "maxReplicas": 4, "target": 6})
+    )
+    spec = spec_of(world, SCALED)
+    (trigger,) = spec["triggers"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"], trigger["metadata"]["threshold"]) == (0, 4, "6")
+    assert trigger["metadata"]["serverAddress"] == "http://prometheus.monitoring:9090"
+    assert f'namespace="{NAMESPACE}",modeldeployment="{NAME}"' in trigger["metadata"]["query"]
+
+
+def test_without_keda_the_cluster_is_said_to_lack_it_and_servers_stay() -> None:
+    world = scaled(scaler="keda")
+    assert world.condition("ScalingReady") == ("False", "NotServed")
+    assert list(world.revisions().values()) == [1]
+    message = next(c["message"] for c in world.status["conditions"] if c["type"] == "ScalingReady")
+    assert "Install KEDA" in message
+
+
+def test_a_hand_over_leaves_the_size_and_never_two_scalers() -> None:
+    world = scaled(scaler="hpa")
+    resize(world, 3)
+    world.cluster.finalizers.add("HorizontalPodAutoscaler")
+    world.cluster.served.add("ScaledObject")
+    world.engine.controller.serves("ScaledObject", True)
+    world.edit(scaling={"maxReplicas": 4, "scaler": "keda"})
+    assert "deletionTimestamp" in world.cluster.objects[HPA]["metadata"]
+    assert SCALED not in world.cluster.objects
+    assert world.condition("ScalingReady") == ("False", "HandingOver")
+    world.cluster.erase(HPA)
+    world.settle()
+    assert SCALED in world.cluster.objects
+    assert list(world.revisions().values()) == [3]
+    world.edit(scaling={"maxReplicas": 4, "scaler": "builtin"})
+    assert SCALED not in world.cluster.objects
+    assert list(world.revisions().values()) == [3]  # fewer only after the delay
+
+
+def test_suspended_nothing_scales() -> None:
+    world = scaled(scaler="hpa")
+    resize(world, 3)
+    world.edit(suspend=True)
+    assert HPA not in world.cluster.objects
+    assert list(world.revisions().values()) == [0]
+    world.edit(suspend=False)
+    assert HPA in world.cluster.objects
+    assert list(world.revisions().values()) == [1]
+
+
+def test_a_profile_without_prometheus_is_told_so() -> None:
+    world = World()
+    world.create(trained_job(), deployment(scaling={"scaler": "keda"}))
+    assert world.condition("Stalled") == ("True", "ProfileIncomplete")
+    resource: Manifest = world.cluster.objects[KEY]
+    assert resource["status"]["observedGeneration"] == 1
