@@ -160,8 +160,6 @@ def test_a_killed_builds_successor_goes_on(build: Build) -> None:
     build.until(lambda: bool(list(build.storage.glob("packages/p/bf16-*/model.safetensors"))))
     kill(first)
     [made] = build.storage.glob("packages/p/bf16-*")
-    if not made.is_dir():
-        pytest.skip("it ended before it was killed")
     before = (made / "model.safetensors").stat().st_mtime_ns
     code, result = build.run(methods=["none", "bf16"])
     assert code == 0 and not result.cache_hit and result.variants[1].passed

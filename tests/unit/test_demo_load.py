@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,15 @@ from examples.demo.load import Load, Sample, count_servers, format_line, percent
 from examples.demo.serve import Endpoint, count_clients
 from examples.demo.shell import DemoError, Kubectl
 
+CURL = """
+import argparse, sys, urllib.request
+words = argparse.ArgumentParser()
+words.add_argument("url")
+words.add_argument("-s", action="store_true")
+words.add_argument("-d")
+told = words.parse_args()
+sys.stdout.buffer.write(urllib.request.urlopen(told.url, told.d.encode()).read())
+"""
 KUBE = Kubectl("kubectl", "helm", "/kube/config", "demo")
 
 
@@ -134,10 +145,14 @@ def test_a_deployment_that_is_deleted_under_load_is_told(monkeypatch: pytest.Mon
         count_servers(KUBE)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
-def test_the_printed_curl_works_in_a_shell_whatever_the_text(endpoint: Endpoint) -> None:
+def test_the_printed_curl_works_in_a_shell_whatever_the_text(endpoint: Endpoint, tmp_path: Path) -> None:
+    """A stand-in posts what the shell hands to curl, so that the words are checked on a machine without it, too."""
+    stand_in = tmp_path / "curl"
+    stand_in.write_text(f"#!{sys.executable}\n{CURL}")
+    stand_in.chmod(0o755)
     command = endpoint.curl('it\'s "so" $HOME')
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, env=path)
     assert json.loads(done.stdout)["outputs"][1]["data"] == ["15"]
 
 

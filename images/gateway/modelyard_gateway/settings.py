@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.contract import codes
+from modelyard.contract.configfile import ConfigError, read_config
 from modelyard.contract.gateway import GatewayConfig
-from pydantic import ValidationError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SCRATCH = Path("/tmp")  # noqa: S108 - the one place that the pod makes writable for it alone
@@ -37,25 +37,10 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str] = os.environ, api: str | None = None) -> Settings:
     """Reads config and environment; `api`: the API server's URL where it isn't the pod's. Raises InvalidConfig."""
-    path = environment.get(codes.ENV_GATEWAY_CONFIG)
-    if not path:
-        raise InvalidConfig(
-            f"{codes.ENV_GATEWAY_CONFIG} is not set; it names the gateway config, a JSON file"
-        )
     try:
-        config = GatewayConfig.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise InvalidConfig(f"the gateway config {path} can't be read: {error.strerror}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors(include_url=False)
-        )
-        raise InvalidConfig(f"the gateway config {path} isn't valid: {told}") from error
-    if config.contract_version > codes.CONTRACT_VERSION:
-        raise InvalidConfig(
-            f"the operator speaks contract {config.contract_version}, this image {codes.CONTRACT_VERSION}; use the "
-            "gateway image of the operator's release"
-        )
+        config = read_config(GatewayConfig, environment, codes.ENV_GATEWAY_CONFIG, "gateway")
+    except ConfigError as error:
+        raise InvalidConfig(str(error)) from error
     return Settings(config=config, api=api or _find_api(environment))
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from modelyard.api.uris import MODEL_SCHEMES, Location, parse_uri
 from modelyard.contract import codes
 from modelyard.contract.build import BuildConfig
+from modelyard.contract.configfile import ConfigError, read_config
 from modelyard_models.download import text_key
 from modelyard_models.failure import Failure
 from modelyard_models.fetch import ENV_SOURCES
-from pydantic import ValidationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +56,10 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Reads config and environment. Raises Failure (InvalidBuildConfig)."""
-    path = environment.get(codes.ENV_BUILD_CONFIG)
-    if not path:
-        raise _invalid(f"{codes.ENV_BUILD_CONFIG} is not set; it names the build config, a JSON file")
     try:
-        config = BuildConfig.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise _invalid(f"the build config {path} can't be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise _invalid(f"the build config {path} isn't valid: {error}") from error
-    if config.contract_version > codes.CONTRACT_VERSION:
-        raise _invalid(
-            f"the operator speaks contract {config.contract_version}, this image {codes.CONTRACT_VERSION}; use the "
-            "server image of the operator's release"
-        )
+        config = read_config(BuildConfig, environment, codes.ENV_BUILD_CONFIG, "build", "server")
+    except ConfigError as error:
+        raise _invalid(str(error)) from error
     storage = Path(environment.get(codes.ENV_STORAGE, codes.STORAGE_PATH)).resolve()
     if not (storage / config.package).resolve().is_relative_to(storage):
         raise _invalid(f"package {config.package!r} is not below the storage root {storage}")

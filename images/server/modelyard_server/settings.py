@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.contract import codes
+from modelyard.contract.configfile import ConfigError, read_config
 from modelyard.contract.server import ServerConfig
 from modelyard_agent.resources import count_threads
-from pydantic import ValidationError
 
 from modelyard_server.failure import Failure
 
@@ -33,23 +33,10 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Reads config and environment. Raises Failure (InvalidServerConfig)."""
-    path = environment.get(codes.ENV_SERVER_CONFIG)
-    if not path:
-        raise _invalid(f"{codes.ENV_SERVER_CONFIG} is not set; it names the server config, a JSON file")
     try:
-        config = ServerConfig.model_validate_json(Path(path).read_bytes())
-    except OSError as error:
-        raise _invalid(f"the server config {path} can't be read: {error.strerror}") from error
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors(include_url=False)
-        )
-        raise _invalid(f"the server config {path} isn't valid: {told}") from error
-    if config.contract_version > codes.CONTRACT_VERSION:
-        raise _invalid(
-            f"the operator speaks contract {config.contract_version}, this image {codes.CONTRACT_VERSION}; use the "
-            "server image of the operator's release"
-        )
+        config = read_config(ServerConfig, environment, codes.ENV_SERVER_CONFIG, "server")
+    except ConfigError as error:
+        raise _invalid(str(error)) from error
     storage = Path(environment.get(codes.ENV_STORAGE, codes.STORAGE_PATH))
     return Settings(
         config=config,

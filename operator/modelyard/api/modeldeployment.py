@@ -19,20 +19,10 @@ from modelyard.api.serving import (
     ServingTask,
     Traffic,
 )
-from modelyard.api.values import ObjectName
+from modelyard.api.values import ObjectName, make_name_rules
 
 NAME_LIMIT = 44
-NAME_RULES = (
-    Rule(
-        rule=f"self.metadata.name.size() <= {NAME_LIMIT}",
-        message=f"metadata.name must have at most {NAME_LIMIT} characters: pods are named after it",
-    ),
-    Rule(
-        rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        message="metadata.name must be a DNS label that begins with a letter (a-z, 0-9 and '-' only): "
-        "it is the host name that callers use",
-    ),
-)
+NAME_RULES = make_name_rules(NAME_LIMIT, "it is the host name that callers use")
 
 
 class ModelDeploymentSpec(ApiModel):

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from modelyard.api.base import Rule
 from modelyard.api.data import Data
 from modelyard.api.expressions import has, unchanged
+from modelyard.api.values import make_name_rules
 
 NAME_LIMIT = 40
 # What a job is trained on and how; of data, all but the size of the pod that prepares it.
@@ -39,18 +40,7 @@ def _unchanged(field: str) -> str:
     return " && ".join((presence, *(f"({unchanged(f'spec.{field}.{name}')})" for name in inner)))
 
 
-NAME_RULES = (
-    Rule(
-        rule=f"self.metadata.name.size() <= {NAME_LIMIT}",
-        message=f"metadata.name must have at most {NAME_LIMIT} characters: pods are named after it",
-    ),
-    # Stricter than object names are: it becomes part of a Service's name and of host names.
-    Rule(
-        rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        message="metadata.name must be a DNS label that begins with a letter (a-z, 0-9 and '-' only): "
-        "pods find each other by it",
-    ),
-)
+NAME_RULES = make_name_rules(NAME_LIMIT, "pods find each other by it")
 
 TRANSITION_RULES = (
     *(

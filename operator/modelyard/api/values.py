@@ -33,6 +33,23 @@ ObjectName = Annotated[str, Field(pattern=NAME_PATTERN, min_length=1, max_length
 Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=32)]
 
 
+def make_name_rules(limit: int, why: str) -> tuple[Rule, Rule]:
+    """Rules of metadata.name, at the root of a resource whose pods and Services are named after it.
+
+    Stricter than object names are: it becomes part of a Service's name and of host names. `why` says whose.
+    """
+    return (
+        Rule(
+            rule=f"self.metadata.name.size() <= {limit}",
+            message=f"metadata.name must have at most {limit} characters: pods are named after it",
+        ),
+        Rule(
+            rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            message=f"metadata.name must be a DNS label that begins with a letter (a-z, 0-9 and '-' only): {why}",
+        ),
+    )
+
+
 def _ruled(rule: Rule) -> dict[str, Any]:
     # A rule rather than a pattern: the API server would quote a pattern, and users would read it.
     return {"x-kubernetes-validations": [rule.dump()]}
