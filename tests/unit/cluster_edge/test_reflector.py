@@ -383,10 +383,10 @@ def test_an_optional_kind_that_goes_takes_its_objects_along_and_may_come_back() 
 
 def test_a_watch_of_definitions_that_ends_is_begun_again_and_what_came_meanwhile_is_heard_of() -> None:
     server = Server(job("a", 1))
-    server.refuse = [404]
+    server.refuse = [404] * (1 + LOOKS)  # whoever only looks does not find it
 
     async def scenario(followed: Followed) -> None:
-        await followed.reflector.wait_synced()
+        await followed.until(lambda: not server.refuse)
         assert isinstance(server.definitions, asyncio.Queue)
         server.definitions.put_nowait("end")
         server.definitions.put_nowait("jobs.batch")
