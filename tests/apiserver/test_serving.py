@@ -149,6 +149,14 @@ def test_a_deployment_is_brought_to_serve_changed_and_then_costs_no_call(
     )
     town("scale", "md/m", "--replicas=1")
     wait("one server", lambda: town.serves("m") and town.status("m")["replicas"] == 1, 30)
+    (server,) = town.find("deployments", "app.kubernetes.io/component=server")
+    town("scale", "deployment", server["metadata"]["name"], "--replicas=3")
+    wait(
+        "who scales the servers is told so",
+        lambda: town.condition("m", "ScalingReady") == ("False", "Contested"),
+        30,
+    )
+    wait("and is overruled", lambda: town.serves("m") and town.status("m")["replicas"] == 1, 30)
     wait("rest", lambda: town.rests(3), 60)
     versions = town.versions()
     requests = process.metric(CALLS)

@@ -29,6 +29,9 @@ class Crash(BaseException):
     """The process dies here. Not an Exception, so that nothing handles it."""
 
 
+REPLICAS = ("spec", "replicas")
+
+
 @dataclass
 class Call:
     """One write that reached the server."""
@@ -101,6 +104,16 @@ class FakeCluster:
         obj = copy.deepcopy(self.objects[key])
         change(obj)
         return self._store(key, obj, self.objects[key])
+
+    def scale(self, key: Key, replicas: int, writer: str) -> None:
+        """Somebody writes through the scale subresource."""
+        entry = {"manager": writer, "operation": "Update", "subresource": "scale"}
+
+        def write(obj: Manifest) -> None:
+            obj["spec"]["replicas"] = replicas
+            obj["metadata"]["managedFields"] = [entry]
+
+        self.change(key, write)
 
     def erase(self, key: Key) -> None:
         """The object goes, with what it owns."""
@@ -213,6 +226,8 @@ class FakeCluster:
             if _get(new, path) != _get(old, path):
                 raise Refused("Invalid", f"{'.'.join(path)}: field is immutable")
         owned[manager] = mine
+        if _get(new, REPLICAS) != _get(old, REPLICAS):
+            new["metadata"].pop("managedFields", None)  # whoever had scaled it owns nothing of it any more
         return self._store(key, new, old)
 
     @staticmethod

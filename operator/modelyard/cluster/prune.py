@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard.engine.managed import keep_scale_writers
 from modelyard.engine.plan import Manifest
 
 
@@ -10,8 +11,7 @@ def prune(obj: Manifest) -> Manifest:
 
     Pods are made by others (the Job controller), so of their spec only the node's name counts.
     """
-    metadata = obj["metadata"]
-    metadata.pop("managedFields", None)
+    keep_scale_writers(obj["metadata"])
     if obj["kind"] == "Pod":
         node = (obj.get("spec") or {}).get("nodeName")
         obj["spec"] = {"nodeName": node} if node else {}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modelyard.engine.kinds import Kind, Kinds, controller_uid, key_of, version_of
+from modelyard.engine.managed import keep_scale_writers
 from modelyard.engine.packing import Packed, Packer
 from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.references import References
@@ -87,7 +88,7 @@ class Cache:
         version = version_of(obj)
         if old is not None and version and old.version >= version:
             return None
-        obj["metadata"].pop("managedFields", None)
+        keep_scale_writers(obj["metadata"])
         entry = Entry(obj, self._kinds.owners(obj), _digest(self._kinds[key.kind], key, obj))
         if self._kinds.is_primary(key.kind):
             entry.urgency = urgency(obj)

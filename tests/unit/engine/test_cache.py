@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from modelyard.engine.cache import REMEMBERED, Cache
+from modelyard.engine.managed import find_scale_writers
 from modelyard.engine.plan import Key, Manifest
 
 from tests.fakes.harness import KINDS
@@ -53,10 +54,23 @@ def test_children_are_those_whose_owners_lead_to_that_uid_and_the_detached() -> 
     assert names(fill(), "old-toy") == ["old-run", "storage"]
 
 
-def test_managed_fields_are_not_kept() -> None:
+def test_of_managed_fields_only_those_are_kept_that_have_set_the_size() -> None:
     found = fill().get(Key("Job", "ns", "run"))
     assert found is not None
     assert "managedFields" not in found["metadata"]
+
+    cache = Cache(KINDS)
+    scaled = obj("Job", "run", "job", "toy")
+    scaled["metadata"]["managedFields"] = [
+        {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
+        {"manager": "kube-controller-manager", "subresource": "status", "fieldsV1": {"f:status": {}}},
+        {"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+    ]
+    cache.put(scaled, 0.0)
+    kept = cache.get(Key("Job", "ns", "run"))
+    assert kept is not None
+    assert kept["metadata"]["managedFields"] == [{"manager": "kubectl", "subresource": "scale"}]
+    assert find_scale_writers(kept) == ("kubectl",)
 
 
 def test_equal_and_older_versions_are_no_news() -> None:

@@ -15,7 +15,7 @@ from modelyard.serving.draft import Draft
 from modelyard.serving.engines import builtin, custom, engine, vllm
 from modelyard.serving.engines.engine import Container
 from modelyard.serving.gateways import reports
-from modelyard.serving.revisions import handover, health, history, identity, observed, rollout, scale
+from modelyard.serving.revisions import handover, health, history, identity, observed, others, rollout, scale
 from modelyard.serving.revisions.observed import Observed
 from modelyard.serving.revisions.rollout import FULL, Target
 from modelyard.workloads.problem import Problem
@@ -37,7 +37,7 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     serving = rollout.find_serving(revisions)
     told = reports.read(view.seen, view.now)
     wanted = _choose_wanted(draft, serving.id if serving else None, built=built)
-    wish = scale.choose(draft, serving, told)
+    wish = others.heed(draft, found[serving.id] if serving else None, scale.choose(draft, serving, told))
     if view.spec.suspend:
         targets = [Target(r.id, 0, r.weight) for r in revisions]
     elif wanted is None:
