@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from aiohttp import web
+from modelyard.contract import codes
 
 from modelyard_gateway.admin import Admin
 from modelyard_gateway.balance.servers import Fleet, Target
@@ -31,7 +32,6 @@ from modelyard_gateway.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-ANNOUNCE_SECONDS = 5.0  # after SIGTERM, until those who send requests know; for as long they are still taken
 _SWEEP_SECONDS = 0.2
 _BACKLOG = 4096
 
@@ -137,17 +137,19 @@ class Process:
         return SUSPENDED.message if self._settings.config.suspended else self.why_unready()
 
     async def _drain(self) -> None:
-        """Goes on accepting for a little, then closes the port and lets finish what runs."""
+        """Goes on accepting for a little, then closes the port and lets finish what runs.
+
+        Whatever `drain_seconds` is: one that was accepted in the last moment has all of them.
+        """
         log.info("draining")
         self.front.draining = True
-        whole = self._settings.config.drain_seconds
         begun = time.monotonic()
-        announce = min(ANNOUNCE_SECONDS, whole / 2)
-        await self._pause(announce)
+        await self._pause(codes.GATEWAY_ANNOUNCE_SECONDS)
         if self._server is not None:
             self._server.close()
         self.front.close_idle(begun)
-        while self.front.is_busy() and time.monotonic() - begun < whole and not self._hurry.is_set():
+        end = time.monotonic() + self._settings.config.drain_seconds
+        while self.front.is_busy() and time.monotonic() < end and not self._hurry.is_set():
             await self._pause(0.05)
             self.front.close_idle(begun)
         self.dispatcher.end_line()
@@ -164,6 +166,7 @@ class Process:
     def take(self, targets: dict[str, Target]) -> None:
         """These are the revisions and their servers."""
         self._known = True
+        self.metrics.followed = frozenset(targets)
         if self.fleet.follow(targets):
             self.front.forget_revisions()
             self.news.tell()
@@ -178,8 +181,16 @@ class Process:
 def listen(port: int) -> socket.socket:
     """A socket on all addresses, of both kinds where the pod has both; 0 takes any free port. Raises OSError."""
     if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
-    return socket.create_server(("", port), backlog=_BACKLOG)
+        made = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+    else:
+        made = socket.create_server(("", port), backlog=_BACKLOG)
+    # Callers' connections inherit it: a machine that has vanished says nothing, and the kernel finds out in a minute.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+    return made
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

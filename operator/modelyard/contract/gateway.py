@@ -37,9 +37,13 @@ class GatewayConfig(Versioned):
     cache: CacheConfig | None = None
     keys: bool = Field(False, description="Callers must give one of the keys in the mounted Secret.")
     rate_limit: RateLimitConfig | None = None
-    suspended: bool = Field(False, description="Every request is answered 503: the deployment is suspended.")
+    suspended: bool = Field(
+        False, description="Whatever a server would answer is 503: the deployment is suspended."
+    )
     drain_seconds: float = Field(
-        60.0, description="From the request to stop, how long running requests may take.", ge=0
+        60.0,
+        description="How long requests may still take, streams included, once a gateway that stops accepts no more.",
+        ge=0,
     )
 
 

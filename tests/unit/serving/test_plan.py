@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from modelyard.contract import codes
 from modelyard.engine.plan import Key
 
 from tests.kstatus import compute_status
@@ -464,3 +465,11 @@ def test_why_servers_end_is_told(ended: dict[str, Any], reason: str) -> None:
     world.well = None
     world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize(("limit", "drain"), [(4, 120), (300, 300), (3600, 600)])
+def test_a_gateway_that_goes_has_time_to_tell_and_then_to_answer(limit: int, drain: int) -> None:
+    world = served(traffic={"timeoutSeconds": limit})
+    pod = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]["spec"]["template"]
+    assert f'"drainSeconds":{drain}.0' in str(pod["metadata"]["annotations"])
+    assert pod["spec"]["terminationGracePeriodSeconds"] == codes.GATEWAY_ANNOUNCE_SECONDS + drain + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from modelyard.api.profile import RoleName
@@ -17,8 +18,6 @@ from modelyard.workloads.pods import template
 COMPONENT = "gateway"
 PORT = 80
 _HTTP, _ADMIN = "http", "admin"
-# Seconds for which a gateway that shall end goes on accepting, until everybody's endpoints know.
-_LEAVING = 5
 _KEYS_VOLUME = "modelyard-keys"
 
 
@@ -134,7 +133,7 @@ def _build_pod(site: Site, gateway: Gateway, traffic: Traffic, config: GatewayCo
         "restartPolicy": "Always",
         "serviceAccountName": names.gateway(site.name),
         "automountServiceAccountToken": True,
-        "terminationGracePeriodSeconds": _LEAVING + int(config.drain_seconds) + 5,
+        "terminationGracePeriodSeconds": codes.GATEWAY_ANNOUNCE_SECONDS + math.ceil(config.drain_seconds) + 5,
         # Two on one node would end together.
         "topologySpreadConstraints": [
             {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from modelyard.contract.gateway import CacheConfig, GatewayConfig, RateLimitConfig
 from modelyard.serving.view import View
 
-# Requests that run when a gateway shall end are given as long as any request has, within reason.
-_LONGEST_DRAIN = 600
+# Requests that run when a gateway shall end are given as long as any request has, within reason. Streams have no limit
+# to their length, so this is one: whoever reads a text of some thousand tokens has it by then.
+_SHORTEST_DRAIN, _LONGEST_DRAIN = 120, 600
 
 
 def build_config(view: View) -> GatewayConfig:
@@ -34,5 +35,5 @@ def build_config(view: View) -> GatewayConfig:
         if rate
         else None,
         suspended=view.spec.suspend,
-        drain_seconds=min(traffic.timeout_seconds, _LONGEST_DRAIN),
+        drain_seconds=min(max(traffic.timeout_seconds, _SHORTEST_DRAIN), _LONGEST_DRAIN),
     )

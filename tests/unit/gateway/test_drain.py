@@ -1,0 +1,50 @@
+"""A gateway that shall stop answers all that it accepts, and has the time for it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import pytest
+from modelyard.contract import codes
+from modelyard.contract.gateway import GatewayConfig
+from modelyard_gateway.balance.servers import Target
+from modelyard_gateway.process import Process
+from modelyard_gateway.settings import Settings
+from modelyard_gateway.telemetry.log import AccessLog
+
+from tests.unit.gateway.rig import NOWHERE, Upstream, encode, reply, run
+
+
+def test_what_comes_while_it_announces_its_end_has_the_whole_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "GATEWAY_ANNOUNCE_SECONDS", 1.0)
+
+    async def scenario() -> None:
+        (tmp_path / "token").write_text("token")
+        config = GatewayConfig(name="m", namespace="ns", deployment="d", drain_seconds=1.2)
+        settings = Settings(config, NOWHERE, tmp_path, tmp_path, tmp_path, port=0, admin_port=0)
+        process = Process(settings, AccessLog(io.BytesIO()))
+        server = Upstream(reply(b"all of it", delay=0.9))
+        await server.start()
+        running = asyncio.create_task(process.run())
+        while not process.port:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.005)
+        process.take({"r1": Target(100, 0, frozenset({("127.0.0.1", server.port)}))})
+        process.stop()
+        # The announcement is more than half over: what comes now ends in the middle of the drain.
+        await asyncio.sleep(0.65)
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+            writer.write(encode())
+            assert (await reader.read()).endswith(b"all of it")
+            await running
+            writer.close()
+        finally:
+            server.kill()
+            process.stop()  # in a hurry
+            await running
+
+    run(scenario())
