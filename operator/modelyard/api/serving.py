@@ -257,7 +257,8 @@ class Traffic(ApiModel):
     )
 
     timeout_seconds: Seconds = Field(
-        60, description="From a request to the end of its answer; of a stream, to its first part."
+        60,
+        description="From a request to the end of its answer; of a stream, to its first part, and from part to part.",
     )
     max_queue: int = Field(
         200, ge=0, le=1_000_000, description="Requests that wait for a server, at each gateway."

@@ -48,6 +48,7 @@ class Api:
         self.asked: list[tuple[dict[str, str], str]] = []
         self.watchers: list[asyncio.Queue[bytes | None]] = []
         self.refuse = 0
+        self.watching: int | bytes | None = None  # a status or words that end each watch at once
         self.page = 0
         self.url = ""
 
@@ -58,6 +59,10 @@ class Api:
             return web.json_response({"message": "no"}, status=self.refuse)
         if "watch" not in query:
             return self._list(query)
+        if self.watching is not None:
+            if isinstance(self.watching, int):
+                return web.json_response({"message": "no"}, status=self.watching)
+            return web.Response(body=self.watching)
         old = int(query["resourceVersion"]) < self.oldest
         if old and not self.tells_late:
             return web.json_response({"code": 410}, status=410)

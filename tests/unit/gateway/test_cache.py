@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from modelyard.contract.gateway import CacheConfig
+from modelyard_gateway.balance.servers import Target
 from modelyard_gateway.cache import store
 from modelyard_gateway.cache.key import LONGEST, make_key
 from modelyard_gateway.cache.store import Cache
+from modelyard_gateway.proxy.exchange import Exchange
 from modelyard_gateway.wire.request import Reader
 from modelyard_gateway.wire.response import read_response
 
 from tests.unit.gateway.rig import Answer, Gateway, Handler, Request, Rig, encode, reply, run
+from tests.unit.gateway.test_limits import mount
 
 CACHE = {"max_entries": 100, "ttl_seconds": 60}
 INFER = "/v2/models/m/infer"
@@ -91,10 +94,26 @@ def test_only_calls_with_one_answer_are_kept(path: str, request_: Any, task: str
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[1]", b"{", b'{"a": NaN}', b"\xff", b'{"a": "' + b"x" * LONGEST + b'"}']
+    "body",
+    [
+        b"",
+        b"[1]",
+        b"{",
+        b'{"a": NaN}',
+        b"\xff",
+        b'{"a": "' + b"x" * LONGEST + b'"}',
+        b'{"a": 1, "a": 2}',
+        b'{"b": [{"a\\"": 1, "a\\"": 1}]}',
+        b'{"a": 18446744073709551617}',
+        b'{"a": [-9223372036854775809]}',
+    ],
 )
-def test_what_is_no_short_json_object_is_not_kept(body: bytes) -> None:
+def test_what_is_no_short_json_object_of_one_meaning_is_not_kept(body: bytes) -> None:
     assert key(body) is None
+
+
+def test_colons_and_digits_in_texts_are_no_reason() -> None:
+    assert key(rb'{"a": "\"b\": 12345678901234567890 \\", "c:d": [1.5, 9007199254740993]}') is not None
 
 
 def test_compressed_requests_and_other_methods_are_not_kept() -> None:
@@ -103,7 +122,7 @@ def test_compressed_requests_and_other_methods_are_not_kept() -> None:
 
 
 def put(cache: Cache, name: bytes, body: bytes = b"x", head: bytes = b"") -> None:
-    flight = cache.begin(("r", name), True)
+    flight = cache.begin(("r", name), cast(Exchange, None), True)
     flight.begin(read_response(b"HTTP/1.1 200 OK\r\n%b\r\n" % head))
     flight.add([body])
     cache.land(flight, "r")
@@ -124,6 +143,11 @@ def test_an_answer_is_kept_for_its_time_and_the_one_unused_for_longest_goes(
     now[0] = 10.0
     assert not cache.find(("r", b"a"))
     assert len(cache) == 1
+    put(cache, b"c", head=b"cache-control: max-age=3\r\n")
+    now[0] = 12.9
+    assert cache.find(("r", b"c"))
+    now[0] = 13.0
+    assert not cache.find(("r", b"c"))
     monkeypatch.setattr(store, "LARGEST", 1000)
     put(cache, b"d", b"x" * 1000)
     assert (len(cache), cache.bytes) == (1, 1000)
@@ -138,6 +162,11 @@ def test_an_answer_is_kept_for_its_time_and_the_one_unused_for_longest_goes(
     [
         b"cache-control: no-store\r\n",
         b"Cache-Control: max-age=5, private\r\n",
+        b"cache-control: no-cache\r\n",
+        b"cache-control: private=x\r\n",
+        b"cache-control: max-age=0\r\n",
+        b"cache-control: max-age=9, s-maxage=0\r\n",
+        b"cache-control: max-age=x\r\n",
         b"set-cookie: a=b\r\n",
         b"vary: accept\r\n",
         b"content-type: text/event-stream; charset=utf-8\r\n",
@@ -147,6 +176,8 @@ def test_answers_that_are_for_one_caller_and_streams_are_not_kept(head: bytes) -
     cache = Cache(CacheConfig(max_entries=2, ttl_seconds=10))
     put(cache, b"a", head=head)
     assert not cache.find(("r", b"a"))
+    put(cache, b"b", head=b"cache-control: public\r\n")
+    assert cache.find(("r", b"b"))
     put(cache, b"a", b"x" * (store.LONGEST_ANSWER + 1))
     assert not cache.find(("r", b"a"))
 
@@ -284,9 +315,11 @@ def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
             first.send(encode())
             await gateway.until(lambda: len(server.got) == 1)
             others = asyncio.ensure_future(ask_together(gateway, 5))
-            await gateway.until(lambda: gateway.process.metrics.cache["shared"] == 5)
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 5)
             first.close()
             assert {answer.body for answer in await others} == {b"2"}
+            assert gateway.process.metrics.cache == {"hit": 0, "miss": 2, "shared": 4}
+            assert gateway.process.front.cache.waiting == 0
             assert len(server.got) == 2
             assert gateway.load == (0, 0)
 
@@ -301,10 +334,68 @@ def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: R
             await gateway.until(lambda: len(server.got) == 1)
             second = await gateway.call()
             second.send(encode())
-            await gateway.until(lambda: gateway.process.metrics.cache["shared"] == 1)
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 1)
             second.close()
             assert (await gateway.ask()).status == 504
             assert (await first.read()).status == 504
             await gateway.until(lambda: gateway.load == (0, 0))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("field", ["Authorization: Bearer right", "Cookie: a=b", "X-Api-Key: right"])
+def test_who_is_known_to_the_servers_has_an_answer_of_its_own(rig: Rig, field: str) -> None:
+    async def scenario() -> None:
+        async def check(request: Request, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.05)
+            right = request.fields(field.partition(":")[0].lower())
+            await reply(b"for you" if right else b"no", 200 if right else 401)(request, writer)
+
+        async with rig.gateway(check, cache=CACHE) as (gateway, server):
+            first = asyncio.ensure_future(gateway.ask(fields=f"{field}\r\n"))
+            await gateway.until(lambda: len(server.got) == 1)
+            assert (await gateway.ask()).status == 401  # not shared
+            assert seen(await first) == (b"for you", None)
+            assert (await gateway.ask()).status == 401  # not kept
+
+    run(scenario())
+
+
+def test_the_gateways_own_keys_are_no_reason_to_ask_anew(rig: Rig) -> None:
+    async def scenario() -> None:
+        mount(rig.folder / "keys", "..v1", alice="a", bob="b")
+        async with rig.gateway(counting(), cache=CACHE, keys=True) as (gateway, _):
+            for name in "ab":
+                assert (await gateway.ask(fields=f"Authorization: Bearer {name}\r\n")).body == b"1"
+
+    run(scenario())
+
+
+def test_no_more_wait_for_anothers_answer_than_may_wait(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(cache=CACHE, max_queue=5, timeout_seconds=1.5) as (gateway,):
+            gateway.serve()
+            first = asyncio.ensure_future(gateway.ask())
+            await gateway.until(lambda: gateway.load == (1, 0))
+            answers = await ask_together(gateway, 30)
+            answers.append(await first)
+            assert {answer.status for answer in answers} == {503}
+            # Whoever waits for one that waits for a server waits for a server.
+            waited = [answer for answer in answers if "no server became ready" in answer.json()["error"]]
+            assert {answer.fields["retry-after"] for answer in waited} == {"5"}
+            assert 5 <= len(waited) <= 10
+            assert gateway.process.front.cache.waiting == 0
+
+    run(scenario())
+
+
+def test_a_model_that_generates_is_known_by_its_servers(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(counting(), cache=CACHE) as (gateway, server):
+            target = Target(100, 0, frozenset({("127.0.0.1", server.port)}), "text-generation")
+            gateway.process.take({"r1": target})
+            assert [(await gateway.ask()).body for _ in range(2)] == [b"1", b"2"]
+            told = (await gateway.ask(path="/-/status", method="GET")).json()
+            assert told["task"] == "text-generation"
 
     run(scenario())

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Awaitable
 
 import pytest
+from modelyard_gateway.proxy import client
 
 from tests.unit.gateway.rig import Answer, Handler, Request, Rig, encode, reply, run
 
@@ -223,7 +224,7 @@ def test_a_caller_that_hangs_up_frees_its_server(rig: Rig, begun: bool) -> None:
 
 def test_a_server_that_answers_before_it_has_all_ends_both_connections(rig: Rig) -> None:
     async def scenario() -> None:
-        async with rig.gateway(reply()) as (gateway, server):
+        async with rig.gateway(reply(), max_request_bytes=10_000_000) as (gateway, server):
 
             async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await reader.readuntil(b"\r\n\r\n")
@@ -235,7 +236,7 @@ def test_a_server_that_answers_before_it_has_all_ends_both_connections(rig: Rig)
             server.port = listener.sockets[0].getsockname()[1]
             gateway.serve(server)
             caller = await gateway.call()
-            caller.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n" + b"x" * 100_000)
+            caller.send(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 2_000_000)
             answer = await caller.read()
             assert (answer.status, answer.fields["connection"]) == (400, "close")
             assert await caller.is_closed()
@@ -261,5 +262,141 @@ def test_a_server_that_resets_whatever_it_accepts_costs_nothing_while_there_is_a
                 assert await all_of(*(gateway.ask() for _ in range(10))) == [200] * 10
             assert gateway.load == (0, 0)
             listener.close()
+
+    run(scenario())
+
+
+def test_a_server_that_is_busy_costs_nothing_while_another_will_have_room(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"stopping", 503), reply(b"ok", delay=0.3)) as (gateway, busy, good):
+            gateway.serve(busy, good, concurrency=1)
+            assert await all_of(*(gateway.ask() for _ in range(4))) == [200] * 4
+            # Nor does one that was refused hold up those that the other would take.
+            gate = asyncio.Event()
+
+            async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+                await gate.wait()
+                await reply(b"ok")(request, writer)
+
+            good.handle = hold
+            asked = [asyncio.ensure_future(gateway.ask()) for _ in range(2)]
+            await gateway.until(lambda: gateway.load == (1, 1))
+            busy.handle = reply(b"not stopping")
+            assert (await gateway.ask()).body == b"not stopping"
+            assert gateway.load == (1, 1)
+            # Without another it is asked again.
+            gateway.serve(busy, concurrency=1)
+            await gateway.until(lambda: any(answer.done() for answer in asked))
+            gate.set()
+            assert sorted([(await answer).body for answer in asked]) == [b"not stopping", b"ok"]
+
+    run(scenario())
+
+
+def test_where_all_servers_are_busy_that_is_the_answer(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(*[reply(b"busy", 503)] * 3) as (gateway, *servers):
+            answer = await gateway.ask()
+            assert (answer.status, answer.body) == (503, b"busy")
+            assert [len(server.got) for server in servers] == [1, 1, 1]
+
+    run(scenario())
+
+
+def test_requests_that_fail_together_make_a_server_rest_once_and_keep_their_order(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(hang) as (gateway, server):
+            asked = []
+            for number in range(10):
+                asked.append(asyncio.ensure_future(gateway.ask(b"%d" % number)))
+                await gateway.until(lambda number=number: len(server.got) == number + 1)
+            server.kill()
+            await gateway.until(lambda: gateway.load == (10, 0))
+            assert [exchange.body() for exchange in gateway.process.dispatcher._line] == [
+                b"%d" % number for number in range(10)
+            ]
+            server.handle = reply(b"back")
+            began = asyncio.get_running_loop().time()
+            await server.start()
+            assert {(await answer).body for answer in asked} == {b"back"}
+            assert asyncio.get_running_loop().time() - began < 4  # not the 8 s after a fifth failure
+
+    run(scenario())
+
+
+def test_a_server_whose_readiness_flaps_gets_no_more_than_it_takes(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(hang) as (gateway, server):
+            gateway.serve(server, concurrency=2)
+            asked = [asyncio.ensure_future(gateway.ask()) for _ in range(4)]
+            await gateway.until(lambda: gateway.load == (2, 2))
+            gateway.serve()
+            gateway.serve(server, concurrency=2)
+            assert gateway.load == (2, 2)
+            server.handle = reply(b"next")
+            for caller in gateway.callers[:2]:
+                caller.close()
+            for answer in asked[2:]:
+                assert (await answer).body == b"next"
+            assert gateway.load == (0, 0)
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    run(scenario())
+
+
+def test_that_no_server_could_be_reached_is_what_callers_are_told(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(), timeout_seconds=0.5) as (gateway, server):
+            server.kill()
+            answer = await gateway.ask()
+            assert (answer.status, answer.fields["retry-after"]) == (503, "5")
+            assert "no server could be reached" in answer.json()["error"]
+
+    run(scenario())
+
+
+async def babble(request: Request, writer: asyncio.StreamWriter) -> None:
+    """Streams without end, once it has been told how much at a time."""
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+    size = int(request.body)
+    while size:
+        writer.write(b"%x\r\n%b\r\n" % (size, b"x" * size))
+        await writer.drain()
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(0, "timeout"), (65536, "gone")])
+def test_a_stream_that_does_not_move_gives_its_place_back(rig: Rig, size: int, outcome: str) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(babble, timeout_seconds=0.6) as (gateway, server):
+            caller = await gateway.call()
+            caller.writer.transport.pause_reading()
+            caller.send(encode(b"%d" % size))
+            await gateway.until(lambda: gateway.load == (0, 1))
+            await gateway.until(lambda: gateway.load == (0, 0))
+            await gateway.until(lambda: not server.open)  # it is told
+            assert [line["outcome"] for line in gateway.lines()] == [outcome]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_answers_that_nobody_reads_end_with_their_connection(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, closing: bool
+) -> None:
+    monkeypatch.setattr(client, "UNREAD_SECONDS", 0.4)
+
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            caller = await gateway.call()
+            caller.writer.transport.pause_reading()
+            [made] = gateway.process.front.clients
+            # Until all buffers between the two are full.
+            while not made.transport.get_write_buffer_size():
+                caller.send(encode(path="/-/page.js", method="GET") * 100)
+                await asyncio.sleep(0.005)
+            if closing:
+                made.transport.close()
+            await gateway.until(lambda: not gateway.process.front.clients)
 
     run(scenario())

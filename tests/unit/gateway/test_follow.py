@@ -175,6 +175,61 @@ def test_trouble_changes_nothing_and_passes(tmp_path: Path, trouble: str) -> Non
     run(scenario())
 
 
+async def count(api: Api, folder: Path, seconds: float) -> int:
+    """Requests in so many seconds, whatever is wrong; with the pauses that there really are."""
+    (folder / "token").write_text("token")
+    async with api.serving() as url:
+        task = asyncio.create_task(Watch(url, folder, "ns", "d", lambda _: None).run())
+        await asyncio.sleep(seconds)
+        task.cancel()
+    return len(api.asked)
+
+
+@pytest.mark.parametrize("trouble", ["refused", "ends at once", "error event", "nonsense"])
+def test_an_api_server_in_trouble_is_asked_less_and_less_often(tmp_path: Path, trouble: str) -> None:
+    watching: dict[str, int | bytes] = {
+        "refused": 403,
+        "ends at once": b"",
+        "error event": b'{"type": "ERROR", "object": {"code": 500, "message": "etcd"}}\n',
+        "nonsense": b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "11"}}}\n',
+    }
+
+    async def scenario() -> None:
+        api = Api()
+        api.watching = watching[trouble]
+        # Pauses of 0.1 to 0.2 s, 0.2 to 0.4 s, 0.4 to 0.8 s, ...: four tries at most, and a list before each.
+        assert 3 <= await count(api, tmp_path, 1.5) <= 10
+
+    run(scenario())
+
+
+def test_what_an_api_server_does_not_know_yet_is_listed_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        api = Api()
+        api.items["a"] = make_slice("a", "10.0.0.1")
+        async with following(api, tmp_path) as told:
+            await until(lambda: api.watchers)
+            api.items = {"b": make_slice("b", "10.0.0.2")}
+            api.watching = 504  # "Too large resource version", from one that is behind
+            api.hang_up()
+            await until(lambda: len(told) == 2)
+            assert told[1]["r1"].addresses == {("10.0.0.2", 8080)}
+
+    run(scenario())
+
+
+def test_the_servers_task_is_read_and_remembered(tmp_path: Path) -> None:
+    manifest = make_slice("a", "10.0.0.1")
+    manifest["metadata"]["labels"][slices.TASK_LABEL] = "text-generation"
+    found = read_all(manifest, make_slice("b", "10.0.0.2"))
+    assert found["r1"].task == "text-generation"
+    memory = Memory(tmp_path / "servers.json")
+    memory.store(found)
+    assert memory.load() == found
+    (tmp_path / "servers.json").write_text('{"r1": [100, 0, [["10.0.0.1", 80]]]}')  # of a release before
+    assert memory.load() == {"r1": Target(100, 0, frozenset({("10.0.0.1", 80)}))}
+
+
 def test_a_silent_watch_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_SILENCE_SECONDS", 0.1)
 

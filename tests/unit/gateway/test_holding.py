@@ -121,6 +121,8 @@ def test_a_suspended_deployment_says_so(rig: Rig) -> None:
             assert "suspended" in answer.json()["error"]["message"]
             assert (await gateway.ask(path="/v2/health/live", method="GET")).status == 200
             assert (await gateway.ask(path="/v2/health/ready", method="GET")).status == 503
+            status = await gateway.ask(path="/-/status", method="GET")  # the page shows why
+            assert (status.status, "suspended" in status.json()["trouble"]) == (200, True)
             assert gateway.process.why_unready() is None  # or callers would not reach it to hear that
             assert not server.got
 

@@ -42,6 +42,18 @@ def test_keys_are_read_anew_when_the_secret_changes(tmp_path: Path) -> None:
     assert [keys.find(key) for key in (b"key-a", b"key-b", b"key-c")] == ["alice", None, "carol"]
 
 
+def test_that_keys_can_not_be_read_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "keys"
+    keys = Keys(folder)
+    for _ in range(2):
+        for _ in range(5):
+            keys.refresh()
+        folder.mkdir()
+        keys.refresh()
+        folder.rmdir()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
 def test_an_empty_file_is_nobodys_key_and_a_missing_secret_lets_nobody_in(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "missing")
     keys.refresh()
@@ -114,27 +126,61 @@ def test_the_servers_are_not_shown_the_gateways_keys(rig: Rig) -> None:
 
 def test_a_bucket_gives_its_burst_and_then_its_rate_exactly() -> None:
     limit = Rates(RateLimitConfig(requests_per_second=4, burst=3, per="key"))
-    assert [limit.take("a", 100.0) for _ in range(4)] == [0, 0, 0, 1]
-    assert limit.take("b", 100.0) == 0
+    assert [limit.take("a", "10.0.0.1", 100.0) for _ in range(4)] == [0, 0, 0, 1]
+    assert limit.take("b", "10.0.0.1", 100.0) == 0
     # 4 a second for 10 s, asked 100 times a second: those that are refused cost nothing.
-    allowed = sum(limit.take("a", 100.0 + step / 128) == 0 for step in range(1, 1281))
+    allowed = sum(limit.take("a", "10.0.0.1", 100.0 + step / 128) == 0 for step in range(1, 1281))
     assert allowed == 40
-    assert [limit.take("a", 1000.0) for _ in range(4)] == [0, 0, 0, 1]
+    assert [limit.take("a", "10.0.0.1", 1000.0) for _ in range(4)] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("10.0.0.1", "10.0.0.2", False),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2", True),
+    ],
+)
+def test_all_addresses_that_are_one_callers_share_a_bucket(one: str, other: str, same: bool) -> None:
+    limit = Rates(RateLimitConfig(requests_per_second=0.1, burst=1, per="address"))
+    assert limit.take(None, one, 0.0) == 0
+    assert (limit.take(None, other, 0.0) > 0) == same
 
 
 def test_whoever_is_refused_hears_when_to_come_again() -> None:
     limit = Rates(RateLimitConfig(requests_per_second=0.1, burst=1, per="key"))
-    assert [limit.take("a", 0.0), limit.take("a", 0.0), limit.take("a", 4.0)] == [0, 10, 6]
-    assert limit.take("a", 10.0) == 0
+    assert [
+        limit.take("a", "10.0.0.1", 0.0),
+        limit.take("a", "10.0.0.1", 0.0),
+        limit.take("a", "10.0.0.1", 4.0),
+    ] == [0, 10, 6]
+    assert limit.take("a", "10.0.0.1", 10.0) == 0
 
 
 def test_buckets_are_bounded_and_the_one_silent_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "CALLERS", 100)
-    limit = Rates(RateLimitConfig(requests_per_second=1, burst=1, per="address"))
+    limit = Rates(RateLimitConfig(requests_per_second=1, burst=1, per="key"))
     for number in range(1000):
-        assert limit.take("steady", number / 1000) == (0 if number == 0 else 1)
-        limit.take(f"other-{number}", number / 1000)
+        assert limit.take("steady", "10.0.0.1", number / 1000) == (0 if number == 0 else 1)
+        limit.take(f"other-{number}", "10.0.0.1", number / 1000)
         assert len(limit._buckets) <= 100
+
+
+def test_what_the_gateway_answers_costs_nobody_its_rate(rig: Rig) -> None:
+    async def scenario() -> None:
+        limit = {"requests_per_second": 0.01, "burst": 1, "per": "address"}
+        async with rig.gateway(reply(), rate_limit=limit) as (gateway, _):
+            for _ in range(3):
+                for path in ("/-/status", "/v1/models", "/v2/models/m/ready"):
+                    assert (await gateway.ask(path=path, method="GET")).status == 200
+            assert [(await gateway.ask()).status for _ in range(2)] == [200, 429]
+            # What a server answers is another matter, whatever it is.
+            assert (await gateway.ask(path="/v2/models/m", method="GET")).status == 429
+
+    run(scenario())
 
 
 @pytest.mark.parametrize("per", ["key", "address"])

@@ -83,12 +83,15 @@ def test_a_server_that_failed_rests_for_longer_each_time_until_it_answers() -> N
     fleet.follow({"a": Target(100, 0, addresses(1))})
     server = take(fleet)
     rests = []
+    now = 100.0
     for _ in range(7):
-        server.rest(100.0)
-        rests.append(server.rests_until - 100.0)
+        for _ in range(10):  # all that it had failed at once
+            server.rest(now)
+        rests.append(server.rests_until - now)
+        now = server.rests_until
     assert rests == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert fleet.choose(107.9) is None
-    assert fleet.choose(108.0) is server
+    assert fleet.choose(now - 0.1) is None
+    assert fleet.choose(now) is server
     server.answered()
     assert fleet.choose(100.0) is server
     server.rest(100.0)
@@ -108,6 +111,26 @@ def test_a_server_stays_the_same_while_others_come_and_go() -> None:
     assert fleet.weights() == {"a": 0, "b": 100}
     assert fleet.count_servers() == 0
     assert fleet.follow({})
+
+
+def test_a_server_that_comes_back_still_has_the_requests_that_it_had() -> None:
+    fleet = Fleet()
+    told = {"a": Target(100, 2, addresses(1))}
+    fleet.follow(told)
+    server = take(fleet)
+    take(fleet)
+    server.rest(50.0)
+    for gone in ({"a": Target(100, 2, frozenset())}, {}):
+        fleet.follow(gone)
+        assert not server.present
+        fleet.follow(told)
+        assert fleet.revisions["a"].servers["10.0.0.1", 1] is server
+        assert (server.present, server.revision, server.rests_until) == (True, fleet.revisions["a"], 50.5)
+        assert fleet.choose(60.0) is None
+    server.outstanding = 0
+    fleet.follow({})
+    fleet.follow(told)
+    assert take(fleet) is not server
 
 
 def test_tried_servers_are_left_out_and_a_wish_for_a_revision_is_met_where_it_can_be() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from modelyard_gateway.proxy import client
@@ -59,6 +60,10 @@ REFUSED = {
     "HTTP/0.9": (b"GET /x\r\n\r\n", 505),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
     "HTTP/1.2": (b"GET /x HTTP/1.2\r\n" + HOST + b"\r\n", (400, 505)),
+    "two empty lines": (b"\r\n\r\nGET /x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "empty lines only": (b"\r\n" * 100_000, 400),
+    "a URL with a user": (b"GET http://a@b/x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "a URL without a host": (b"GET http:///x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
     "an expectation": (POST + b"Expect: tea\r\nContent-Length: 1\r\n\r\na", 417),
     "a WebSocket": (
@@ -212,5 +217,62 @@ def test_a_refusal_is_as_its_protocol_has_it(rig: Rig) -> None:
                 "code": "request_too_large",
             }
             assert isinstance((await gateway.ask(path="/v2/models/m/infer")).json()["error"], str)
+
+    run(scenario())
+
+
+def test_one_empty_line_before_a_request_is_passed_over_however_it_comes(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            caller = await gateway.call()
+            for pieces in ((b"\r\n" + encode(),), (b"\r\n", encode()), (b"\r", b"\n" + encode())):
+                for piece in pieces:
+                    caller.send(piece)
+                    await asyncio.sleep(0.02)
+                assert (await caller.read()).status == 200
+            for piece in (b"\r\n", b"\r", b"\n"):
+                caller.send(piece)
+                await asyncio.sleep(0.02)
+            assert (await caller.read()).status == 400
+
+    run(scenario())
+
+
+def test_a_head_is_read_whatever_pieces_it_comes_in(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, server):
+            caller = await gateway.call()
+            caller.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sent = encode(b"abc")
+            for begin in range(len(sent)):
+                caller.send(sent[begin : begin + 1])
+                await asyncio.sleep(0.001)
+            assert (await caller.read()).status == 200
+            assert server.got[0].body == b"abc"
+            for piece in (b"GET /x HTTP/1.1\r\nHost: h\r", b"\nA: b", b"\n"):
+                caller.send(piece)
+                await asyncio.sleep(0.02)
+            assert (await caller.read()).status == 400  # at once: there is no end of the head yet
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("sent", "host"),
+    [
+        (b"GET /x HTTP/1.0\r\n\r\n", "localhost"),
+        (b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n", "a"),
+        (b"GET http://b.example:80/x HTTP/1.1\r\nHost: a\r\n\r\n", "b.example:80"),
+        (b"GET HTTPS://[fd00::1]/x HTTP/1.0\r\n\r\n", "[fd00::1]"),
+    ],
+)
+def test_servers_are_told_one_host(rig: Rig, sent: bytes, host: str) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, server):
+            caller = await gateway.call()
+            caller.send(sent)
+            assert (await caller.read()).status == 200
+            [got] = server.got
+            assert (got.line, got.fields("host")) == ("GET /x HTTP/1.1", [host])
 
     run(scenario())

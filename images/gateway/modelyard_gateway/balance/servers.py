@@ -15,11 +15,15 @@ _PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A revision as it is told: percent of the requests, requests that one server takes (0: any), ready servers."""
+    """A revision as it is told: percent of the requests, requests that one server takes (0: any), ready servers.
+
+    task: what its model is for; "" where that isn't told.
+    """
 
     weight: int
     concurrency: int
     addresses: frozenset[Address]
+    task: str = ""
 
 
 class Connection(Protocol):
@@ -58,12 +62,14 @@ class Server:
         self.idle: list[Connection] = []
 
     def rest(self, now: float) -> None:
-        """It could not be reached: it is left alone for a while."""
+        """It could not be reached: it is left alone for a while. What else fails meanwhile has the same cause."""
+        if self.failures and now < self.rests_until:
+            return
         self.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2**self.failures)
         self.failures = min(self.failures + 1, 10)
 
     def pause(self, now: float) -> None:
-        """It broke off: if it dies, its port takes connections for some milliseconds more."""
+        """It broke off, or takes none: if it dies, its port takes connections for some milliseconds more."""
         self.rests_until = max(self.rests_until, now + _PAUSE)
 
     def answered(self) -> None:
@@ -83,6 +89,7 @@ class Revision:
 
     name: str
     weight: int = 0
+    task: str = ""
     credit: int = 0
     servers: dict[Address, Server] = field(default_factory=dict)
 
@@ -93,16 +100,21 @@ class Fleet:
     def __init__(self) -> None:
         self.revisions: dict[str, Revision] = {}
         self._weighted: list[Revision] = []
+        self._leaving: dict[tuple[str, Address], Server] = {}  # that still have requests
         self._turn = 0
 
     def follow(self, targets: dict[str, Target]) -> bool:
-        """Takes over what is told; whether that changes any weight. Servers that are gone finish what they have."""
+        """Takes over what is told; whether that changes any weight.
+
+        Servers that are gone finish what they have, and are the same if they come back meanwhile: readiness may flap.
+        """
         before = self.weights()
+        self._leaving = {key: server for key, server in self._leaving.items() if server.outstanding}
         for name in self.revisions.keys() - targets.keys():
             self._resize(self.revisions.pop(name), frozenset())
         for name, target in targets.items():
             revision = self.revisions.setdefault(name, Revision(name))
-            revision.weight = target.weight
+            revision.weight, revision.task = target.weight, target.task
             self._resize(revision, target.addresses)
             for server in revision.servers.values():
                 server.limit = target.concurrency or float("inf")
@@ -117,6 +129,10 @@ class Fleet:
         """Percent of the requests, by revision."""
         return {name: revision.weight for name, revision in self.revisions.items()}
 
+    def task(self) -> str | None:
+        """What the model is for; None where no revision tells."""
+        return next((revision.task for revision in self._weighted if revision.task), None)
+
     def weighted(self) -> list[Revision]:
         """Those that get requests."""
         return self._weighted
@@ -124,6 +140,14 @@ class Fleet:
     def count_servers(self) -> int:
         """Ready servers that get requests."""
         return sum(len(revision.servers) for revision in self._weighted)
+
+    def count_reachable(self) -> int:
+        """Those of them that could be reached when that was last tried."""
+        return sum(not server.failures for revision in self._weighted for server in revision.servers.values())
+
+    def has_other(self, tried: tuple[Server, ...]) -> bool:
+        """Whether there is a ready server beside these, be it busy."""
+        return any(server not in tried for revision in self._weighted for server in revision.servers.values())
 
     def draw(self) -> Revision | None:
         """The revision whose turn it is, whether it has servers or not; None where none has a weight."""
@@ -170,11 +194,21 @@ class Fleet:
     def _resize(self, revision: Revision, addresses: Iterable[Address]) -> None:
         before = revision.servers
         revision.servers = {
-            address: before.get(address) or Server(address, revision) for address in sorted(addresses)
+            address: before.get(address) or self._join(revision, address) for address in sorted(addresses)
         }
         for address in before.keys() - revision.servers.keys():
-            before[address].present = False
-            before[address].close_idle()
+            server = before[address]
+            server.present = False
+            server.close_idle()
+            if server.outstanding:
+                self._leaving[revision.name, address] = server
+
+    def _join(self, revision: Revision, address: Address) -> Server:
+        server = self._leaving.pop((revision.name, address), None)
+        if server is None:
+            return Server(address, revision)
+        server.present, server.revision = True, revision
+        return server
 
 
 def _draw(revisions: list[Revision]) -> Revision | None:

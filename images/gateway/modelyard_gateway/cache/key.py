@@ -14,6 +14,8 @@ from modelyard_gateway.wire.request import RequestHead
 LONGEST = 64 << 10  # bytes
 
 _INFER = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?/infer")
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _GENERATES = frozenset(("/v1/chat/completions", "/v1/completions"))
 
 
@@ -22,6 +24,8 @@ def make_key(head: RequestHead, body: bytes, task: str | None) -> bytes | None:
 
     Kept are: tensors of predictive models (Open Inference Protocol), embeddings, and generated texts at temperature 0.
     A `seed` isn't enough: in a batch with others a server may round, and so draw, otherwise. Streams never are.
+    Nor are bodies that a server may read otherwise than it is done here: with names that come twice, or with integers
+    beyond 64 bits.
     """
     if head.method != "POST" or head.encoded or len(body) > LONGEST:
         return None
@@ -38,6 +42,10 @@ def make_key(head: RequestHead, body: bytes, task: str | None) -> bytes | None:
             return None
         canonical = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return None
+    bare = _STRINGS.sub(b"", body)
+    # Of the same names one is left.
+    if bare.count(b":") != _STRINGS.sub(b"", canonical).count(b":") or _LONG_NUMBER.search(bare):
         return None
     return hashlib.blake2b(b"%b\0%b" % (head.target, canonical), digest_size=24).digest()
 

@@ -33,12 +33,12 @@ class Kept:
 class Flight:
     """A request that others wait for, who ask the same. `pieces` of its answer: None where that can't be kept."""
 
-    __slots__ = ("followers", "head", "key", "pieces", "shared", "size")
+    __slots__ = ("followers", "head", "key", "leader", "pieces", "size")
 
-    def __init__(self, key: Key, shared: bool) -> None:
+    def __init__(self, key: Key, leader: Exchange) -> None:
         self.key = key
-        self.shared = shared
-        self.followers: list[Exchange] = []
+        self.leader = leader
+        self.followers: dict[Exchange, None] = {}
         self.head: ResponseHead | None = None
         self.pieces: list[bytes] | None = []
         self.size = 0
@@ -67,6 +67,7 @@ class Cache:
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._flights: dict[Key, Flight] = {}
         self.bytes = 0
+        self.waiting = 0  # requests that follow another
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -82,16 +83,36 @@ class Cache:
         self._kept.move_to_end(key)
         return kept
 
-    def follow(self, key: Key) -> Flight | None:
+    def find_flight(self, key: Key) -> Flight | None:
         """The request under way that asks the same."""
         return self._flights.get(key)
 
-    def begin(self, key: Key, shared: bool) -> Flight:
+    def begin(self, key: Key, leader: Exchange, shared: bool) -> Flight:
         """A request that asks a server. shared: others may wait for its answer."""
-        flight = Flight(key, shared)
+        flight = Flight(key, leader)
         if shared:
             self._flights[key] = flight
         return flight
+
+    def follow(self, flight: Flight, exchange: Exchange) -> None:
+        """It waits for that one's answer."""
+        flight.followers[exchange] = None
+        exchange.following = flight
+        self.waiting += 1
+
+    def leave(self, exchange: Exchange) -> None:
+        """It waits no more."""
+        if exchange.following is not None:
+            del exchange.following.followers[exchange]
+            exchange.following = None
+            self.waiting -= 1
+
+    def disperse(self, flight: Flight) -> list[Exchange]:
+        """Those who have waited for it, first come first."""
+        followers = list(flight.followers)
+        for exchange in followers:
+            self.leave(exchange)
+        return followers
 
     def land(self, flight: Flight, revision: str) -> Kept | None:
         """It has its whole answer, of this revision (another one where a server failed). Kept, if it may be."""
@@ -100,7 +121,7 @@ class Cache:
         if head is None or pieces is None:
             return None
         body = b"".join(pieces)
-        kept = Kept(head, body, self._clock() + self._config.ttl_seconds)
+        kept = Kept(head, body, self._clock() + min(self._config.ttl_seconds, head.lasts))
         key = (revision, flight.key[1])
         self._drop(key)
         self._kept[key] = kept

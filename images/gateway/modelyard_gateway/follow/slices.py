@@ -12,6 +12,7 @@ DEPLOYMENT_LABEL = "modelyard.dev/modeldeployment"
 REVISION_LABEL = "modelyard.dev/revision"
 WEIGHT_LABEL = "modelyard.dev/weight"
 CONCURRENCY_LABEL = "modelyard.dev/concurrency"
+TASK_LABEL = "modelyard.dev/task"
 
 _PORT = "http"  # the name of a Service's port; a slice with one port needs none
 
@@ -24,6 +25,7 @@ class Slice:
     weight: int
     concurrency: int
     endpoints: tuple[tuple[str, Address], ...]
+    task: str
 
 
 def read(manifest: dict[str, Any]) -> Slice | None:
@@ -36,6 +38,7 @@ def read(manifest: dict[str, Any]) -> Slice | None:
         weight=min(100, _number(labels.get(WEIGHT_LABEL))),
         concurrency=_number(labels.get(CONCURRENCY_LABEL)),
         endpoints=tuple(_read_endpoints(manifest)),
+        task=labels.get(TASK_LABEL, ""),
     )
 
 
@@ -58,6 +61,7 @@ def merge(slices: Iterable[Slice]) -> dict[str, Target]:
             weight=max(part.weight for part in found),
             concurrency=max(part.concurrency for part in found),
             addresses=frozenset(pods.values()),
+            task=max(part.task for part in found),
         )
     return targets
 

@@ -11,6 +11,7 @@ import json
 import logging
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,17 @@ _WATCH_SECONDS = 240  # of one watch; then the next goes on from where it was
 _SILENCE_SECONDS = 100.0  # bookmarks come every minute: a connection that is silent for longer is dead
 _ANSWER_SECONDS = 10.0  # for a list, and for the begin of a watch
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between tries
+_LASTING = 1.0  # seconds of a watch that is as it should be, though it tells nothing
 _PAGE = 200  # slices
 _LONGEST_LINE = 4 << 20  # bytes of one event
-
-_GONE = 410
 
 
 class _Refused(Exception):  # noqa: N818 - what the API server says
     """The API server's words instead of an answer."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}")
-        self.status = status
-
 
 class Watch:
-    """`told(targets)` is called with all revisions whenever anything about them has changed, and after each list."""
+    """`told(targets)` is called with all revisions after the first list, and when anything about them has changed."""
 
     def __init__(
         self,
@@ -60,31 +56,45 @@ class Watch:
         self._told = told
         self._first_pause = pause
         self._seen: dict[str, Slice] = {}
-        self._version = ""
+        self._targets: dict[str, Target] | None = None  # as they were told
+        self._version = ""  # from which to watch; "": list first
+        self._heard = False  # an event, or a watch that lasted
+        self._trouble = ""  # that was told
 
     async def run(self) -> None:
         """Follows for ever, whatever the API server does."""
         pause = self._first_pause
         while True:
-            try:
-                async with self._connect() as session:
-                    while True:
-                        if not self._version:
-                            await self._list(session)
-                        pause = self._first_pause
-                        await self._watch(session)
-            except _Refused as refused:
-                if refused.status == _GONE:
-                    log.info("the watch is too old: listing anew")
-                else:
-                    log.warning("the API server refuses to show EndpointSlices: %s", refused)
-            except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-                log.warning(
-                    "EndpointSlices can't be followed at the moment: %s", error or type(error).__name__
-                )
-            # Many gateways lose the same API server at once.
+            self._heard = False
+            await self._follow()
+            if self._heard:
+                pause = self._first_pause
+            # Also after a watch that ended well: it may have been over at once. Many gateways lose the same API server.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(_LONGEST_PAUSE, pause * 2)
+
+    async def _follow(self) -> None:
+        """One watch, after a list where one is due."""
+        trouble = ""
+        try:
+            async with self._connect() as session:
+                if not self._version:
+                    await self._list(session)
+                await self._watch(session)
+        except _Refused as refused:
+            trouble = f"the API server refuses to show EndpointSlices: {refused}"
+            # Whether it is too old, or from an API server that knows more: from there it doesn't go on.
+            self._version = ""
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is one
+            trouble = f"EndpointSlices can't be followed at the moment: {error or type(error).__name__}"
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            trouble = f"the API server said what can't be read: {type(error).__name__}: {error}"
+            self._version = ""
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        elif self._trouble and not trouble:
+            log.info("EndpointSlices are followed again")
+        self._trouble = trouble
 
     def _connect(self) -> aiohttp.ClientSession:
         context: ssl.SSLContext | bool = True
@@ -110,9 +120,7 @@ class Watch:
         if response.status != 200:
             words = (await response.content.read(2000)).decode(errors="replace")
             response.close()
-            if response.status == _GONE:
-                self._version = ""
-            raise _Refused(response.status, words)
+            raise _Refused(f"{response.status}: {words}")
         return response
 
     async def _list(self, session: aiohttp.ClientSession) -> None:
@@ -138,25 +146,26 @@ class Watch:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         async with await self._get(session, parameters, _SILENCE_SECONDS) as response:
-            async for event in _read_lines(response):
-                self._take_event(event)
+            begun = time.monotonic()
+            try:
+                async for event in _read_lines(response):
+                    self._take_event(event)
+                    self._heard = True
+            finally:
+                self._heard = self._heard or time.monotonic() - begun > _LASTING
 
     def _take_event(self, event: dict[str, Any]) -> None:
         kind, manifest = event["type"], event["object"]
         if kind == "ERROR":
-            if manifest.get("code") == _GONE:
-                self._version = ""
-            raise _Refused(manifest.get("code", 0), manifest.get("message", ""))
+            raise _Refused(f"{manifest.get('code', 0)}: {manifest.get('message', '')}")
         self._version = manifest["metadata"]["resourceVersion"]
         if kind == "BOOKMARK":
             return
-        before = self._seen.get(manifest["metadata"]["name"])
         if kind == "DELETED":
             self._seen.pop(manifest["metadata"]["name"], None)
         else:
             self._take(self._seen, manifest)
-        if self._seen.get(manifest["metadata"]["name"]) != before:
-            self._tell()
+        self._tell()
 
     def _take(self, seen: dict[str, Slice], manifest: dict[str, Any]) -> None:
         name = manifest["metadata"]["name"]
@@ -167,7 +176,10 @@ class Watch:
             seen[name] = read
 
     def _tell(self) -> None:
-        self._told(slices.merge(self._seen.values()))
+        targets = slices.merge(self._seen.values())
+        if targets != self._targets:
+            self._targets = targets
+            self._told(targets)
 
 
 async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:

@@ -18,11 +18,13 @@ class Keys:
         self._folder = folder
         self._seen: object = None
         self._digests: list[tuple[str, bytes]] = []
+        self._trouble = ""  # that was told
 
     def refresh(self) -> None:
         """Reads the keys again if the Secret has changed. To be called every second or so."""
         try:
             now = self._look()
+            self._trouble = ""
             if now == self._seen:
                 return
             self._digests = self._read()
@@ -30,7 +32,9 @@ class Keys:
             log.info("%d API keys", len(self._digests))
         except OSError as error:
             # Those known stay valid: a Secret is replaced in one step, so that this is the disk's trouble.
-            log.warning("the API keys can't be read from %s: %s", self._folder, error.strerror)
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                log.warning("the API keys can't be read from %s: %s", self._folder, error.strerror)
 
     def find(self, secret: bytes | None) -> str | None:
         """The name of the caller who has this key. It takes as long for a wrong one, whichever it resembles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,12 +22,20 @@ Answer = tuple[int, bytes, bytes, str]  # status, header lines, body, outcome
 
 _METHODS = ("GET", "HEAD")
 _NO_ICON = Refusal(404, "the page has no icon")  # browsers ask for one, which shall wake no server
-# Load balancers ask these, and have no key; nor has who first looks at the page.
-_OPEN = frozenset(("/v2/health/live", "/v2/health/ready"))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that the gateway answers. open: also without a key. idle: only while there is no server to answer it."""
+
+    answer: Callable[[], Answer]
+    open: bool = False
+    idle: bool = False
 
 
 class Routes:
-    """No question here wakes a server: whoever only looks shall not pay for one.
+    """No question here wakes a server: whoever only looks shall not pay for one. Nor is there a limit to how often one
+    looks, and a suspended deployment can be looked at.
 
     `why_refusing()` is None while requests are taken. A gateway without servers takes them: it holds them until there
     is one.
@@ -44,38 +53,35 @@ class Routes:
         self._why_refusing = why_refusing
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
-        self._answers: dict[str, Callable[[], Answer | None]] = {
-            "/v1/models": lambda: _json({"object": "list", "data": [self._describe()]}),
-            f"/v1/models/{config.name}": lambda: _json(self._describe()),
-            "/v2": lambda: _json({"name": "modelyard_gateway", "version": __version__, "extensions": []}),
-            "/v2/health/live": lambda: _json({"live": True}),
-            "/v2/health/ready": lambda: self._tell_ready({}),
-            f"{model}/ready": lambda: self._tell_ready({"name": config.name}),
-            model: self._describe_model,
-            "/-/status": lambda: _json(status()),
-            "/favicon.ico": lambda: (404, JSON, _NO_ICON.body("/"), outcomes.REFUSED),
+        self._routes = {
+            "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]})),
+            f"/v1/models/{config.name}": Route(lambda: _json(self._describe())),
+            "/v2": Route(
+                lambda: _json({"name": "modelyard_gateway", "version": __version__, "extensions": []})
+            ),
+            # Load balancers ask these, and have no key; nor has who first looks at the page.
+            "/v2/health/live": Route(lambda: _json({"live": True}), open=True),
+            "/v2/health/ready": Route(lambda: self._tell_ready({}), open=True),
+            f"{model}/ready": Route(lambda: self._tell_ready({"name": config.name})),
+            model: Route(self._describe_model, idle=True),
+            "/-/status": Route(lambda: _json(status())),
+            "/favicon.ico": Route(lambda: (404, JSON, _NO_ICON.body("/"), outcomes.REFUSED)),
         }
-        pages = read_files()
-        self._open = _OPEN | pages.keys()
-        for path, (fields, body) in pages.items():
-            self._answers[path] = partial(_page, fields, body)
+        for path, (fields, body) in read_files().items():
+            self._routes[path] = Route(partial(_page, fields, body), open=True)
 
-    def is_open(self, head: RequestHead) -> bool:
-        """Whether it is answered without a key, and of a suspended deployment too."""
-        return head.path in self._open and head.method in _METHODS
-
-    def find(self, head: RequestHead) -> Answer | None:
-        """The answer; None for what a server answers."""
-        answer = self._answers.get(head.path)
-        return answer() if answer is not None and head.method in _METHODS else None
+    def find(self, head: RequestHead) -> Route | None:
+        """None for what a server answers."""
+        route = self._routes.get(head.path)
+        if route is None or head.method not in _METHODS or (route.idle and self._fleet.count_servers()):
+            return None
+        return route
 
     def _describe(self) -> dict[str, Any]:
         return {"id": self._config.name, "object": "model", "created": self._created, "owned_by": "modelyard"}
 
-    def _describe_model(self) -> Answer | None:
+    def _describe_model(self) -> Answer:
         """Servers know inputs and outputs. While there is none, that much is known."""
-        if self._fleet.count_servers():
-            return None
         versions = [revision.name for revision in self._fleet.weighted()]
         told = {"name": self._config.name, "versions": versions, "platform": "modelyard"}
         return _json(told | {"inputs": [], "outputs": []})

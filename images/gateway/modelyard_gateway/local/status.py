@@ -33,7 +33,7 @@ class Status:
         """As JSON. `buckets`: requests that were answered well, by `bounds` (seconds) of their latency."""
         return {
             "name": self._config.name,
-            "task": self._config.task,
+            "task": self._config.task or self._fleet.task(),
             "keys": self._config.keys,
             "trouble": self._why_refusing(),
             "queued": self._load.queued,

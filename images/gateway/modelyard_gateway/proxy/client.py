@@ -20,24 +20,30 @@ if TYPE_CHECKING:
 HEAD_SECONDS = 10.0  # from a head's first byte to its last
 IDLE_SECONDS = 90.0  # of a connection between two requests
 _LINGER_SECONDS = 2.0  # after a refusal, in which the caller may still be sending what nobody reads
-_FRAME_UP_TO = 64 << 10  # bytes of a body that are waited for before a server is asked
-_KEPT = 1 << 20  # bytes of a body that are kept to be sent again
+STALL_SECONDS = 10.0  # without a byte of a body that a server waits for
+UNREAD_SECONDS = 30.0  # without a byte of an answer that the caller reads, once it is whole
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
 
+_SLOW_BODY = Refusal(408, "the request's body did not come in time")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Client(asyncio.Protocol):
-    """`since`: monotonic seconds of the last change of state: connected, begun a head, answered, refused."""
+    """`since`: monotonic seconds of the last change of state: connected, begun a head, answered, refused; of the last
+    part of a body or a stream.
+    """
 
     __slots__ = (
         "_ahead",
         "_beginning",
+        "_blank",
         "_chunks",
         "_congested",
         "_front",
         "_lingering",
         "_paused",
+        "_read",
+        "_unread",
         "address",
         "exchange",
         "keep",
@@ -51,9 +57,10 @@ class Client(asyncio.Protocol):
         self.keep = True
         self.since = 0.0
         self.address = ""
-        self._ahead = b""
-        self._beginning = self._congested = self._lingering = self._paused = False
+        self._ahead = bytearray()
+        self._beginning = self._blank = self._congested = self._lingering = self._paused = False
         self._chunks: Chunks | None = None
+        self._unread, self._read = 0, 0.0  # bytes, and since when they are as many
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
@@ -61,7 +68,10 @@ class Client(asyncio.Protocol):
         self.since = time.monotonic()
         peer = transport.get_extra_info("peername")
         self.address = peer[0].removeprefix("::ffff:") if peer else ""
-        self._front.connected(self)
+        refusal = self._front.connected(self)
+        if refusal is not None:
+            self.reject(refusal)
+            self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Of asyncio.Protocol."""
@@ -76,35 +86,36 @@ class Client(asyncio.Protocol):
         """Of asyncio.Protocol."""
         exchange = self.exchange
         if exchange is None and not self._congested:
-            if self._lingering:
-                return
             if self._ahead:
-                self._begin(self._ahead + data, True)
-            else:
+                self._continue_head(data)
+            elif not self._lingering:
                 self._begin(data)
-        elif exchange is None or exchange.whole:
+        elif exchange is not None and not exchange.whole:
+            self._take(exchange, data)
+        elif not self._lingering:
             self._ahead += data
             if len(self._ahead) > _AHEAD:
                 self.pause()
-        else:
-            self._take(exchange, data)
 
-    def _begin(self, data: bytes, continued: bool = False) -> None:
-        """Begins what stands at the begin of `data`, and what follows it if that is answered at once.
-
-        continued: the begin of it has come earlier.
-        """
+    def _begin(self, data: bytes) -> None:
+        """Begins what stands at the begin of `data`, and what follows it if that is answered at once."""
         self._beginning = True
         while data:
-            self._ahead = b""
-            if data.startswith(b"\r\n"):  # some clients end a body with a line that nobody asked for
+            if data.startswith(b"\r\n"):
+                # Some clients end a body with a line that nobody asked for. RFC 9112, section 2.2: at least one.
+                if self._blank:
+                    self.reject(Refusal(400, "this is no HTTP/1.1: empty lines stand where a request should"))
+                    break
+                self._blank = True
                 data = data[2:]
                 continue
             end = data.find(END)
             if end < 0 or end > MAX_HEAD:
-                self._begin_head(data, continued)
+                self._ahead += data
+                self.since = time.monotonic()
+                self._check_head(0)
                 break
-            continued = False
+            self._blank = False
             try:
                 head, name, trace = self._front.read_head(data[: end + 4])
             except Malformed as error:
@@ -116,17 +127,13 @@ class Client(asyncio.Protocol):
             self.keep = head.keep
             body = data[end + 4 :]
             length = head.length
-            if length == len(body):  # all of it has come at once
+            if length == 0 or length == len(body):  # all of it has come at once
                 exchange.whole = True
-                exchange.size = length
                 if length:
-                    exchange.pieces.append(body)
-                self._front.admit(exchange, now)
-                if exchange.open:
-                    self._front.proceed(exchange, now)
-            elif length == 0:
-                self._ahead = body
-                exchange.whole = True
+                    exchange.size = length
+                    self._store(exchange, [body], length)
+                elif body:
+                    self._ahead += body
                 self._front.admit(exchange, now)
                 if exchange.open:
                     self._front.proceed(exchange, now)
@@ -138,21 +145,32 @@ class Client(asyncio.Protocol):
                         self.write(_CONTINUE)
                     if body:
                         self._take(exchange, body)
-            if exchange.open or self._congested or not self.keep:
+            if not self._ahead or exchange.open or self._congested or not self.keep:
                 break
-            data = self._ahead
+            data = self._take_ahead()
         self._beginning = False
 
-    def _begin_head(self, data: bytes, continued: bool) -> None:
-        """Takes the begin of a head; refuses what can't become one."""
-        if len(data) > MAX_HEAD:
-            self.reject(Refusal(431, f"the request's head has more than {MAX_HEAD} bytes"))
-        elif data.count(b"\n") != data.count(b"\r\n"):
-            self.reject(Refusal(400, "this is no HTTP/1.1: a line ends without a carriage return"))
+    def _take_ahead(self) -> bytes:
+        data = bytes(self._ahead)
+        self._ahead.clear()
+        return data
+
+    def _continue_head(self, data: bytes) -> None:
+        """More of a head, of which only that is looked at: it may come byte by byte."""
+        known = len(self._ahead)
+        self._ahead += data
+        if self._ahead.find(END, max(0, known - 3)) >= 0 or self._ahead.startswith(b"\r\n"):
+            self._begin(self._take_ahead())
         else:
-            if not continued:
-                self.since = time.monotonic()
-            self._ahead = data
+            self._check_head(known)
+
+    def _check_head(self, known: int) -> None:
+        """Refuses what can't become a head. known: bytes of it that were looked at before."""
+        head = self._ahead
+        if len(head) > MAX_HEAD:
+            self.reject(Refusal(431, f"the request's head has more than {MAX_HEAD} bytes"))
+        elif head.count(b"\n", known) != head.count(b"\r\n", max(0, known - 1)):
+            self.reject(Refusal(400, "this is no HTTP/1.1: a line ends without a carriage return"))
 
     def _take(self, exchange: Exchange, data: bytes) -> None:
         """More of a body."""
@@ -164,42 +182,42 @@ class Client(asyncio.Protocol):
                 return
             if self._chunks.surplus:
                 self.keep = False
-            exchange.size += sum(map(len, pieces))
+            size = sum(map(len, pieces))
             exchange.whole = self._chunks.done
         else:
             left = exchange.head.length - exchange.size
             if len(data) > left:
-                self._ahead = data[left:]
+                self._ahead += data[left:]
                 data = data[:left]
-            exchange.size += len(data)
-            exchange.whole = len(data) == left
+            size = len(data)
+            exchange.whole = size == left
             pieces = [data]
+        exchange.size += size
         if exchange.size > self._front.max_bytes:
             self._stop(exchange, self._front.too_large)
             return
-        upstream = exchange.upstream
-        self._store(exchange, pieces)
-        if upstream is not None:
-            upstream.send_more(exchange, pieces)
-        elif not exchange.proceeded and (exchange.whole or exchange.size > _FRAME_UP_TO):
-            self._front.proceed(exchange, time.monotonic())
+        self._store(exchange, pieces, size)
+        self.since = time.monotonic()
+        if exchange.upstream is not None:
+            exchange.upstream.send_more(exchange, pieces)
+        elif exchange.whole or not exchange.repeatable:
+            if not exchange.proceeded:
+                self._front.proceed(exchange, self.since)
+            if exchange.open and exchange.upstream is None and not exchange.whole:
+                self.pause()  # until it has a server, which gets all that comes
 
-    def _store(self, exchange: Exchange, pieces: list[bytes]) -> None:
-        """Keeps the pieces as long as the request may have to be sent, or sent again."""
-        if exchange.upstream is not None and not exchange.repeatable:
-            return
-        size = sum(map(len, pieces))
-        fits = exchange.stored + size <= _KEPT and self._front.dispatcher.keep(exchange, size)
-        if exchange.upstream is None:
+    def _store(self, exchange: Exchange, pieces: list[bytes], size: int) -> None:
+        """Keeps the pieces as long as the request may have to be sent, or sent again.
+
+        Where there is no room for that it is sent once, and no more of it is taken than its server takes.
+        """
+        if exchange.repeatable and self._front.dispatcher.keep(exchange, size):
             exchange.pieces += pieces
-            if not fits:
-                exchange.repeatable = False
-                self.pause()  # until it has a server
-        elif fits:
-            exchange.pieces += pieces
-        else:
+        elif exchange.upstream is None:
             exchange.repeatable = False
-            self._front.dispatcher.sent(exchange)
+            exchange.pieces += pieces
+        elif exchange.repeatable:
+            self._front.dispatcher.forget(exchange)  # the server has all of it
 
     def _stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""
@@ -217,6 +235,8 @@ class Client(asyncio.Protocol):
     def start(self, exchange: Exchange, head: ResponseHead) -> bytes:
         """The head of a server's answer, as the caller gets it."""
         exchange.status = head.status
+        if exchange.stored:
+            self._front.dispatcher.forget(exchange)
         plain = exchange.whole and self.keep and head.length >= 0 and not exchange.cached
         if plain and exchange.head.modern and not self._front.draining:  # as nearly always
             return b"%b%bx-request-id: %b\r\n\r\n" % (head.prefix, head.framing, exchange.id)
@@ -302,7 +322,7 @@ class Client(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request, if it has come already and the caller takes answers."""
         if self._ahead and self.keep and not self._beginning and not self._congested:
-            self._begin(self._ahead)
+            self._begin(self._take_ahead())
 
     def _account(self, exchange: Exchange, outcome: str, now: float) -> None:
         self._front.account(exchange, self.address, outcome, now)
@@ -312,7 +332,8 @@ class Client(asyncio.Protocol):
 
         As RFC 9112, section 9.6, has it.
         """
-        self._lingering, self._ahead, self.keep = True, b"", False
+        self._lingering, self.keep = True, False
+        self._ahead.clear()
         self.since = time.monotonic()
         self.resume()
         if not self.transport.is_closing():
@@ -320,13 +341,14 @@ class Client(asyncio.Protocol):
 
     def sweep(self, now: float, deadline: float) -> None:
         """Ends what took too long. deadline: requests that began before it are over."""
-        exchange = self.exchange
-        if exchange is not None:
-            if exchange.began < deadline and not exchange.streaming:
-                if exchange.proceeded:
-                    self._front.expire(exchange)
-                else:
-                    self._stop(exchange, Refusal(408, "the request's body did not come in time"))
+        unread = self.transport.get_write_buffer_size()
+        if unread != self._unread:
+            self._unread, self._read = unread, now
+        if self.exchange is not None:
+            self._sweep_exchange(self.exchange, now, deadline)
+        elif unread:
+            if now - self._read > UNREAD_SECONDS:
+                self.transport.abort()  # to close would be to wait for the caller to read
         elif self._lingering:
             if now - self.since > _LINGER_SECONDS:
                 self.transport.abort()
@@ -335,6 +357,26 @@ class Client(asyncio.Protocol):
                 self.reject(Refusal(408, "the request's head did not come in time"))
         elif now - self.since > IDLE_SECONDS:
             self.transport.close()
+
+    def _sweep_exchange(self, exchange: Exchange, now: float, deadline: float) -> None:
+        """A stream may last for as long as it moves; all else has its time."""
+        if exchange.streaming:
+            if exchange.moved or self._read == now:
+                exchange.moved, self.since = False, now
+            elif self.since < deadline:
+                self.cut(exchange, outcomes.GONE if self._unread else outcomes.TIMEOUT)
+            return
+        # What the caller may not send at the moment it doesn't owe.
+        uploads = not exchange.whole and not self._paused
+        if exchange.began < deadline:
+            if uploads:
+                self._stop(exchange, _SLOW_BODY)
+            elif exchange.status and self._congested:
+                self.cut(exchange, outcomes.GONE)
+            else:
+                self._front.expire(exchange)
+        elif uploads and exchange.upstream is not None and now - self.since > STALL_SECONDS:
+            self._stop(exchange, _SLOW_BODY)
 
     def is_busy(self) -> bool:
         """Whether it has a request, a part of one, or an answer that it is still reading."""
@@ -351,6 +393,7 @@ class Client(asyncio.Protocol):
         """Reads on."""
         if self._paused and not self.transport.is_closing():
             self._paused = False
+            self.since = time.monotonic()
             self.transport.resume_reading()
 
     def pause_writing(self) -> None:

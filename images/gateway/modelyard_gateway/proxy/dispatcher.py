@@ -16,15 +16,18 @@ from modelyard_gateway.telemetry.load import Load, News
 from modelyard_gateway.telemetry.metrics import Metrics
 from modelyard_gateway.wire.refusal import Refusal
 
-KEPT_IN_ALL = 64 << 20  # bytes of bodies that are kept to be sent again; further ones are sent once
+KEPT = 1 << 20  # bytes of one body that are kept to be sent, or sent again
+KEPT_IN_ALL = 64 << 20  # bytes of all such bodies; further ones are sent once
 
 _CONNECT_SECONDS = 2.0
-# Of a free connection: shorter than servers keep theirs, so that they don't close one that is just being used.
-_IDLE_SECONDS = 60.0
+# Of a free connection: shorter than servers keep theirs (uvicorn, and so vLLM, 5 s), so that they don't close one that
+# is just being used, which would be the one repeat that a request has.
+_IDLE_SECONDS = 4.0
 # A request that may have made a server fall is not tried on all of them.
 _REPEATS = 1
 
 NO_SERVER = Refusal(503, "no server became ready in time: come again in some seconds", 5)
+UNREACHABLE = Refusal(503, "no server could be reached: come again in some seconds", 5)
 NO_ROOM = Refusal(503, "all servers were busy for too long: come again in some seconds", 5)
 FULL = Refusal(503, "too many requests wait already: come again in a second", 1)
 ENDING = Refusal(503, "the gateway stops: ask again", 1)
@@ -53,48 +56,64 @@ class Dispatcher:
                 self._load.move(now, 0, 1, 1)
                 self._give(exchange, server)
                 return
-        if len(self._line) >= self._max_queue:
+        if self.is_full():
             self._end(exchange, FULL, outcomes.UNAVAILABLE)
             return
         self._load.move(now, 1, 0, 1)
         self._wait(exchange)
         self.release(now)
 
+    def is_full(self, beside: int = 0) -> bool:
+        """Whether no more may wait, as so many wait elsewhere."""
+        return len(self._line) + beside >= self._max_queue
+
     def release(self, now: float) -> None:
         """Gives those at the head of the line to servers that have room."""
         while self._line:
-            exchange = next(iter(self._line))
-            server = self.fleet.choose(now, exchange.revision)
-            if server is None:
+            first = next(iter(self._line))
+            if not self._place(first, now):
+                break
+        else:
+            return
+        if not first.tried:
+            return
+        # What one server doesn't take is no reason for others to wait.
+        for exchange in list(self._line):
+            if not self._place(exchange, now) and not exchange.tried:
                 return
-            del self._line[exchange]
-            self._load.move(now, -1, 1)
-            self._give(exchange, server)
 
-    def sent(self, exchange: Exchange) -> None:
-        """Its server has all that came of it, which can't be kept any more."""
-        exchange.pieces.clear()
-        self.forget(exchange)
+    def _place(self, exchange: Exchange, now: float) -> bool:
+        if exchange.tried and not self.fleet.has_other(exchange.tried):
+            exchange.tried = ()
+        server = self.fleet.choose(now, exchange.revision, exchange.tried)
+        if server is None:
+            return False
+        del self._line[exchange]
+        self._load.move(now, -1, 1)
+        self._give(exchange, server)
+        return True
 
     def keep(self, exchange: Exchange, size: int) -> bool:
         """So many more bytes of its body are kept; False where there is no room for them."""
-        if self.kept + size > KEPT_IN_ALL:
+        if exchange.stored + size > KEPT or self.kept + size > KEPT_IN_ALL:
             return False
         self.kept += size
         exchange.stored += size
         return True
 
     def forget(self, exchange: Exchange) -> None:
-        """Its body is kept no more."""
+        """Its body is kept no more: it has been sent, and won't be again."""
         self.kept -= exchange.stored
         exchange.stored = 0
+        exchange.repeatable = False
+        exchange.pieces.clear()
 
     def can_go_elsewhere(self, exchange: Exchange) -> bool:
-        """Whether it can be repeated, and there is another server with room for it."""
+        """Whether another server may take what this one doesn't; if it is busy, the request waits."""
         return (
-            self._may_repeat(exchange)
+            exchange.repeatable
             and exchange.server is not None
-            and self.fleet.choose(time.monotonic(), None, (*exchange.tried, exchange.server)) is not None
+            and self.fleet.has_other((*exchange.tried, exchange.server))
         )
 
     def finished(self, exchange: Exchange, server: Server, connection: Upstream | None) -> None:
@@ -125,24 +144,30 @@ class Dispatcher:
             self._load.move(now, 0, -1)
             self.release(now)
             return
-        if reason != "connect" and not self._may_repeat(exchange):
-            self._load.move(now, 0, -1)
-            self._end(exchange, Refusal(502, why or "the server broke off"), outcomes.BROKEN)
-            self.release(now)
-            return
+        if reason == "reset":
+            if not exchange.repeatable or exchange.broken >= _REPEATS:
+                self._load.move(now, 0, -1)
+                self._end(exchange, Refusal(502, why or "the server broke off"), outcomes.BROKEN)
+                self.release(now)
+                return
+            exchange.broken += 1
         if reason != "connect":
             exchange.repeats += 1
         exchange.tried += (server,)
         self._metrics.retries[reason] += 1
         other = self.fleet.choose(now, None, exchange.tried)
+        if reason == "busy" or other is None:
+            server.pause(now)
         if other is not None:
             self._give(exchange, other)
         else:
-            server.pause(now)
-            # Whoever waits longest is first again.
+            if reason != "busy":
+                exchange.tried = ()  # by then it may be there again
             self._load.move(now, 1, -1)
             self._wait(exchange)
-            self._line.move_to_end(exchange, last=False)
+            # Whoever waits longest is first again.
+            for later in [waiting for waiting in self._line if waiting.began > exchange.began]:
+                self._line.move_to_end(later)
         self.release(now)
 
     def broke_off(self, exchange: Exchange, server: Server) -> None:
@@ -171,13 +196,18 @@ class Dispatcher:
 
     def expire(self, exchange: Exchange) -> None:
         """Its time is up."""
-        if exchange in self._line:
-            refusal = NO_ROOM if self.fleet.count_servers() else NO_SERVER
-            self._end(exchange, refusal, outcomes.UNAVAILABLE)
+        flight = exchange.following
+        if exchange in self._line or (flight is not None and flight.leader in self._line):
+            self._end(exchange, self._why_waiting(), outcomes.UNAVAILABLE)
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
             self._end(exchange, SLOW, outcomes.TIMEOUT)
+
+    def _why_waiting(self) -> Refusal:
+        if not self.fleet.count_servers():
+            return NO_SERVER
+        return NO_ROOM if self.fleet.count_reachable() else UNREACHABLE
 
     def follow_changed(self) -> None:
         """Servers came or went."""
@@ -200,9 +230,6 @@ class Dispatcher:
         for exchange in list(self._line):
             self._end(exchange, ENDING, outcomes.UNAVAILABLE)
 
-    def _may_repeat(self, exchange: Exchange) -> bool:
-        return exchange.repeatable and exchange.repeats < _REPEATS
-
     def _end(self, exchange: Exchange, refusal: Refusal, outcome: str) -> None:
         self.abandon(exchange)
         exchange.client.refuse(exchange, refusal, outcome)
@@ -210,14 +237,13 @@ class Dispatcher:
     def _wait(self, exchange: Exchange) -> None:
         if not self._line and not self.fleet.count_servers():
             self._news.tell()
-        exchange.tried = ()
         self._line[exchange] = None
 
     def _give(self, exchange: Exchange, server: Server) -> None:
         self.fleet.take(server)
         exchange.server = server
         # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
-        idle = server.idle if not exchange.repeats else []
+        idle = server.idle if not exchange.broken else []
         while idle:
             connection = cast(Upstream, idle.pop())
             if not connection.transport.is_closing():
@@ -232,7 +258,7 @@ class Dispatcher:
             exchange.client.resume()
         connection.send(exchange)
         if not exchange.repeatable:
-            self.sent(exchange)
+            self.forget(exchange)
 
     async def _connect(self, exchange: Exchange, server: Server) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelyard_gateway.balance.servers import Revision, Server
@@ -10,6 +11,7 @@ from modelyard_gateway.wire.request import CHUNKED, RequestHead
 
 if TYPE_CHECKING:
     from modelyard_gateway.cache.store import Flight
+    from modelyard_gateway.local.routes import Answer
     from modelyard_gateway.proxy.client import Client
     from modelyard_gateway.proxy.upstream import Upstream
 
@@ -20,10 +22,14 @@ class Exchange:
     open: until the caller has its answer, or is gone.
     began: monotonic seconds.
     pieces: what is kept of the body; all of it as long as `repeatable`. size: bytes of it that came. whole: all came.
-    proceeded: it has asked for a server (or for a kept answer).
-    server: that has it, or had it last; upstream: the connection. tried: servers that failed. repeats: how often.
-    status: of the answer, once that has begun. streaming: its parts come whenever they like.
+    stored: bytes of it that count among those kept by the gateway.
+    own: how the gateway answers it by itself. proceeded: it has asked for a server (or for a kept answer).
+    server: that has it, or had it last; upstream: the connection. tried: servers that failed, or are not to get it.
+    repeats: how often it was sent again; broken: of them, after a server broke off.
+    status: of the answer, once that has begun. streaming: its parts come whenever they like. moved: since that was last
+    looked at, one came.
     revision: whose turn it was, where that was asked before a server was.
+    flight: others may wait for its answer. following: it waits for the answer of another.
     """
 
     # Defaults of the class: most requests change few of them, and each assignment is paid for by all.
@@ -32,15 +38,17 @@ class Exchange:
     size = stored = 0
     whole = False
     repeatable = True
+    own: Callable[[], Answer] | None = None
     proceeded = False
     server: Server | None = None
     upstream: Upstream | None = None
     tried: tuple[Server, ...] = ()
-    repeats = 0
+    repeats = broken = 0
     status = 0
-    streaming = False
+    streaming = moved = False
     revision: Revision | None = None
     flight: Flight | None = None
+    following: Flight | None = None
     cached = ""
 
     def __init__(self, client: Client, head: RequestHead, began: float, id: bytes, trace: bytes) -> None:

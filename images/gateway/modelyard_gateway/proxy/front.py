@@ -10,7 +10,7 @@ from collections.abc import Callable
 from modelyard.contract.gateway import GatewayConfig
 
 from modelyard_gateway.cache.key import make_key
-from modelyard_gateway.cache.store import Cache, Flight, Kept
+from modelyard_gateway.cache.store import Cache, Flight, Kept, Key
 from modelyard_gateway.limits.keys import Keys
 from modelyard_gateway.limits.rates import Rates
 from modelyard_gateway.local.routes import Routes
@@ -23,8 +23,11 @@ from modelyard_gateway.telemetry.metrics import NO_REVISION, Metrics
 from modelyard_gateway.wire.refusal import Refusal
 from modelyard_gateway.wire.request import Reader, RequestHead
 
+_MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
+
 SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true")
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
+CROWDED = Refusal(503, "too many connections: come again in some seconds", 5)
 WRONG_KEY = Refusal(401, "the API key is not one of this model's")
 
 
@@ -54,7 +57,6 @@ class Front:
         self._routes = routes
         self._keys = keys
         self._rates = Rates(config.rate_limit) if config.rate_limit is not None else None
-        self._checks = config.suspended or keys is not None or config.rate_limit is not None
         self._metrics = metrics
         self._log = log
         # Ids need to be unlike others, not secret; the kernel's random bytes cost as much as parsing the request.
@@ -63,9 +65,12 @@ class Front:
         self._draw: Callable[[int], int] = random.Random(secrets.randbits(64)).getrandbits  # noqa: S311
         self._wall = time.time() - time.monotonic()
 
-    def connected(self, client: Client) -> None:
-        """There is another caller."""
+    def connected(self, client: Client) -> Refusal | None:
+        """There is another caller; why it can't be taken."""
+        if len(self.clients) >= _MOST_CLIENTS:
+            return CROWDED
         self.clients.add(client)
+        return None
 
     def open(
         self, client: Client, head: RequestHead, name: bytes | None, trace: bytes | None, now: float
@@ -81,45 +86,47 @@ class Front:
 
     def admit(self, exchange: Exchange, now: float) -> None:
         """Decides by its head whether a request is taken; answers it if not."""
-        head = exchange.head
+        client, head = exchange.client, exchange.head
+        route = self._routes.find(head)
+        if route is not None:
+            exchange.own = route.answer
         if head.length > self.max_bytes:
-            exchange.client.refuse(exchange, self.too_large, outcomes.REFUSED)
-        elif self._checks and not self._routes.is_open(head):
-            self._check(exchange, now)
-
-    def _check(self, exchange: Exchange, now: float) -> None:
-        client, secret = exchange.client, exchange.head.secret
-        if self._keys is not None:
-            exchange.caller = self._keys.find(secret)
+            client.refuse(exchange, self.too_large, outcomes.REFUSED)
+            return
+        if self._keys is not None and not (route is not None and route.open):
+            exchange.caller = self._keys.find(head.secret)
             if exchange.caller is None:
-                client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
+                client.refuse(exchange, NO_KEY if head.secret is None else WRONG_KEY, outcomes.REFUSED)
                 return
+        if route is not None:
+            return
         if self._config.suspended:
             client.refuse(exchange, SUSPENDED, outcomes.UNAVAILABLE)
-            return
-        if self._rates is not None:
-            by_key = self._config.rate_limit is not None and self._config.rate_limit.per == "key"
-            wait = self._rates.take((by_key and exchange.caller) or client.address, now)
-            if wait:
-                self._metrics.limited += 1
-                refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
-                client.refuse(exchange, refusal, outcomes.REFUSED)
+        elif self._rates is not None:
+            self._limit(exchange, self._rates, now)
+
+    def _limit(self, exchange: Exchange, rates: Rates, now: float) -> None:
+        wait = rates.take(exchange.caller, exchange.client.address, now)
+        if wait:
+            self._metrics.limited += 1
+            refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
+            exchange.client.refuse(exchange, refusal, outcomes.REFUSED)
 
     def proceed(self, exchange: Exchange, now: float) -> None:
-        """Its body is here, or more of it than is waited for: answers it, or asks a server."""
+        """Its body is here, or as much of it as is waited for: answers it, or asks a server."""
         exchange.proceeded = True
-        answer = self._routes.find(exchange.head)
-        if answer is not None:
-            exchange.client.answer(exchange, *answer)
+        if exchange.own is not None:
+            exchange.client.answer(exchange, *exchange.own())
         elif self.cache is None or not exchange.whole or not self._recall(self.cache, exchange):
             self.dispatcher.dispatch(exchange, now)
 
     def _recall(self, cache: Cache, exchange: Exchange) -> bool:
         """Answers from what is kept, or lets it wait for another's answer; False where a server is to be asked."""
         head = exchange.head
-        if b"no-store" in head.stored:
+        # Who asks a server by name may have an answer that isn't everybody's (RFC 9111, section 3.5).
+        if head.named or b"no-store" in head.stored:
             return False
-        asked = make_key(head, exchange.body(), self._config.task)
+        asked = make_key(head, exchange.body(), self._config.task or self.dispatcher.fleet.task())
         revision = self.dispatcher.fleet.draw() if asked is not None else None
         if asked is None or revision is None:
             return False
@@ -131,15 +138,18 @@ class Front:
             self._metrics.cache["hit"] += 1
             self._answer_kept(exchange, kept)
             return True
-        flight = None if anew else cache.follow(key)
-        if flight is not None:
-            self._metrics.cache["shared"] += 1
-            flight.followers.append(exchange)
+        flight = None if anew else cache.find_flight(key)
+        if flight is not None and not self.dispatcher.is_full(cache.waiting):
+            cache.follow(flight, exchange)
             return True
+        self._lead(cache, exchange, key, not anew and flight is None)
+        return False
+
+    def _lead(self, cache: Cache, exchange: Exchange, key: Key, shared: bool) -> Flight:
         self._metrics.cache["miss"] += 1
         exchange.cached = "miss"
-        exchange.flight = cache.begin(key, not anew)
-        return False
+        flight = exchange.flight = cache.begin(key, exchange, shared)
+        return flight
 
     def _answer_kept(self, exchange: Exchange, kept: Kept) -> None:
         exchange.cached = "hit"
@@ -154,15 +164,24 @@ class Front:
             kept = cache.land(flight, exchange.server.revision.name)
         else:
             cache.abandon(flight)
+        followers = cache.disperse(flight)
         now = time.monotonic()
-        for follower in flight.followers:
+        if outcome == outcomes.GONE and followers:
+            # Nobody has asked in vain: one of them asks for all.
+            leader, *followers = followers
+            new = self._lead(cache, leader, flight.key, True)
+            for follower in followers:
+                cache.follow(new, follower)
+            self.dispatcher.dispatch(leader, now)
+            return
+        for follower in followers:
             if not follower.open:
                 continue
             if kept is not None:
+                self._metrics.cache["shared"] += 1
                 self._answer_kept(follower, kept)
-            elif outcome == outcomes.GONE:
-                self.proceed(follower, now)  # one of them asks for all
             else:
+                self._metrics.cache["miss"] += 1
                 follower.cached = "miss"
                 self.dispatcher.dispatch(follower, now)
 
@@ -198,6 +217,8 @@ class Front:
             self.dispatcher.forget(exchange)
         seconds = now - exchange.began
         revision = exchange.server.revision if exchange.server is not None else exchange.revision
+        if exchange.following is not None and self.cache is not None:
+            self.cache.leave(exchange)
         if exchange.flight is not None and self.cache is not None:
             self._land(self.cache, exchange, exchange.flight, outcome)
         self._metrics.see(revision.name if revision is not None else NO_REVISION, outcome, seconds)

@@ -128,7 +128,7 @@ class Upstream(asyncio.Protocol):
             self._left -= len(data)
             pieces, done = [data], self._left == 0
         else:
-            exchange.streaming = True
+            exchange.streaming = exchange.moved = True
             surplus, done, pieces = False, False, [data]
             if self._chunks is not None:
                 pieces, done, surplus = self._chunks.feed(data), self._chunks.done, self._chunks.surplus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -23,7 +23,7 @@ GONE = "gone"  # the caller hung up
 _FAILED = frozenset((ERROR, UNAVAILABLE, TIMEOUT, BROKEN))
 
 NO_REVISION = ""  # answered by the gateway
-_REVISIONS = 32  # further ones are counted together
+_REVISIONS = 32  # those that were seen first make room for others, unless they are still followed
 _OTHERS = "others"
 
 
@@ -41,9 +41,17 @@ class Series:
         self.buckets[bisect_left(SECONDS, seconds)] += 1
         self.seconds += seconds
 
+    def add(self, other: Series) -> None:
+        """All of another's, too."""
+        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+        self.seconds += other.seconds
+
 
 class Metrics(Collector):
-    """All series. Labels have few values: revisions (32 at most, those beyond as one) and outcomes."""
+    """All series. Labels have few values: revisions (32 at most, those beyond as one) and outcomes.
+
+    followed: revisions that there are.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -52,7 +60,9 @@ class Metrics(Collector):
         self.cache: dict[str, int] = {"hit": 0, "miss": 0, "shared": 0}
         self.limited = 0
         self._series: dict[tuple[str, str], Series] = {}
-        self._revisions: set[str] = set()
+        self.followed: Container[str] = ()
+        self._revisions: dict[str, None] = {}
+        self._past: dict[str, Series] = {}  # of revisions that made room, by outcome
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._opened = 0
 
@@ -60,11 +70,28 @@ class Metrics(Collector):
         """A request ended."""
         series = self._series.get((revision, outcome))
         if series is None:
-            if revision not in self._revisions and len(self._revisions) >= _REVISIONS:
+            if (
+                revision not in self._revisions
+                and len(self._revisions) >= _REVISIONS
+                and not self._make_room()
+            ):
                 revision = _OTHERS
-            self._revisions.add(revision)
+            self._revisions[revision] = None
             series = self._series.setdefault((revision, outcome), Series())
         series.see(seconds)
+
+    def _make_room(self) -> bool:
+        """Forgets the first revision that isn't followed any more, but not that its requests were."""
+        kept = (NO_REVISION, _OTHERS)
+        gone = next(
+            (name for name in self._revisions if name not in self.followed and name not in kept), None
+        )
+        if gone is None:
+            return False
+        del self._revisions[gone]
+        for key in [key for key in self._series if key[0] == gone]:
+            self._past.setdefault(key[1], Series()).add(self._series.pop(key))
+        return True
 
     def opened(self) -> None:
         """A connection to a server was made."""
@@ -78,22 +105,29 @@ class Metrics(Collector):
         """Requests that were answered well, by the buckets of SECONDS."""
         every = [
             series.buckets
-            for (revision, outcome), series in self._series.items()
-            if revision and outcome == OK
+            for revision, outcome, series in self._every()
+            if revision != NO_REVISION and outcome == OK
         ]
         return [sum(column) for column in zip(*every, strict=True)] or [0] * (len(SECONDS) + 1)
 
     def count(self) -> int:
         """Requests that ended and were meant for a server."""
         return sum(
-            sum(s.buckets)
-            for (revision, outcome), s in self._series.items()
-            if revision or outcome in _FAILED
+            sum(series.buckets)
+            for revision, outcome, series in self._every()
+            if revision != NO_REVISION or outcome in _FAILED
         )
 
     def count_failed(self) -> int:
         """Those that ended without an answer, or with a server's error."""
-        return sum(sum(series.buckets) for (_, outcome), series in self._series.items() if outcome in _FAILED)
+        return sum(sum(series.buckets) for _, outcome, series in self._every() if outcome in _FAILED)
+
+    def _every(self) -> Iterator[tuple[str | None, str, Series]]:
+        """By revision (None: of the past) and outcome."""
+        for (revision, outcome), series in self._series.items():
+            yield revision, outcome, series
+        for outcome, series in self._past.items():
+            yield None, outcome, series
 
     def collect(self) -> Iterator[Metric]:
         """Of Prometheus' collectors."""

@@ -112,7 +112,7 @@ def feed(
     if not collector.complete:
         raise Malformed("this is no HTTP/1.1: the head has no end")
     if len(collector.fields) > MAX_FIELDS:
-        raise Malformed(f"the request has more than {MAX_FIELDS} header fields", 431)
+        raise Malformed(f"there are more than {MAX_FIELDS} header fields", 431)
 
 
 def split(fields: list[Field], named: Mapping[bytes, str], hidden: frozenset[bytes]) -> tuple[Named, bytes]:

@@ -21,10 +21,12 @@ from modelyard_gateway.wire.fields import (
     split,
 )
 
+_SOME_HOST = b"localhost"  # of HTTP/1.0, which needs none
 CHUNKED = -1  # the length of a body that tells its end itself
 
 _TARGET = re.compile(rb"/[!-\"$-~]*")  # RFC 9112's origin-form: no fragment, nothing but visible ASCII
-_ABSOLUTE = re.compile(rb"(?i:https?)://[^/?#]*")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)")
+_HOST = re.compile(rb"[A-Za-z0-9._~%:\[\]-]+")  # and no name of a user before it
 _IDS = re.compile(rb"\r\n(?i:(x-request-id|traceparent|tracestate)):([\t -~]*)(?=\r\n)")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 # W3C Trace Context: of the version that we know nothing may follow the flags.
@@ -32,7 +34,9 @@ _TRACE = re.compile(
     rb"(?!ff)(?:00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}|(?!00)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)"
 )
 _ZEROS = re.compile(rb"..-(?:0{32}-.{16}|.{32}-0{16})-")
-_NAMED = {
+# By these servers know who asks.
+_CREDENTIALS = frozenset((b"authorization", b"cookie", b"x-api-key", b"api-key"))
+_NAMED = dict.fromkeys(_CREDENTIALS, "last") | {
     b"authorization": "once",
     b"cache-control": "list",
     b"connection": "list",
@@ -54,7 +58,7 @@ class RequestHead:
     method, path: for people and rules, the path without its query; target: path and query.
     length: of the body in bytes; CHUNKED.
     prefix: the head for a server, up to what each request has of its own. framing: the line for a body of this length.
-    secret: after `Authorization: Bearer`.
+    secret: after `Authorization: Bearer`. named: servers are told who asks.
     stored: what Cache-Control says of stored answers (tokens).
     """
 
@@ -68,6 +72,7 @@ class RequestHead:
     modern: bool
     expects: bool
     secret: bytes | None
+    named: bool
     stored: frozenset[bytes]
     encoded: bool
 
@@ -108,8 +113,8 @@ def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
     if version not in ("1.0", "1.1"):
         raise Malformed(f"HTTP/{version} isn't spoken here; HTTP/1.1 is", 505)
     modern = version == "1.1"
-    target = _read_target(method, collector.target)
-    found, lines = split(collector.fields, _NAMED, dropped)
+    target, authority = _read_target(method, collector.target)
+    found, lines = split(collector.fields, _NAMED, dropped if authority is None else dropped | {b"host"})
     length = read_length(found)
     if read_chunked(found):
         if not modern:
@@ -120,6 +125,10 @@ def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
         framing, length = (b"", 0) if length is None else (b"content-length: %d\r\n" % length, length)
     if modern and b"host" not in found:
         raise Malformed("there is no Host")
+    if authority is None and b"host" not in found:
+        authority = _SOME_HOST
+    if authority is not None:
+        lines = b"host: %b\r\n%b" % (authority, lines)
     expectation = found.get(b"expect")
     if expectation is not None and expectation.lower() != b"100-continue":
         raise Malformed("of expectations only 100-continue is met", 417)
@@ -135,21 +144,27 @@ def _read(dropped: frozenset[bytes], head: bytes) -> RequestHead:
         modern=modern,
         expects=expectation is not None and modern and length != 0,
         secret=_read_secret(found.get(b"authorization")),
+        named=not (_CREDENTIALS - dropped).isdisjoint(found),
         stored=list_tokens(found.get(b"cache-control")),
         encoded=b"content-encoding" in found,
     )
 
 
-def _read_target(method: bytes, target: bytes) -> bytes:
+def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """Path and query; of a whole URL its host, too, which Host must not contradict (RFC 9112, section 3.2.2)."""
     if method == b"CONNECT":
         raise Malformed("this is no tunnel", 501)
     absolute = _ABSOLUTE.match(target)
+    authority = None
     if absolute:
+        authority = absolute[1]
+        if not _HOST.fullmatch(authority):
+            raise Malformed("the URL's host is none")
         target = target[absolute.end() :]
         target = target if target.startswith(b"/") else b"/" + target
     if not _TARGET.fullmatch(target):
         raise Malformed("the path must begin with / and be visible ASCII; encode the rest")
-    return target
+    return target, authority
 
 
 def _check_upgrade(found: Named) -> None:

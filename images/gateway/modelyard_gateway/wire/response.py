@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import httptools
@@ -30,6 +31,7 @@ _NAMED = {
     b"transfer-encoding": "once",
     b"vary": "last",
 }
+_PRIVATE = frozenset((b"no-cache", b"no-store", b"private"))
 # The request's id and the cache are the gateway's to speak of.
 _DROPPED = HOP_BY_HOP | {b"content-length", b"x-request-id", b"x-modelyard-cache"}
 
@@ -41,7 +43,7 @@ class ResponseHead:
     length: of the body in bytes; CHUNKED; UNTIL_CLOSED. `framing`: the line that tells a length, if it does.
     prefix: status line and fields for the caller.
     keep: whether the server's connection can be used again.
-    private: not to be kept for others.
+    private: not to be kept for others; lasts: for how many seconds it may be, at most.
     """
 
     status: int
@@ -50,6 +52,7 @@ class ResponseHead:
     framing: bytes
     keep: bool
     private: bool
+    lasts: float
     media: bytes
 
 
@@ -65,16 +68,26 @@ def _read(head: bytes) -> ResponseHead:
     if read_chunked(found):
         length = CHUNKED
     bodiless = status < 200 or status in (204, 304)
-    private = list_tokens(found.get(b"cache-control")) & {b"no-store", b"private"}
+    told = dict(token.partition(b"=")[::2] for token in list_tokens(found.get(b"cache-control")))
+    lasts = _read_seconds(told.get(b"s-maxage", told.get(b"max-age")))
     return ResponseHead(
         status=status,
         length=0 if bodiless else UNTIL_CLOSED if length is None else length,
         prefix=b"HTTP/1.1 %d %b\r\n%b" % (status, head[13 : head.index(b"\r\n")], lines),
         framing=b"" if length is None or length < 0 else b"content-length: %d\r\n" % length,
         keep=collector.keep,
-        private=bool(private) or b"set-cookie" in found or b"vary" in found,
+        private=lasts <= 0 or b"set-cookie" in found or b"vary" in found or not _PRIVATE.isdisjoint(told),
+        lasts=lasts,
         media=found.get(b"content-type", b"").partition(b";")[0].strip().lower(),
     )
+
+
+def _read_seconds(value: bytes | None) -> float:
+    """No limit where none is told; none that can't be read is passed."""
+    if value is None:
+        return math.inf
+    value = value.strip(b'"')
+    return float(value) if value.isdigit() else 0.0
 
 
 read_response = Remembered(_read)

@@ -1,0 +1,150 @@
+"""Bodies that come slowly, and more of them than are kept, cost their callers' time and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from modelyard_gateway.proxy import client, dispatcher, front
+
+from tests.unit.gateway.rig import Gateway, Request, Rig, Upstream, encode, reply, run
+
+
+async def echo(request: Request, writer: asyncio.StreamWriter) -> None:
+    await reply(request.body)(request, writer)
+
+
+def head(size: int) -> bytes:
+    return b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size
+
+
+def kept(gateway: Gateway) -> int:
+    return gateway.process.dispatcher.kept
+
+
+def test_a_body_that_stalls_has_no_server(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, server):
+            gateway.serve(server, concurrency=4)
+            for _ in range(4):
+                (await gateway.call()).send(head(1 << 20) + b"x" * 900_000)
+            await gateway.until(lambda: kept(gateway) == 4 * 900_000)
+            assert gateway.load == (0, 0)
+            assert (await gateway.ask()).status == 200
+
+    run(scenario())
+
+
+def test_a_long_body_that_stalls_gives_its_server_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STALL_SECONDS", 0.4)
+
+    async def scenario() -> None:
+        async with rig.gateway(echo, max_request_bytes=5_000_000) as (gateway, server):
+            gateway.serve(server, concurrency=1)
+            caller = await gateway.call()
+            caller.send(head(3_000_000) + b"x" * 2_000_000)
+            await gateway.until(lambda: gateway.load == (0, 1))
+            answer = await caller.read()
+            assert (answer.status, "did not come in time" in answer.body.decode()) == (408, True)
+            await gateway.until(lambda: gateway.load == (0, 0))
+            # One that goes on may take longer than that.
+            caller = await gateway.call()
+            caller.send(head(3_000_000) + b"x" * 2_000_000)
+            for _ in range(5):
+                await asyncio.sleep(0.2)
+                caller.send(b"x" * 200_000)
+            assert len((await caller.read()).body) == 3_000_000
+
+    run(scenario())
+
+
+def test_where_no_more_can_be_kept_a_request_is_sent_once_and_waits_for_its_server(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "KEPT_IN_ALL", 100_000)
+
+    async def scenario() -> None:
+        async with rig.gateway() as (gateway,):
+            gateway.serve()
+            full = asyncio.ensure_future(gateway.ask(b"y" * 90_000))
+            await gateway.until(lambda: kept(gateway) == 90_000)
+            at_once = asyncio.ensure_future(gateway.ask(b"z" * 30_000))
+            caller = await gateway.call()
+            caller.send(head(400_000) + b"x" * 20_000)
+            await gateway.until(lambda: gateway.load == (3, 0))
+            for _ in range(38):
+                caller.send(b"x" * 10_000)
+            server = Upstream(echo)
+            await server.start()
+            gateway.serve(server)
+            assert (await caller.read()).body == b"x" * 400_000
+            assert [(await answer).body for answer in (full, at_once)] == [b"y" * 90_000, b"z" * 30_000]
+            assert kept(gateway) == 0
+            server.kill()
+
+    run(scenario())
+
+
+def test_a_body_is_kept_no_longer_than_until_its_answer_begins(rig: Rig) -> None:
+    async def scenario() -> None:
+        async def begin(request: Request, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+            await asyncio.Event().wait()
+
+        async with rig.gateway(begin) as (gateway, _):
+            for size in (10, 900_000):
+                caller = await gateway.call()
+                caller.send(encode(b"x" * size))
+                await caller.reader.readuntil(b"a\r\n")
+            assert (gateway.load, kept(gateway)) == ((0, 2), 0)
+
+    run(scenario())
+
+
+def test_a_body_that_comes_with_its_head_counts_among_those_that_are_kept(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway() as (gateway,):
+            gateway.serve()
+            caller = await gateway.call()
+            caller.send(encode(b"x" * 1000))
+            await gateway.until(lambda: gateway.load == (1, 0))
+            assert kept(gateway) == 1000
+            caller.close()
+            await gateway.until(lambda: kept(gateway) == 0)
+
+    run(scenario())
+
+
+def test_there_is_an_end_to_connections_and_whoever_is_sent_away_hears_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "_MOST_CLIENTS", 3)
+
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            callers = [await gateway.call() for _ in range(3)]
+            for caller in callers:
+                assert (await caller.ask()).status == 200
+            fourth = await gateway.call()
+            answer = await fourth.read()
+            assert (answer.status, answer.fields["retry-after"]) == (503, "5")
+            assert await fourth.is_closed()
+            callers[0].close()
+            await gateway.until(lambda: len(gateway.process.front.clients) == 2)
+            assert (await gateway.ask()).status == 200
+
+    run(scenario())
+
+
+def test_the_kernel_looks_whether_callers_are_still_there(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            await (await gateway.call()).ask()
+            [made] = gateway.process.front.clients
+            connection = made.transport.get_extra_info("socket")
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+    run(scenario())
