@@ -464,3 +464,42 @@ def test_why_servers_end_is_told(ended: dict[str, Any], reason: str) -> None:
     world.well = None
     world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() -> None:
+    world = served(
+        scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10, "scaleDownDelaySeconds": 0},
+        gateway={"replicas": 2},
+    )
+    (revision,) = world.revisions()
+    lost = world.probes()[0].name
+    world.load.put(running=30, rate=10.0)
+    world.wait(20)
+    assert world.revisions() == {revision: 3}
+    assert [e["reason"] for e in world.cluster.events.values()].count("Scaled") == 1
+    world.load.put()
+    world._answer()
+    world.mute[lost] = world.clock.now().timestamp()
+    world.wait(120, step=2)
+    assert world.revisions() == {revision: 3}, "what the silent one has now is not known"
+    assert world.status["scaling"]["reason"] == "PartialLoad"
+    world.load.put(running=100, rate=30.0)
+    world.wait(20)
+    assert world.revisions() == {revision: 5}, "of the half that is heard"
+    world.mute.clear()
+    world.load.put()
+    world.wait(150, step=2)
+    assert world.revisions() == {revision: 1}
+
+
+def test_at_rest_an_answer_that_is_held_back_is_no_old_one() -> None:
+    world = served(scaling={"minReplicas": 0, "maxReplicas": 4, "idleSeconds": 300})
+    (revision,) = world.revisions()
+    assert {p.wait for p in world.probes()} == {60.0}
+    writes = len(world.cluster.calls)
+    world.wait(200, step=10)
+    assert world.revisions() == {revision: 1}
+    assert world.condition("ScalingReady") == ("True", "Following")
+    assert len(world.cluster.calls) == writes
+    world.wait(150, step=10)
+    assert world.revisions() == {revision: 0}, "idle is how long nothing was told"
