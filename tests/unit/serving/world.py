@@ -101,6 +101,7 @@ class World:
     deaf: bool = False  # gateways answer no question
     # Since when (Unix seconds) some of them do so, by the names of their probes.
     mute: dict[str, float] = field(default_factory=dict)
+    unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
     slow: bool = False  # gateways go on following the weights that they knew
 
     def __post_init__(self) -> None:
@@ -225,7 +226,8 @@ class World:
             if k not in self.cluster.objects:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
-        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
+        awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
+        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0} | awaited)
         if revision is not None:
             self.highest = max(self.highest, size)
 
