@@ -49,7 +49,7 @@ PLANNERS: dict[str, Planner] = {
 
 
 class FakeFacts:
-    """Implements `engine.ports.Facts`: answers are what a test put there; they are as old as `ages_told` says, or new."""
+    """Implements `engine.ports.Facts`: answers are what a test put there, as old as `ages_told` says."""
 
     def __init__(self) -> None:
         self.ages_told: dict[Key, dict[str, Age]] = {}
