@@ -8,7 +8,6 @@ from modelyard.api.conditions import ConditionType, format_time
 from modelyard.api.deploymentstatus import BuildStatus
 from modelyard.contract import codes
 from modelyard.contract.build import BuildConfig, BuildResult
-from modelyard.contract.report import FailureReport
 from modelyard.engine.plan import Manifest
 from modelyard.serving import names
 from modelyard.serving.building import package
@@ -20,6 +19,7 @@ from modelyard.workloads import jobstate, refusal
 from modelyard.workloads.pods import podstate, startup, surroundings
 from modelyard.workloads.pods.ending import find_detail, has_failed, is_disrupted, read_result
 from modelyard.workloads.problem import Problem
+from modelyard.workloads.reasons import as_reason
 from modelyard.workloads.times import parse_time, seconds_since
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 600.0
@@ -168,11 +168,7 @@ def _classify(job: Manifest, pods: list[Manifest], result: BuildResult | None) -
     if is_disrupted(pod) or told is None:
         message = f"Pod {pod_name}, which builds the model, has ended. {find_detail(pod)}".strip()
         return Problem("PodFailed", f"{message} See kubectl logs {pod_name}.", pod_name)
-    return Problem(_word(told), told.message, pod_name, fatal=not temporary)
-
-
-def _word(failure: FailureReport) -> str:
-    return failure.reason if failure.reason.isalnum() and failure.reason[0].isalpha() else "BuildFailed"
+    return Problem(as_reason(told.reason, "BuildFailed"), told.message, pod_name, fatal=not temporary)
 
 
 def _find_jobs(draft: Draft, build_id: str) -> dict[int, Manifest]:
