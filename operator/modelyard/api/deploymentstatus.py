@@ -77,7 +77,11 @@ class BuildStatus(Bounded):
     variants: list[VariantStatus] = Field(
         default_factory=list, max_length=8, description="What the last try measured before it failed."
     )
-    failed: bool = Field(False, description="Whether another try would fail, too.")
+    failed: bool = Field(
+        False,
+        description="Whether another try would fail, too, unless something is changed; then it is long until it.",
+    )
+    deaths: Count = Field(0, description="Tries in succession that died of themselves.")
 
 
 class CompressionStatus(Bounded):
