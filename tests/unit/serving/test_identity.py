@@ -50,10 +50,17 @@ def test_a_default_that_is_written_out_is_no_other_word() -> None:
         {"server": {"resources": {"limits": {"cpu": "1"}}}},
         {"server": {"podTemplate": {"metadata": {"labels": {"a": "b"}}}}},
         {"engine": {"type": "builtin"}},
+        {"storage": {"uri": "pvc://b"}},
+        {"storage": {"claim": {}}},
     ],
 )
 def test_other_words_on_the_pods_are_another_revision(words: dict[str, object]) -> None:
     assert find_id(spec(**words), MODEL, PACKAGE) != find_id(spec(), MODEL, PACKAGE)
+
+
+def test_words_on_a_claim_of_its_own_are_none_on_pods() -> None:
+    small, large = (spec(storage={"claim": {"size": size}}) for size in ("1Gi", "2Gi"))
+    assert find_id(small, MODEL, PACKAGE) == find_id(large, MODEL, PACKAGE)
 
 
 @pytest.mark.parametrize(
