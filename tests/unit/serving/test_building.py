@@ -292,3 +292,11 @@ def test_a_build_that_hangs_is_stopped_and_named() -> None:
     assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 10800
     assert world.condition("Stalled") == ("True", "PodDeadlineExceeded")
     assert "after 3 hours" in message(world, "Stalled")
+
+
+def test_a_package_that_lacks_what_servers_need_is_not_waited_for() -> None:
+    world = World(result=built(variants=[]))
+    world.create(trained_job(), deployment())
+    assert world.condition("Stalled") == ("True", "InvalidBuildConfig")
+    assert "of another release" in message(world, "Stalled")
+    assert tries(world) == [1]

@@ -34,6 +34,15 @@ def classify(job: Manifest, pods: list[Manifest], result: BuildResult | None) ->
     # The latest says most: earlier ones were followed by another try.
     latest = sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp") or ""), reverse=True)
     pod = next((pod for pod in latest if has_failed(pod) or not podstate.is_over(pod)), None)
+    if result is not None and result.outcome == "succeeded":
+        text = "has told of a package without all that servers need"
+        return End(
+            Problem(
+                "InvalidBuildConfig",
+                f"Job {name} {text}: the profile's serverImage is of another release than the operator.",
+                fatal=True,
+            )
+        )
     if pod is None:
         return End(Problem("ResultLost", f"Job {name} has ended, but the word of its pod is lost."))
     around = surroundings.find_problem(pod)
