@@ -69,7 +69,7 @@ def plan_deployment(resource: Manifest, seen: Seen, now: datetime, settings: Set
     try:
         _advance(draft, settings)
     except Refused as refused:
-        return _refuse(draft, refused.problem)
+        return _refuse(draft, refused.problem, revisions.go_on)
     _report_rejections(draft)
     return _finish(draft)
 
@@ -131,11 +131,13 @@ def _report_rejections(draft: Draft) -> None:
         return
 
 
-def _refuse(draft: Draft, problem: Problem) -> Plan:
-    """Nothing is carried out; what is there goes on as it is."""
+def _refuse(draft: Draft, problem: Problem, go_on: Callable[[Draft], None] = lambda draft: None) -> Plan:
+    """Nothing is carried out; what is there goes on as it is, or as `go_on` plans."""
     draft.children.clear()
+    draft.probes.clear()
     draft.keep_kinds(*_MADE)
     draft.held = {ConditionType(c.type): c for c in draft.view.status.conditions if c.type in _PARTS}
+    go_on(draft)
     draft.stalled = problem
     return _finish(draft)
 

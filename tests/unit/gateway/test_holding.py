@@ -86,6 +86,8 @@ def test_beyond_the_line_and_its_time_callers_are_told_to_come_again(
                 assert "no server became ready" in read(answer.json())  # type: ignore[operator]
             assert gateway.load == (0, 0)
             assert {line["outcome"] for line in gateway.lines()} == {"unavailable"}
+            why = {reason: n for reason, n in gateway.process.metrics.unavailable.items() if n}
+            assert why == {"full": 1, "no_server": 2}
 
     run(scenario())
 
@@ -121,6 +123,7 @@ def test_a_suspended_deployment_says_so(rig: Rig) -> None:
             assert "suspended" in answer.json()["error"]["message"]
             assert (await gateway.ask(path="/v2/health/live", method="GET")).status == 200
             assert (await gateway.ask(path="/v2/health/ready", method="GET")).status == 503
+            assert gateway.process.metrics.unavailable["suspended"] == 1
             assert gateway.process.why_unready() is None  # or callers would not reach it to hear that
             assert not server.got
 

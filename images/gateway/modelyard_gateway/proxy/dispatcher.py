@@ -54,7 +54,7 @@ class Dispatcher:
                 self._give(exchange, server)
                 return
         if len(self._line) >= self._max_queue:
-            self._end(exchange, FULL, outcomes.UNAVAILABLE)
+            self._turn_away(exchange, FULL, outcomes.FULL)
             return
         self._load.move(now, 1, 0, 1)
         self._wait(exchange)
@@ -172,8 +172,10 @@ class Dispatcher:
     def expire(self, exchange: Exchange) -> None:
         """Its time is up."""
         if exchange in self._line:
-            refusal = NO_ROOM if self.fleet.count_servers() else NO_SERVER
-            self._end(exchange, refusal, outcomes.UNAVAILABLE)
+            if self.fleet.count_servers():
+                self._turn_away(exchange, NO_ROOM, outcomes.NO_ROOM)
+            else:
+                self._turn_away(exchange, NO_SERVER, outcomes.NO_SERVER)
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
@@ -198,10 +200,15 @@ class Dispatcher:
     def end_line(self) -> None:
         """Whoever waits is sent away: the gateway stops."""
         for exchange in list(self._line):
-            self._end(exchange, ENDING, outcomes.UNAVAILABLE)
+            self._turn_away(exchange, ENDING, outcomes.STOPPING)
 
     def _may_repeat(self, exchange: Exchange) -> bool:
         return exchange.repeatable and exchange.repeats < _REPEATS
+
+    def _turn_away(self, exchange: Exchange, refusal: Refusal, reason: str) -> None:
+        """It gets no server."""
+        self._metrics.unavailable[reason] += 1
+        self._end(exchange, refusal, outcomes.UNAVAILABLE)
 
     def _end(self, exchange: Exchange, refusal: Refusal, outcome: str) -> None:
         self.abandon(exchange)

@@ -95,6 +95,7 @@ class Front:
                 client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
                 return
         if self._config.suspended:
+            self._metrics.unavailable[outcomes.SUSPENDED] += 1
             client.refuse(exchange, SUSPENDED, outcomes.UNAVAILABLE)
             return
         if self._rates is not None:

@@ -61,6 +61,11 @@ def is_running(pod: Manifest) -> bool:
     )
 
 
+def is_leaving(pod: Manifest) -> bool:
+    """Whether it has been told to end."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def is_placed(pod: Manifest) -> bool:
     """Whether a node was found for it, and its volumes with that."""
     return bool((pod.get("spec") or {}).get("nodeName")) or is_over(pod)
