@@ -119,7 +119,8 @@ def test_a_new_revision_takes_over_without_a_failed_request(
 ) -> None:
     (before,) = [r["name"] for r in deployment.status()["revisions"] if r["state"] == "Serving"]
     with endpoint.load(cases) as load:
-        deployment.patch({"server": {"maxBatchDelayMilliseconds": 3}})
+        # Of the same package: what the user says of batches would be measured first.
+        deployment.patch({"server": {"podTemplate": {"metadata": {"annotations": {"team": "care"}}}}})
         deployment.wait_ready()
         status = deployment.wait("the end of the old one", lambda s: _states(s).get(before) == "Retired", 60)
         size = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "50m", "memory": "100Mi"}}

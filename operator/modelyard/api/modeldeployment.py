@@ -30,6 +30,11 @@ class ModelDeploymentSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.texts')})",
+            message="engine vllm and custom are not measured: remove compression.texts",
+            field_path=".compression.texts",
+        ),
+        Rule(
             rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.method')})"
             " || self.compression.method == 'none'",
             message="engine vllm and custom serve the model as it is: remove compression (vLLM has options of its own)",

@@ -18,6 +18,8 @@ CONCURRENCY_LABEL = "modelyard.dev/concurrency"
 # There, too: what the model does, for the gateway's page.
 TASK_LABEL = "modelyard.dev/task"
 BUILD_LABEL = "modelyard.dev/build"
+# Of a build's Job: digest of the pod template that it was made with.
+TEMPLATE_ANNOTATION = "modelyard.dev/template"
 # Of a revision's Deployment: what it serves.
 DIGEST_ANNOTATION = "modelyard.dev/model-digest"
 VARIANT_ANNOTATION = "modelyard.dev/variant"
