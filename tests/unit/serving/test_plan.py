@@ -447,6 +447,7 @@ def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
     [
         ({"reason": "OOMKilled", "exitCode": 137, "message": ""}, "HostOutOfMemory"),
         ({"exitCode": 1, "message": "Traceback"}, "ServerFailed"),
+        ({"exitCode": 1, "message": '{"reason": "404", "message": "no"}'}, "ServerFailed"),
         (
             {"reason": "StartError", "exitCode": 128, "message": "exec: python3: not found"},
             "ContainerCannotRun",

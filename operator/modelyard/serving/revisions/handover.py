@@ -11,6 +11,7 @@ from modelyard.serving.children import scalers
 from modelyard.serving.children.site import Site
 from modelyard.serving.draft import Draft
 from modelyard.serving.revisions import scale
+from modelyard.workloads.reasons import as_reason
 
 _READY = ConditionType.SCALING_READY
 
@@ -51,9 +52,8 @@ def _tell(draft: Draft, kind: str) -> None:
         advice = " Install KEDA, or set spec.scaling.scaler." if rejection.reason == "NotServed" else ""
         draft.hold(_READY, "False", rejection.reason, f"{rejection.message}{advice}")
     elif wrong is not None:
-        draft.hold(
-            _READY, "False", str(wrong.get("reason") or "NotScaling"), str(wrong.get("message") or kind)
-        )
+        reason = as_reason(str(wrong.get("reason") or ""), "NotScaling")
+        draft.hold(_READY, "False", reason, str(wrong.get("message") or kind))
     elif conditions:
         draft.hold(_READY, "True", "Delegated", f"The {kind} sets the number of servers.")
     else:

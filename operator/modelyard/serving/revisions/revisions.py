@@ -29,6 +29,8 @@ _UP_TO_DATE = ConditionType.UP_TO_DATE
 _AHEAD = 2.0
 # Seconds for which a revision that lost its requests waits for gateways that don't tell what they follow.
 _PATIENCE = 60.0
+# Bytes of a request that every server takes; what callers may send is the gateways' to say.
+_LEAST_BODY = 16 << 20
 
 
 def advance(draft: Draft, site: Site, *, built: bool) -> None:
@@ -159,6 +161,8 @@ def _configure(
         max_length=server.max_length,
         max_batch_tokens=tokens if isinstance(tokens, int) else None,
         max_batch_delay_milliseconds=server.max_batch_delay_milliseconds,
+        # A limit that is raised later holds at the gateways, and here with the next revision.
+        max_request_bytes=max(_LEAST_BODY, draft.view.spec.traffic.max_request_bytes),
         drain_seconds=servers.find_drain(server, site.profile),
     )
 

@@ -160,6 +160,13 @@ def main_container(pod: Manifest) -> str:
     return stages.find(stage_of(pod)).container
 
 
+def image_of(pod: Manifest) -> str:
+    """Image of that container, as its node has it; empty where that isn't told."""
+    name = main_container(pod)
+    found = (c for c in status_of(pod).get("containerStatuses") or [] if c.get("name") == name)
+    return next((str(c.get("image", "")) for c in found), "")
+
+
 def stage_of(pod: Manifest) -> str:
     """prepare, train or collect."""
     return str((pod["metadata"].get("labels") or {}).get(STAGE_LABEL, ""))
