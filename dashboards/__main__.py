@@ -12,11 +12,16 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import fleet, job, operator
+from dashboards import deployments, fleet, job, operator
 from dashboards.board import finish
 
 FOLDER = Path(__file__).resolve().parents[1] / "charts" / "modelyard" / "dashboards"
-BOARDS = {"operator": operator.build, "fleet": fleet.build, "job": job.build}
+BOARDS = {
+    "operator": operator.build,
+    "fleet": fleet.build,
+    "job": job.build,
+    "deployments": deployments.build,
+}
 
 
 def generate() -> dict[str, str]:

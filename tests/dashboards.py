@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import metrics
+
 FOLDER = Path(__file__).resolve().parents[1] / "charts" / "modelyard" / "dashboards"
 BOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))
@@ -28,7 +30,7 @@ class Query(NamedTuple):
     @property
     def metrics(self) -> set[str]:
         """The metrics that it asks for."""
-        return set(re.findall(r"\b(?:modelyard|workqueue|process)_[a-z_]+", self.expr))
+        return set(re.findall(metrics.NAME, self.expr))
 
 
 def read_panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -86,4 +88,4 @@ def choose(board: str, namespace: str, name: str) -> dict[str, str]:
     """What a reader has chosen: one job on the job's dashboard, All on the others."""
     if board == "job":
         return {"namespace": namespace, "name": name}
-    return dict.fromkeys(("instance", "namespace", "project", "team"), ".*")
+    return dict.fromkeys(("instance", "namespace", "name", "project", "team"), ".*")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from modelyard.cluster.client import Client
@@ -184,6 +186,7 @@ async def running_engine(
     kubeconfig: str, namespace: str, client_type: type[Client]
 ) -> AsyncIterator[Running]:
     """An engine that works in that namespace."""
+    sockets = _count_sockets()
     metrics, clock, cache = Metrics(), LoopClock(), Cache(KINDS)
     queue = WorkQueue(clock, metrics, spacing=0.02)
     guard = Guard(cache, clock, lambda kind: watches.check(kind))
@@ -217,7 +220,19 @@ async def running_engine(
             stop.set()
             asking.cancel()
             await asyncio.gather(watching, asking, return_exceptions=True)
-    await asyncio.sleep(0.1)  # connections with TLS take a moment to close
+    for _ in range(200):  # connections with TLS take a moment to close, longer where the server is busy
+        await asyncio.sleep(0.05)
+        if _count_sockets() <= sockets:
+            return
+
+
+def _count_sockets() -> int:
+    """Open ones of this process."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(descriptor.readlink()).startswith("socket:")
+    return found
 
 
 def run_beside_engine(kubeconfig: str, kubectl: Kubectl, namespace: str, scenario: Scenario) -> None:

@@ -1,7 +1,7 @@
 """`python -m tests.bench [SECTION ...] [--out FILE]`: tables, JSON.
 
-Sections: api, idle, trainer, verification, recovery, scaling, gateway, load. A section that fails says so in its table
-and in the JSON, and the others go on; the exit status is then 1.
+Sections: api, idle, trainer, verification, recovery, scaling, gateway, load, serving. A section that fails says so in
+its table and in the JSON, and the others go on; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 
 from tests.bench import api, gateway, scaling, verification
 from tests.bench.sections import Rows, Section, print_table, run_sections
-from tests.bench.serving import ceiling
+from tests.bench.serving import ceiling, generative, predictive
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("api", "idle", "trainer", "verification", "recovery", "scaling", "gateway", "load")
+GROUPS = ("api", "idle", "trainer", "verification", "recovery", "scaling", "gateway", "load", "serving")
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {
@@ -75,6 +75,11 @@ def build_sections(chosen: set[str], logs: Path) -> list[Section]:
         "scaling": [Section("scaling", scaling.TITLE, 600, scaling.measure)],
         "gateway": [Section("gateway", gateway.TITLE, 900, gateway.measure)],
         "load": ceiling.sections(),
+        "serving": [
+            Section("classification", predictive.CLASSIFICATION, 3600, predictive.measure_classification),
+            Section("embeddings", predictive.EMBEDDINGS, 3600, predictive.measure_embeddings),
+            Section("generation", generative.TITLE, 5400, generative.measure),
+        ],
     }
     return [section for group in GROUPS if group in chosen for section in groups[group]]
 

@@ -51,14 +51,9 @@ def operator(cluster: Cluster) -> OperatorDeployment:
 def prometheus(
     kube: Kube, operator: OperatorDeployment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """Prometheus, which scrapes the operator and whatever trains from now on."""
+    """Prometheus, which scrapes the operator and whatever trains and serves from now on."""
     monitors = render({"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}})
-    chosen = [
-        found
-        for found in monitors
-        if found["kind"] in ("ServiceMonitor", "PodMonitor")
-        and found["metadata"]["name"] != "modelyard-gateways"
-    ]
+    chosen = [found for found in monitors if found["kind"] in ("ServiceMonitor", "PodMonitor")]
     with scraping.run(kube, chosen, tmp_path_factory.mktemp("prometheus")) as server:
         yield server
 

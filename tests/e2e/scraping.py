@@ -25,6 +25,8 @@ from tests.e2e.harness import Kube, Object
 
 # Seconds; and a window that holds several scrapes, as Grafana's $__rate_interval does.
 INTERVAL, WINDOW = 2, "20s"
+# Keys of a relabeling, as Prometheus has them.
+_RULE = {"sourceLabels": "source_labels", "targetLabel": "target_label", "regex": "regex", "action": "action"}
 
 
 class Prometheus:
@@ -113,15 +115,15 @@ def _configure(kube: Kube, monitors: Sequence[Object], folder: Path) -> Object:
         "global": {"scrape_interval": f"{INTERVAL}s", "scrape_timeout": f"{INTERVAL}s"},
         "scrape_configs": [
             {
-                "job_name": monitor["kind"],
+                "job_name": _name(monitor, endpoint),
                 "scheme": server.scheme,
                 "tls_config": tls,
-                "file_sd_configs": [{"files": [str(folder / f"{monitor['kind']}.json")]}],
+                "file_sd_configs": [{"files": [str(folder / f"{_name(monitor, endpoint)}.json")]}],
                 "honor_labels": endpoint.get("honorLabels", False),
                 "relabel_configs": [
                     {"target_label": "__address__", "replacement": server.netloc},
                     *(
-                        {"source_labels": rule["sourceLabels"], "target_label": rule["targetLabel"]}
+                        {_RULE[key]: value for key, value in rule.items()}
                         for rule in endpoint.get("relabelings", [])
                     ),
                 ],
@@ -130,6 +132,10 @@ def _configure(kube: Kube, monitors: Sequence[Object], folder: Path) -> Object:
             for endpoint in _endpoints(monitor)
         ],
     }
+
+
+def _name(monitor: Object, endpoint: Object) -> str:
+    return f"{monitor['kind']}-{monitor['metadata']['name']}-{endpoint['port']}"
 
 
 def _endpoints(monitor: Object) -> list[Object]:
@@ -145,20 +151,17 @@ def _find(kube: Kube, monitors: Sequence[Object], folder: Path, stop: threading.
     wait = 0  # a call is a process; pods take longer than that to start
     while not stop.wait(wait):
         wait = 2
-        for monitor in monitors:
+        for monitor, endpoint in ((m, e) for m in monitors for e in _endpoints(m)):
             # A call may fail while a test has the API server busy; the next one is not far.
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 partial = folder / "targets.new"
-                partial.write_text(json.dumps(_find_targets(kube, monitor)))
-                partial.replace(folder / f"{monitor['kind']}.json")
+                partial.write_text(json.dumps(_find_targets(kube, monitor, endpoint)))
+                partial.replace(folder / f"{_name(monitor, endpoint)}.json")
 
 
-def _find_targets(kube: Kube, monitor: Object) -> list[Object]:
-    (endpoint,) = _endpoints(monitor)
+def _find_targets(kube: Kube, monitor: Object, endpoint: Object) -> list[Object]:
     kind = "services" if monitor["kind"] == "ServiceMonitor" else "pods"
-    selector = ",".join(
-        f"{label}={value}" for label, value in monitor["spec"]["selector"]["matchLabels"].items()
-    )
+    selector = _select(monitor["spec"]["selector"])
     items = json.loads(kube.run("get", kind, "-A", "-l", selector, "-o", "json"))["items"]
     found = []
     for item in items:
@@ -171,6 +174,15 @@ def _find_targets(kube: Kube, monitor: Object) -> list[Object]:
                 labels[f"__meta_kubernetes_{kind[:-1]}_label_" + re.sub(r"\W", "_", label)] = value
             found.append({"targets": [f"{name}.{namespace}"], "labels": labels})
     return found
+
+
+def _select(selector: Object) -> str:
+    """As kubectl has it. Of expressions the chart has only such that name values."""
+    asked = [f"{label}={value}" for label, value in selector["matchLabels"].items()]
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "In", expression
+        asked.append(f"{expression['key']} in ({','.join(expression['values'])})")
+    return ",".join(asked)
 
 
 def _find_port(pod: Object, name: str) -> int | None:

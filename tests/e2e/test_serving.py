@@ -11,8 +11,11 @@ import pytest
 from modelyard.workloads.times import parse_time
 
 from tests.bench.serving.protocols import Case
+from tests.dashboards import choose
+from tests.e2e.boards import check_board
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
 from tests.e2e.jobs import classification
+from tests.e2e.scraping import Prometheus
 from tests.e2e.serving import Endpoint, expose, infer
 from tests.e2e.setup import OperatorDeployment
 
@@ -116,7 +119,8 @@ def test_a_new_revision_takes_over_without_a_failed_request(
 ) -> None:
     (before,) = [r["name"] for r in deployment.status()["revisions"] if r["state"] == "Serving"]
     with endpoint.load(cases) as load:
-        deployment.patch({"server": {"maxBatchDelayMilliseconds": 3}})
+        # Of the same package: what the user says of batches would be measured first.
+        deployment.patch({"server": {"podTemplate": {"metadata": {"annotations": {"team": "care"}}}}})
         deployment.wait_ready()
         status = deployment.wait("the end of the old one", lambda s: _states(s).get(before) == "Retired", 60)
         size = {"limits": {"cpu": "1", "memory": "300Mi"}, "requests": {"cpu": "50m", "memory": "100Mi"}}
@@ -228,6 +232,35 @@ def test_the_scale_subresource_says_what_is_there_and_sets_it(
     assert {pod["metadata"]["name"] for pod in deployment.servers()} <= {
         p["metadata"]["name"] for p in selected
     }
+
+
+# What the dashboard's panels show nothing of, where no language model is served.
+_EMPTY = {
+    "Deployments that need a look": "nothing goes wrong",
+    "Time to the first token": "of generation",
+    "Time between tokens": "of generation",
+    "Time per token of an answer": "of generation",
+    "Tokens made": "of generation",
+    "Key-value cache": "of generation",
+}
+
+
+def test_every_panel_of_the_dashboard_shows_something_of_requests_to_a_deployment(
+    kube: Kube, deployment: ModelDeployment, endpoint: Endpoint, prometheus: Prometheus
+) -> None:
+    deployment.patch(
+        {"scaling": {"scaler": "builtin", "maxReplicas": 2}, "traffic": {"cache": {"maxEntries": 100}}}
+    )
+    deployment.wait_ready()
+    kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=90s")
+    start, number = time.time(), 0
+    while time.time() < start + 30:  # many scrapes
+        endpoint.classify(GOOD)
+        endpoint.classify(f"{GOOD} {number}")
+        number += 1
+        time.sleep(0.1)
+    chosen = choose("deployments", kube.namespace, deployment.name)
+    check_board(prometheus, "deployments", chosen, _EMPTY, start, time.time())
 
 
 def _states(status: dict[str, Any]) -> dict[str, str]:

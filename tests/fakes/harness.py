@@ -11,7 +11,7 @@ from modelyard.engine.controller import Controller
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kind, Kinds
 from modelyard.engine.plan import Key, Manifest, Planner
-from modelyard.engine.probe import Question
+from modelyard.engine.probe import Age, Question
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
 from modelyard.telemetry.metrics import Metrics
@@ -49,19 +49,28 @@ PLANNERS: dict[str, Planner] = {
 
 
 class FakeFacts:
-    """Implements `engine.ports.Facts`: answers are what a test put there."""
+    """Implements `engine.ports.Facts`: answers are what a test put there, as old as `ages_told` says."""
 
     def __init__(self) -> None:
+        self.ages_told: dict[Key, dict[str, Age]] = {}
         self.watched: dict[Key, tuple[Question, ...]] = {}
         self.answers: dict[Key, dict[str, dict[str, Any]]] = {}
 
     def watch(self, key: Key, probes: Sequence[Question]) -> None:
-        """Remembers what should be asked."""
+        """Remembers what should be asked. What is asked no more has no answer."""
+        before = {p.name for p in self.watched.get(key, ())}
         self.watched[key] = tuple(probes)
+        for name in before - {p.name for p in probes}:
+            self.answers.get(key, {}).pop(name, None)
+            self.ages_told.get(key, {}).pop(name, None)
 
     def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
         """What the test says."""
         return self.answers.get(key, {})
+
+    def ages(self, key: Key) -> Mapping[str, Age]:
+        """How old that is."""
+        return self.ages_told.get(key, {})
 
 
 class Engine:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from modelyard.api.profile import Profile
-from modelyard.features import FEATURES
-from modelyard.telemetry.metrics import Metrics
 from pydantic.alias_generators import to_camel
+
+from tests.metrics import (
+    Labels,
+    name_families,
+    read_agent,
+    read_all,
+    read_gateway,
+    read_operator,
+    read_server,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -98,34 +106,44 @@ def test_a_reason_is_found_however_it_is_given() -> None:
     assert find_reasons(Path("a.py"), module) == {"StorageLost", "SpecTooLarge", "NoResult"}
 
 
-def test_every_metric_of_the_operator_is_in_the_documents() -> None:
-    metrics = Metrics({f.kind.name: f.measure for f in FEATURES if f.measure is not None})
-    declared = set(metrics.registry._names_to_collectors)
-    # A histogram's, and what a counter is called without its end.
-    names = {
-        name
-        for name in declared
-        if not re.search(r"_(bucket|count|created|sum)$", name)
-        and f"{name}_total" not in declared
-        and name.startswith(("modelyard_", "workqueue_"))
-    }
-    assert len(names) > 50
+@pytest.mark.parametrize(("read", "least"), [(read_operator, 50), (read_agent, 10)])
+def test_every_metric_of_the_operator_and_of_the_agent_is_in_the_documents(
+    read: Callable[[], Labels], least: int
+) -> None:
+    names = name_families(read())
+    assert len(names) > least
     assert missing(names, (DOCS / "operations.md").read_text()) == set()
 
 
-def test_every_metric_of_the_agent_is_in_the_documents() -> None:
-    text = (ROOT / "images" / "agent" / "modelyard_agent" / "progress.py").read_text()
-    names = set(re.findall(r'"(modelyard_training_\w+)"', text))
+@pytest.mark.parametrize("read", [read_gateway, read_server])
+def test_every_metric_of_gateways_and_servers_is_in_the_documents_with_its_type_and_labels(
+    read: Callable[[], Labels],
+) -> None:
+    declared, told = read(), {}
+    for names, kind, labels in re.findall(
+        r"^\| (`(?:modelyard_gateway|modelyard_server|vllm)[^|]*) \| (\w+) \| ([^|]*)\|",
+        (DOCS / "operations.md").read_text(),
+        re.MULTILINE,
+    ):
+        for name in re.findall(r"`([^`]+)`", names):
+            told[name] = (kind, set(re.findall(r"`(\w+)`", labels)))
+    names = name_families(declared)
     assert len(names) > 10
-    assert missing(names, (DOCS / "operations.md").read_text()) == set()
+    assert names - told.keys() == set()
+    for name in names:
+        histogram = f"{name}_bucket" in declared
+        kind = "histogram" if histogram else "counter" if name.endswith("_total") else "gauge"
+        labels = declared[f"{name}_bucket" if histogram else name] - {"le", "model_name", "engine"}
+        assert told[name] == (kind, labels), name
 
 
 def test_no_metric_in_the_documents_is_unknown() -> None:
-    code = "\n".join(path.read_text() for f in ("operator", "images") for path in (ROOT / f).rglob("*.py"))
-    for page in ("operations.md", "runbooks.md"):
-        for name in re.findall(r"`((?:modelyard|workqueue)_[a-z_]+[a-z])`", (DOCS / page).read_text()):
-            word = re.sub(r"^modelyard_(trainingjob|modeldeployment|job)_", "", name)
-            assert f'"{name}"' in code or f'"{word}"' in code, f"{page}: {name}"
+    known = name_families(read_all())
+    for page in ("operations.md", "runbooks.md", "serving.md"):
+        named = set(
+            re.findall(r"`((?:(?:modelyard|workqueue)_|vllm:)[a-z0-9_]+[a-z])`", (DOCS / page).read_text())
+        )
+        assert named <= known, page
 
 
 def test_the_chart_explains_every_key_of_a_profile() -> None:

@@ -12,6 +12,8 @@ from pydantic import Field
 from modelyard.api.base import ApiModel
 
 MESSAGE_LIMIT = 1024
+# What Kubernetes takes for one (metav1.Condition).
+REASON_PATTERN = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 
 
 class ConditionType(StrEnum):
@@ -40,9 +42,7 @@ class Condition(ApiModel):
 
     type: str = Field(max_length=316, description="Kind of the condition.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(
-        max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", description="One word why."
-    )
+    reason: str = Field(max_length=1024, pattern=REASON_PATTERN, description="One word why.")
     message: str = Field("", max_length=32768, description="What happened and what to do.")
     last_transition_time: str | None = Field(
         None,

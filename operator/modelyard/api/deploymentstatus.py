@@ -12,6 +12,7 @@ from modelyard.api.conditions import Condition
 from modelyard.api.status import Time
 
 RevisionState = Literal["Starting", "Serving", "Draining", "Failed", "Retired"]
+StorageChoice = Literal["Spec", "Job", "Profile", "Nobody"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,6 +45,7 @@ class ServedModelStatus(Bounded):
     job: str | None = Field(None, max_length=63, description="The TrainingJob that it came from.")
     dataset: str | None = Field(None, max_length=2048, description="That job's prepared data.")
     task: str | None = Field(None, max_length=64, description="What it does.")
+    stated_task: str | None = Field(None, max_length=64, description="What that job says that it does.")
     max_length: Count | None = Field(None, description="Tokens that it takes.")
 
 
@@ -77,7 +79,11 @@ class BuildStatus(Bounded):
     variants: list[VariantStatus] = Field(
         default_factory=list, max_length=8, description="What the last try measured before it failed."
     )
-    failed: bool = Field(False, description="Whether another try would fail, too.")
+    failed: bool = Field(
+        False,
+        description="Whether another try would fail, too, unless something is changed; then it is long until it.",
+    )
+    deaths: Count = Field(0, description="Tries in succession that died of themselves.")
 
 
 class CompressionStatus(Bounded):
@@ -121,6 +127,11 @@ class ModelDeploymentStatus(ApiModel):
     )  # fmt: skip
     model: ServedModelStatus | None = Field(None, description="The model that the spec asks for.")
     storage: str | None = Field(None, max_length=2048, description="Where the served model is kept.")
+    storage_choice: StorageChoice | None = Field(
+        None,
+        description="Who said so: the spec, the model's job, the profile; or nobody, then it is a claim of its own. "
+        "What the profile or nobody chose stays.",
+    )
     build: BuildStatus | None = Field(None, description="The latest build, while it has no result.")
     compression: CompressionStatus | None = Field(None, description="What the build made of it.")
     revisions: list[RevisionStatus] = Field(

@@ -11,7 +11,9 @@ from modelyard.api.values import ClaimUri, Quantity
 
 
 class Claim(ApiModel):
-    """A PersistentVolumeClaim that the operator creates for the job, named `<job>-storage`."""
+    """A PersistentVolumeClaim that the operator makes: `<name>-storage` of a TrainingJob, `<name>-models` of a
+    ModelDeployment.
+    """
 
     size: Quantity | None = Field(None, description="Requested size, as 50Gi. Default: the profile's.")
     storage_class_name: str | None = Field(
@@ -22,12 +24,12 @@ class Claim(ApiModel):
         description="Default: the profile's. Pods on several nodes need ReadWriteMany.",
     )  # fmt: skip
     retain: bool = Field(
-        False, description="true keeps the claim, and the model in it, when the job is deleted."
+        False, description="true keeps the claim, and the models in it, when its resource is deleted."
     )
 
 
 class Storage(ApiModel):
-    """Where data, checkpoints and the model are kept: a claim of yours (`uri`), or one that the operator
+    """Where data, checkpoints and models are kept: a claim of yours (`uri`), or one that the operator
     makes (`claim`).
     """
 
@@ -39,7 +41,7 @@ class Storage(ApiModel):
     )
 
     uri: ClaimUri | None = Field(None, description="pvc://claim or pvc://claim/folder.")
-    claim: Claim | None = Field(None, description="A claim made for this job. The default.")
+    claim: Claim | None = Field(None, description="A claim made for this resource. The default.")
 
 
 class CheckpointEvery(ApiModel):

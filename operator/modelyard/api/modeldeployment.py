@@ -30,10 +30,35 @@ class ModelDeploymentSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.texts')})",
+            message="engine vllm and custom are not measured: remove compression.texts",
+            field_path=".compression.texts",
+        ),
+        Rule(
             rule=f"!({has('engine.type')}) || self.engine.type in ['auto', 'builtin'] || !({has('compression.method')})"
             " || self.compression.method == 'none'",
             message="engine vllm and custom serve the model as it is: remove compression (vLLM has options of its own)",
             field_path=".compression.method",
+        ),
+        Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type != 'custom' || !has(self.server)"
+            " || !(has(self.server.maxLength) || has(self.server.maxBatchTokens)"
+            " || has(self.server.maxBatchDelayMilliseconds))",
+            message="a server of your own doesn't read maxLength, maxBatchTokens and maxBatchDelayMilliseconds: say it"
+            " in engine.custom.args or env",
+            field_path=".server",
+        ),
+        Rule(
+            rule=f"!({has('engine.type')}) || self.engine.type != 'vllm'"
+            f" || !({has('server.maxBatchDelayMilliseconds')})",
+            message="vLLM has no such delay: it takes what has come into each of its steps",
+            field_path=".server.maxBatchDelayMilliseconds",
+        ),
+        Rule(
+            rule=f"!({has('scaling.minReplicas')}) || self.scaling.minReplicas > 0"
+            f" || !({has('traffic.maxQueue')}) || self.traffic.maxQueue > 0",
+            message="with scaling.minReplicas 0 the first request has to wait for a server: maxQueue must be above 0",
+            field_path=".traffic.maxQueue",
         ),
     )
 

@@ -8,7 +8,7 @@ from modelyard.api.modeldeployment import NAME_RULES as DEPLOYMENT_NAME_RULES
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.status import TrainingJobStatus
 from modelyard.api.trainingjob import TrainingJobSpec
-from modelyard.api.transitions import NAME_RULES, TRANSITION_RULES
+from modelyard.api.transitions import CLAIM_RULES, NAME_RULES, TRANSITION_RULES
 
 TRAINING_JOB = CustomResource(
     kind="TrainingJob",
@@ -46,7 +46,7 @@ MODEL_DEPLOYMENT = CustomResource(
     description="ModelDeployment takes a trained model to an endpoint that is compressed, batched and scaled.",
     spec=ModelDeploymentSpec,
     status=ModelDeploymentStatus,
-    rules=DEPLOYMENT_NAME_RULES,
+    rules=(*DEPLOYMENT_NAME_RULES, *CLAIM_RULES),
     scale={
         "specReplicasPath": ".spec.replicas",
         "statusReplicasPath": ".status.replicas",

@@ -13,6 +13,7 @@ from modelyard.api.values import ModelUri, ObjectName
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
+MeasuredText = Annotated[str, Field(min_length=1, max_length=1024)]
 ServingTask = Literal["text-classification", "text-generation", "embeddings"]
 
 
@@ -156,6 +157,12 @@ class Compression(ApiModel):
     gate: CompressionGate = Field(
         default_factory=lambda: CompressionGate(min_agreement=0.98), description="Default: minAgreement 0.98."
     )
+    texts: list[MeasuredText] = Field(
+        default_factory=list, max_length=64,
+        description="What the variants are measured and compared on, in place of the validation split of the model's "
+        "job (or, where it has none, of 32 texts of ours): some that callers will send. They have no labels: gate on "
+        "minAgreement.",
+    )  # fmt: skip
 
 
 class Server(ApiModel):
@@ -171,7 +178,9 @@ class Server(ApiModel):
         None, ge=1, le=10_000_000, description="Tokens of one request, answer included. Default: the model's."
     )
     max_batch_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] = Field(
-        "auto", description="Tokens computed at once, padding included. auto: what the build found best."
+        "auto",
+        description="Tokens computed at once, padding included. auto: 256 for each of the server's threads; with vllm, "
+        "what vLLM takes.",
     )
     max_batch_delay_milliseconds: int = Field(
         5, ge=0, le=1000, description="How long a request may wait for others while the model is busy."

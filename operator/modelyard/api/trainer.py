@@ -13,7 +13,7 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class SecretKeyRef(ApiModel):
-    """One key of a Secret in the job's namespace."""
+    """One key of a Secret of the same namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
     key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key within it.")

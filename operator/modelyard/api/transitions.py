@@ -1,4 +1,4 @@
-"""What may change when: rules at the root of TrainingJob, where the status of the stored object is in sight.
+"""What may change when: rules at the root of a resource, where the status of the stored object is in sight.
 
 NB: an update of the spec carries the stored status (the API server puts it there before it checks the
 rules), so a user can't lift a rule by sending another status.
@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from modelyard.api.base import Rule
 from modelyard.api.data import Data
+from modelyard.api.durability import Claim
 from modelyard.api.expressions import has, unchanged
 from modelyard.api.values import make_name_rules
 
@@ -60,5 +61,22 @@ TRANSITION_RULES = (
             reason="FieldValueForbidden",
         )
         for field in ("trainer", "data.resources")
+    ),
+)
+
+# A claim can't be changed through the deployment that has made it: Kubernetes would refuse most of it, and the operator
+# does nothing of it.
+_MADE = f"{has('status.storage', 'oldSelf')} && oldSelf.status.storage == 'pvc://' + self.metadata.name + '-models'"
+_SAME_CLAIM = " && ".join(
+    f"({unchanged(f'spec.storage.claim.{to_camel(name)}')})" for name in Claim.model_fields
+)
+
+CLAIM_RULES = (
+    Rule(
+        rule=f"!({_MADE}) || !({has('spec.storage.claim')}) || ({_SAME_CLAIM})",
+        message="storage.claim can't change once the claim is made: edit the PersistentVolumeClaim NAME-models itself "
+        "(kubectl edit pvc) where its StorageClass lets it grow, or name another claim as storage.uri",
+        field_path=".spec.storage.claim",
+        reason="FieldValueForbidden",
     ),
 )

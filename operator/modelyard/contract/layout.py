@@ -1,5 +1,7 @@
 """Where everything lies below the storage root. Standard library only, Python 3.8."""
 
+from __future__ import annotations
+
 CHECKPOINT_MANIFEST = "manifest.json"
 CHECKPOINT_PART = ".part-"  # what one node found while a checkpoint is verified: .part-<save>-<node>.json
 RESULT = "result.json"
@@ -12,6 +14,12 @@ PACKAGE = "package.json"
 def run_dir(namespace: str, job: str, uid: str) -> str:
     """Folder of one TrainingJob. The uid keeps a job apart from an earlier one of the same name."""
     return "runs/{}/{}-{}".format(namespace, job, uid.replace("-", "")[:8])
+
+
+def find_root(path: str, namespace: str) -> str | None:
+    """The storage root above something of a TrainingJob's of this namespace; None where it lies elsewhere."""
+    root, found, _ = path.rpartition("/runs/{}/".format(namespace))
+    return root if found else None
 
 
 def attempt_dir(run: str, attempt: int) -> str:

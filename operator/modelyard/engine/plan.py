@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from modelyard.engine.probe import Question
+from modelyard.engine.probe import Age, Question
 
 Manifest = dict[str, Any]
 
@@ -84,7 +84,8 @@ class Seen:
     are now; None where there is none of that name. `served` are the optional kinds that the cluster has at present: a
     child of another one is refused (`NotServed`) without a call. `departed` are the last states of children
     that are gone since a short while (of kinds that are remembered, and while their controller is still
-    there). `facts` are the last answers of the plan's probes, by the probes' names. `rejections` are the
+    there). `facts` are the last answers of the plan's probes, by the probes' names, `ages` how old those of pods are.
+    `rejections` are the
     planned children that the API server refused, by their ids (Kind/name). The plan must go on naming
     such a child (else it is given up) and should say why it is missing: Ready=False, Reconciling=True
     with the rejection's reason and message.
@@ -97,6 +98,7 @@ class Seen:
     digests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     references: Mapping[Key, Manifest | None] = field(default_factory=dict)
     served: frozenset[str] = frozenset()
+    ages: Mapping[str, Age] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> tuple[Manifest, ...]:
         """The children of one kind, ordered by name."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from modelyard.engine.plan import Key, Manifest
-from modelyard.engine.probe import Question
+from modelyard.engine.probe import Age, Question
 
 # Fields belong to the manager that applied them last. Children and their mutable paths have two managers,
 # because an apply gives up every field that it leaves out: one of `spec.suspend` alone would give up the
@@ -70,6 +70,9 @@ class Facts(Protocol):
 
     def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
         """The last answers, by the questions' names."""
+
+    def ages(self, key: Key) -> Mapping[str, Age]:
+        """How old those are that pods have given."""
 
 
 class Observer(Protocol):

@@ -78,4 +78,13 @@ class Computation:
         object.__setattr__(self, "name", f"{self.function}:{digest(self.payload)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Age:
+    """How old an answer is. `seconds`: since it came, though the pod may have said later that it still holds; `silent`:
+    since the pod was last heard of, 0 unless it has been asked in vain since."""
+
+    seconds: float = 0.0
+    silent: float = 0.0
+
+
 Question = Probe | EventProbe | ObjectProbe | Computation

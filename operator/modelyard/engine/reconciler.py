@@ -134,6 +134,7 @@ class Reconciler:
             references={named: self._cache.get(named) for named in self._cache.references.named_by(key)},
             departed=self._cache.departed(key, uid),
             facts=self._facts.of(key),
+            ages=self._facts.ages(key),
             rejections=dict(self._rejections.get(key, {})),
             served=self._cache.served,
         )

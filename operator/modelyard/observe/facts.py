@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.engine.plan import Key
-from modelyard.engine.probe import Computation, Question
+from modelyard.engine.probe import Age, Computation, Question
 from modelyard.observe.computer import Computer
 from modelyard.observe.poller import Poller
 
@@ -27,6 +27,10 @@ class AllFacts:
     def of(self, key: Key) -> Mapping[str, Mapping[str, Any]]:
         """The last answers, by the questions' names."""
         return {**self._poller.of(key), **self._computer.of(key)}
+
+    def ages(self, key: Key) -> Mapping[str, Age]:
+        """How old those are that pods have given."""
+        return self._poller.ages(key)
 
     async def run(self) -> None:
         """Asks and computes until cancelled."""

@@ -9,12 +9,12 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from modelyard.engine.plan import Key
 from modelyard.engine.ports import Clock
-from modelyard.engine.probe import EventProbe, ObjectProbe, Probe
+from modelyard.engine.probe import Age, EventProbe, ObjectProbe, Probe
 from modelyard.observe.pace import BUDGET, Pace, pause
 
 PARALLEL = 32  # questions at once
@@ -74,6 +74,8 @@ class _Watched:
     failures: int = 0
     repeats: int = 0
     dropped: bool = False
+    came: float = 0.0  # when the answer came, and when there was last a sign of life (monotonic seconds)
+    heard: float = 0.0
 
 
 @dataclass(order=True, slots=True)
@@ -122,7 +124,7 @@ class Poller:
         new = {}
         for probe in probes:
             known = old.get(probe.name)
-            new[probe.name] = known if known and known.probe == probe else self._begin(key, probe)
+            new[probe.name] = known if known and known.probe == probe else self._begin(key, probe, known)
         for name, left in old.items():
             if new.get(name) is not left:
                 self._end(left)
@@ -136,6 +138,15 @@ class Poller:
         if not watched:
             return {}
         return {name: w.answer.body for name, w in watched.items() if w.answer and w.answer.body is not None}
+
+    def ages(self, key: Key) -> Mapping[str, Age]:
+        """How old the answers of pods are."""
+        now = self._clock.monotonic()
+        return {
+            name: Age(now - w.came, now - w.heard if w.failures else 0.0)
+            for name, w in self._watched.get(key, {}).items()
+            if w.answer and isinstance(w.probe, Probe)
+        }
 
     async def run(self) -> None:
         """Asks until cancelled."""
@@ -157,8 +168,12 @@ class Poller:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def _begin(self, key: Key, probe: Polled) -> _Watched:
+    def _begin(self, key: Key, probe: Polled, known: _Watched | None) -> _Watched:
         watched = _Watched(key, probe)
+        if known is not None and _same_pod(known.probe, probe):
+            # Only how often it is asked is another: what it has said still holds.
+            watched.answer, watched.failures = known.answer, known.failures
+            watched.came, watched.heard = known.came, known.heard
         if isinstance(probe, Probe):
             self._pace.begin(probe)
         self._schedule(watched, probe.after if isinstance(probe, EventProbe) else 0.0)
@@ -227,6 +242,9 @@ class Poller:
 
     def _take(self, watched: _Watched, answer: Answer) -> None:
         watched.failures = 0
+        watched.heard = self._clock.monotonic()
+        if answer.body is not None:
+            watched.came = watched.heard
         before = watched.answer.body if watched.answer else None
         # An empty first answer is none: no pass need look at it.
         news = answer.body is not None and answer.body != (before or {})
@@ -235,3 +253,10 @@ class Poller:
         self._metrics.probed("changed" if news else "same")
         if news:
             self._changed(watched.key)
+
+
+def _same_pod(one: Polled, other: Polled) -> bool:
+    """Whether two questions are the same but for when they are asked."""
+    if not (isinstance(one, Probe) and isinstance(other, Probe)):
+        return False
+    return replace(one, interval=other.interval, wait=other.wait) == other

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Profile
+from modelyard.api.values import MODEL_SCHEMES, parse_uri
 from modelyard.serving.children import servers
+from modelyard.serving.source import Source
 from modelyard.workloads import stages
 from modelyard.workloads.pods import overlay
 from modelyard.workloads.problem import Refused
@@ -21,7 +23,7 @@ def check_profile(name: str, profile: Profile) -> None:
             )
 
 
-def check_spec(spec: ModelDeploymentSpec, profile: Profile, place: Place) -> None:
+def check_spec(spec: ModelDeploymentSpec, profile: Profile, place: Place, found: Source | None) -> None:
     """Combinations of fields. Raises Refused."""
     if spec.engine.type == "vllm" and not profile.vllm_image:
         raise Refused(
@@ -37,10 +39,20 @@ def check_spec(spec: ModelDeploymentSpec, profile: Profile, place: Place) -> Non
         )
     template = spec.server.pod_template
     overlay.check(template, servers.POD_TEMPLATE, stages.find(servers.COMPONENT).container)
+    mounted = _find_mounted(place, found)
     for volume in template.get("spec", {}).get("volumes", []):
-        if volume.get("persistentVolumeClaim", {}).get("claimName") == place.claim:
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+        if claim in mounted:
             raise Refused(
                 "InvalidSpec",
-                f"{servers.POD_TEMPLATE} mounts claim {place.claim!r} a second time; it is the model's storage and"
-                " already at /modelyard/storage.",
+                f"{servers.POD_TEMPLATE} mounts claim {claim!r} a second time; it is {mounted[claim]}. A pod waits for"
+                " ever for the second of two volumes of one claim: take it out.",
             )
+
+
+def _find_mounted(place: Place, found: Source | None) -> dict[str, str]:
+    """Claims that pods of this deployment mount, builds as well as servers, and what for."""
+    uris = [uri for uri in (found.uri, found.dataset) if uri] if found is not None else []
+    locations = [location for uri in uris if (location := parse_uri(uri, MODEL_SCHEMES)).scheme == "pvc"]
+    read = {location.name: "read by the build, at /modelyard/sources" for location in locations}
+    return {**read, place.claim: "the model's storage, at /modelyard/storage"}

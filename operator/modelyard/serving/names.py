@@ -15,7 +15,11 @@ REVISION_LABEL = "modelyard.dev/revision"
 WEIGHT_LABEL = "modelyard.dev/weight"
 # There, too: requests in flight that one server takes; more wait at the gateway. Absent: no limit.
 CONCURRENCY_LABEL = "modelyard.dev/concurrency"
+# There, too: what the model does, for the gateway's page.
+TASK_LABEL = "modelyard.dev/task"
 BUILD_LABEL = "modelyard.dev/build"
+# Of a build's Job: digest of the pod template that it was made with.
+TEMPLATE_ANNOTATION = "modelyard.dev/template"
 # Of a revision's Deployment: what it serves.
 DIGEST_ANNOTATION = "modelyard.dev/model-digest"
 VARIANT_ANNOTATION = "modelyard.dev/variant"

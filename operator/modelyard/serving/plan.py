@@ -9,13 +9,12 @@ from pydantic import ValidationError
 
 from modelyard.api.conditions import ConditionType
 from modelyard.api.deploymentstatus import ModelDeploymentStatus
-from modelyard.api.durability import Storage
 from modelyard.api.errors import describe
 from modelyard.api.modeldeployment import ModelDeploymentSpec
-from modelyard.api.profile import Profile, Settings
+from modelyard.api.profile import Settings
 from modelyard.api.serving import ServedModel
 from modelyard.engine.plan import Event, Manifest, Plan, Planner, Seen
-from modelyard.serving import check, names, source
+from modelyard.serving import check, names, place, source
 from modelyard.serving.building import build
 from modelyard.serving.building.config import build_config
 from modelyard.serving.children.site import Site
@@ -27,7 +26,7 @@ from modelyard.serving.status import conditions
 from modelyard.serving.view import View
 from modelyard.workloads import profiles, refusal
 from modelyard.workloads.problem import Problem, Refused
-from modelyard.workloads.storage import Place, build_claim, find_place
+from modelyard.workloads.storage import build_claim
 from modelyard.workloads.view import read_status
 
 # What the load changes all the time is written every ten seconds at most.
@@ -70,7 +69,7 @@ def plan_deployment(resource: Manifest, seen: Seen, now: datetime, settings: Set
     try:
         _advance(draft, settings)
     except Refused as refused:
-        return _refuse(draft, refused.problem)
+        return _refuse(draft, refused.problem, revisions.go_on)
     _report_rejections(draft)
     return _finish(draft)
 
@@ -82,20 +81,23 @@ def _advance(draft: Draft, settings: Settings) -> None:
     asked = source.find(view.namespace, view.spec, view.seen.references)
     problem = asked if isinstance(asked, Problem) else None
     found = source.recall(view.spec, view.status) if isinstance(asked, Problem) else asked
-    place = _find_place(view, found, profile)
-    check.check_spec(view.spec, profile, place)
-    site = Site(view.namespace, view.name, view.labels, profile, place)
+    where, choice = place.find(view, found, profile)
+    check.check_spec(view.spec, profile, where, found)
+    site = Site(view.namespace, view.name, view.labels, profile, where)
     gateway.advance(draft, site, settings.gateway_role)
-    draft.update(storage=place.uri)
-    if place.own is not None:
-        labels = names.object_labels(view.name, "storage", view.labels)
-        draft.children.append(build_claim(place.claim, view.namespace, labels, place.own, profile))
+    # Servers may have it mounted long after the models are kept elsewhere; it goes with the deployment.
+    draft.keep_kinds("PersistentVolumeClaim")
+    if found is not None:
+        draft.update(storage=where.uri, storage_choice=choice)
+        if where.own is not None:
+            labels = names.object_labels(view.name, "storage", view.labels)
+            draft.children.append(build_claim(where.claim, view.namespace, labels, where.own, profile))
     _tell_model(draft, problem, found)
     if found is None:
         draft.keep_kinds("Job")
         built = False
     else:
-        built = build.advance(draft, site, found, *build_config(view.spec, found, place))
+        built = build.advance(draft, site, found, *build_config(view.spec, found, where))
     revisions.advance(draft, site, built=built)
 
 
@@ -109,17 +111,6 @@ def _tell_model(draft: Draft, problem: Problem | None, found: Source | None) -> 
         draft.miss(ConditionType.MODEL_READY, problem)
         if problem.fatal:
             draft.stalled = problem
-
-
-def _find_place(view: View, found: Source | None, profile: Profile) -> Place:
-    """spec.storage, else the storage of the model's job, else the profile's, else a claim of the deployment's own."""
-    storage = view.spec.storage
-    if storage.uri is None and storage.claim is None:
-        if found is not None and found.storage is not None:
-            storage = Storage(uri=found.storage)
-        elif found is None and view.status.storage is not None:
-            storage = Storage(uri=view.status.storage)
-    return find_place(names.storage_claim(view.name), storage, profile)
 
 
 def _report_rejections(draft: Draft) -> None:
@@ -140,11 +131,13 @@ def _report_rejections(draft: Draft) -> None:
         return
 
 
-def _refuse(draft: Draft, problem: Problem) -> Plan:
-    """Nothing is carried out; what is there goes on as it is."""
+def _refuse(draft: Draft, problem: Problem, go_on: Callable[[Draft], None] = lambda draft: None) -> Plan:
+    """Nothing is carried out; what is there goes on as it is, or as `go_on` plans."""
     draft.children.clear()
+    draft.probes.clear()
     draft.keep_kinds(*_MADE)
     draft.held = {ConditionType(c.type): c for c in draft.view.status.conditions if c.type in _PARTS}
+    go_on(draft)
     draft.stalled = problem
     return _finish(draft)
 

@@ -52,7 +52,7 @@ def find(
             f"There is no TrainingJob {reference.name} in this namespace; it is waited for. Create it, or correct "
             "spec.model.trainingJobRef.name.",
         )
-    return _read_job(job, allow_gate_failed=bool(spec.model.allow_gate_failed))
+    return _read_job(namespace, job, allow_gate_failed=bool(spec.model.allow_gate_failed))
 
 
 def recall(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Source | None:
@@ -63,14 +63,14 @@ def recall(spec: ModelDeploymentSpec, status: ModelDeploymentStatus) -> Source |
     return Source(
         model.uri,
         digest=model.digest,
-        task=model.task,
+        task=model.stated_task,
         job=model.job,
-        storage=status.storage,
+        storage=status.storage if status.storage_choice == "Job" else None,
         dataset=model.dataset,
     )
 
 
-def _read_job(job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:
+def _read_job(namespace: str, job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:
     name, status = str(job["metadata"]["name"]), job.get("status") or {}
     ready = _condition(status, "Ready")
     stale = status.get("observedGeneration") != job["metadata"].get("generation")
@@ -98,15 +98,15 @@ def _read_job(job: Manifest, *, allow_gate_failed: bool) -> Source | Problem:
     uri = str(model["uri"])
     # Of the status, since a profile may have changed since. A model that a user's program has put elsewhere tells no
     # storage.
-    storage, found, _ = uri.rpartition("/runs/")
+    storage = layout.find_root(uri, namespace)
     data = (status.get("data") or {}).get("digest")
     return Source(
         uri,
         digest=str(model["digest"]),
         task=(job.get("spec") or {}).get("task"),
         job=name,
-        storage=storage if found else None,
-        dataset=f"{storage}/{layout.dataset_dir(data)}" if found and data else None,
+        storage=storage,
+        dataset=f"{storage}/{layout.dataset_dir(data)}" if storage and data else None,
     )
 
 

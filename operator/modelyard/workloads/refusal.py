@@ -52,7 +52,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (
         r"error looking up service account|serviceaccount .* not found",
         "ServiceAccountNotFound",
-        "Create the ServiceAccount in the job's namespace.",
+        "Create the ServiceAccount in this namespace.",
     ),
     (
         r"RuntimeClass .*not found",
@@ -72,7 +72,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (
         r"being terminated",
         "NamespaceTerminating",
-        "The namespace is being deleted: create the job in another one.",
+        "The namespace is being deleted: use another one.",
     ),
     (
         r'User "[^"]*" cannot ',
@@ -82,7 +82,7 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (
         r"denied (the )?request|is forbidden",
         "Forbidden",
-        "Meet what the policy asks for, or have the job exempted from it.",
+        "Meet what the policy asks for, or have this resource exempted from it.",
     ),
     (
         r"must be less than or equal to (cpu|memory|ephemeral-storage) limit",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,14 @@ class Contender:
     open: Callable[[], AbstractContextManager[Serving]]
     protocol: Speaks
     cases: Sequence[Case]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What stands beside contenders without being asked over HTTP: a row for each load that it has an answer to."""
+
+    name: str
+    measure: Callable[[Setting], Row]
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def measure(serving: Serving, plan: Plan, processes: int = 1) -> Row:
 
 def compare(
     rows: Rows,
-    contenders: Sequence[Contender],
+    contenders: Sequence[Contender | Limit],
     settings: Sequence[Setting],
     rounds: int = ROUNDS,
     seed: int = 0,
@@ -92,13 +100,11 @@ def compare(
     """
     for turn in range(rounds):
         for contender in contenders:
-            with rows.measure(round=str(turn + 1), server=contender.name), contender.open() as serving:
+            label = {"round": str(turn + 1), "server": contender.name}
+            with rows.measure(**label), _open(contender, seed + turn, processes) as ask:
                 for setting in settings:
-                    with rows.measure(round=str(turn + 1), server=contender.name, **setting.label) as row:
-                        plan = Plan(
-                            serving.target, contender.protocol, contender.cases, setting.load, seed + turn
-                        )
-                        row |= measure(serving, plan, processes)
+                    with rows.measure(**label, **setting.label) as row:
+                        row |= ask(setting)
     for setting in settings:
         first: Row | None = None
         for contender in contenders:
@@ -108,6 +114,20 @@ def compare(
                 middle = medians(good)
                 first = middle if contender is contenders[0] else first
                 rows.append({"round": f"median of {len(good)}", **label, **middle, **_ratios(middle, first)})
+
+
+@contextmanager
+def _open(contender: Contender | Limit, seed: int, processes: int) -> Iterator[Callable[[Setting], Row]]:
+    if isinstance(contender, Limit):
+        yield contender.measure
+        return
+    with contender.open() as serving:
+
+        def ask(setting: Setting) -> Row:
+            plan = Plan(serving.target, contender.protocol, contender.cases, setting.load, seed)
+            return measure(serving, plan, processes)
+
+        yield ask
 
 
 def medians(rows: Sequence[Row]) -> Row:

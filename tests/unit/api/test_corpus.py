@@ -124,3 +124,45 @@ def test_the_size_of_the_pod_that_prepares_can_change_only_while_suspended(statu
     assert _update(status, {"data": DATA, "suspend": True}, **smaller) == []
     other: dict[str, object] = {"data": {**DATA, "split": {"seed": 1}}, "suspend": True}
     assert "data can't change once the job has started" in _update(status, other)[0]
+
+
+def _edit_claim(old: object, new: object, **status: object) -> list[str]:
+    """What the API server says of this change of a ModelDeployment's storage."""
+    resource = manifest(next(path for path in VALID if path.stem == "deployment-minimal"))
+    before, after = ({**resource, "spec": dict(resource["spec"]), "status": status} for _ in range(2))
+    for each, storage in ((before, old), (after, new)):
+        if storage is not None:
+            each["spec"]["storage"] = storage
+    return refusals(after, before)
+
+
+OWN = {"storage": "pvc://md-models"}
+SMALL: dict[str, object] = {"claim": {"size": "5Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SMALL, {"claim": {"size": "50Gi"}}),
+        (SMALL, {"claim": {"size": "5Gi", "storageClassName": "fast"}}),
+        (SMALL, {"claim": {"size": "5Gi", "accessModes": ["ReadWriteOnce"]}}),
+        (SMALL, {"claim": {"size": "5Gi", "retain": True}}),
+        (SMALL, {"claim": {}}),
+        (None, SMALL),
+    ],
+)
+def test_a_claim_that_is_made_cannot_be_changed_through_its_deployment(old: object, new: object) -> None:
+    (found,) = _edit_claim(old, new, **OWN)
+    assert "storage.claim can't change once the claim is made" in found
+    assert found.startswith("$.spec.storage.claim: ")
+    # Before, and with another one in use, it can.
+    assert _edit_claim(old, new) == []
+    assert _edit_claim(old, new, storage="pvc://other") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(SMALL, SMALL), (SMALL, None), (SMALL, {"uri": "pvc://other"}), (None, {"claim": {}}), (None, None)],
+)
+def test_another_claim_can_be_named_at_any_time(old: object, new: object) -> None:
+    assert _edit_claim(old, new, **OWN) == []

@@ -201,7 +201,7 @@ def test_dashboards_are_those_of_the_files_to_the_letter_where_the_sidecar_looks
         for m in of_kind(render(MATRIX["everything optional"]), "ConfigMap")
         if "dashboard" in m["metadata"]["name"]
     ]
-    names = ["fleet", "job", "operator"]
+    names = ["deployments", "fleet", "job", "operator"]
     assert [m["metadata"]["name"] for m in found] == [f"modelyard-dashboard-{name}" for name in names]
     for name, manifest in zip(names, found, strict=True):
         assert manifest["metadata"]["namespace"] == "monitoring"

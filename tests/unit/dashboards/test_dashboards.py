@@ -6,16 +6,9 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from modelyard.features import FEATURES
-from modelyard.telemetry.metrics import Metrics
-from modelyard.telemetry.resources import ResourceCollector
-from modelyard.telemetry.totals import TotalsCollector
-from modelyard_agent.progress import Progress
-from prometheus_client.parser import text_string_to_metric_families
 
 from dashboards.__main__ import find_differences, generate, main, write
 from tests import prometheus
@@ -29,14 +22,11 @@ from tests.dashboards import (
     read_queries,
     read_variables,
 )
+from tests.metrics import find_labels, find_made, find_unknown, read_all
 
 QUERIES = read_queries()
 KINDS = {"row", "stat", "bargauge", "timeseries", "state-timeline", "table"}
-# What Prometheus, and the chart's monitors, put on the series of a target.
-TARGET = {
-    "modelyard_training_": {"instance", "job", "namespace", "pod", "trainingjob", "project", "team"},
-    "": {"instance", "job", "namespace", "cluster"},
-}
+LABELS = read_all()
 
 
 @pytest.fixture(scope="session")
@@ -44,37 +34,8 @@ def promtool() -> Path:
     return prometheus.find("promtool")
 
 
-def _labels() -> dict[str, set[str]]:
-    """Labels of every metric that the operator, or a pod's agent, declares."""
-    measures = {f.kind.name: f.measure for f in FEATURES if f.measure is not None}
-    metrics = Metrics(measures)
-    found: dict[str, set[str]] = {}
-    for name, collector in metrics.registry._names_to_collectors.items():
-        declared: Any = collector
-        if isinstance(collector, ResourceCollector | TotalsCollector):
-            declared = next(
-                f for f in collector.describe() if name in (f.name, f"{f.name}_total", f"{f.name}_created")
-            )
-        found[name] = set(declared._labelnames) | ({"le"} if name.endswith("_bucket") else set())
-    agent = Progress(1)
-    report: dict[str, Any] = dict.fromkeys(
-        ("step", "maxSteps", "epoch", "stepSeconds", "samplesPerSecond", "tokensPerSecond"), 1
-    )
-    agent.merge({**report, "metrics": {"loss": 1.0}})
-    agent.set_checkpoints({"step": 1}, {"step": 1})
-    for text in (agent.render(), metrics.render().decode()):
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                found.setdefault(sample.name, set()).update(sample.labels)
-    return found
-
-
-LABELS = _labels()
-
-
 def _labels_of(metric: str) -> set[str]:
-    target = next(labels for prefix, labels in TARGET.items() if metric.startswith(prefix))
-    return LABELS[metric] | target
+    return find_labels(metric, LABELS)
 
 
 def test_the_committed_files_are_up_to_date() -> None:
@@ -107,8 +68,9 @@ def test_the_command_fails_where_a_file_is_not_current(
     assert main(["--check"]) == 0
 
 
-def test_there_is_a_dashboard_of_the_operator_of_the_fleet_and_of_one_job() -> None:
+def test_there_is_a_dashboard_of_the_operator_of_the_fleet_of_one_job_and_of_deployments() -> None:
     assert {name: board["uid"] for name, board in BOARDS.items()} == {
+        "deployments": "modelyard-deployments",
         "fleet": "modelyard-fleet",
         "job": "modelyard-job",
         "operator": "modelyard-operator",
@@ -118,14 +80,8 @@ def test_there_is_a_dashboard_of_the_operator_of_the_fleet_and_of_one_job() -> N
 @pytest.mark.parametrize("query", QUERIES, ids=str)
 def test_a_query_asks_for_metrics_and_labels_that_there_are(query: Query) -> None:
     assert query.metrics
-    assert query.metrics <= set(LABELS)
-    for metric, chosen in re.findall(r"([a-z_]+){([^}]*)}", query.expr):
-        assert set(re.findall(r"(\w+)(?==|!)", chosen)) <= _labels_of(metric), metric
-    made = set(re.findall(r'count_values\("(\w+)"', query.expr))
-    made |= set(re.findall(r'"(\w+)", "[^"]*", "\w*", ""\)', query.expr))
-    there = made.union(*map(_labels_of, query.metrics))
-    for listed in re.findall(r"\b(?:by|on|group_left|group_right) \(([^)]*)\)", query.expr):
-        assert {label.strip() for label in listed.split(",")} <= there | {""}
+    assert find_unknown(query.expr, LABELS) == set()
+    there = find_made(query.expr).union(*map(_labels_of, query.metrics))
     assert set(re.findall(r"{{(\w+)}}", query.legend)) <= there
 
 
@@ -260,6 +216,14 @@ _TWICE = {
         ("modelyard_trainingjob_attempt_start_timestamp_seconds", 'namespace="ns", name="j"', 7),
         ("modelyard_resources", 'kind="TrainingJob", phase="Training", project="p", team="t"', 1),
         ("modelyard_resources", 'kind="TrainingJob", phase="Training"', 1),
+        ("modelyard_modeldeployment_info", 'namespace="ns", name="j", project="p", team="t", task="x"', 1),
+        ("modelyard_modeldeployment_info", 'namespace="ns", name="k", task="x"', 1),
+        ("modelyard_modeldeployment_condition", 'namespace="ns", name="j", type="Ready"', 0),
+        ("modelyard_modeldeployment_condition", 'namespace="ns", name="k", type="Ready"', 0),
+        ("modelyard_modeldeployment_condition", 'namespace="ns", name="k", type="Suspended"', 1),
+        ("modelyard_modeldeployment_replicas", 'namespace="ns", name="j", state="ready"', 3),
+        ("modelyard_modeldeployment_replicas", 'namespace="ns", name="j", state="desired"', 3),
+        ("modelyard_modeldeployment_revisions", 'namespace="ns", name="j", state="Serving"', 1),
     )
 }  # fmt: skip
 _EXPECTED = [
@@ -271,6 +235,10 @@ _EXPECTED = [
     ("job", "Interruptions", {"{}": 3}),
     ("job", "Attempts", {'{number="2"}': 7000}),
     ("operator", "Resources", {"{}": 2}),
+    ("deployments", "Deployments", {"{}": 2}),
+    ("deployments", "Not ready", {"{}": 1}),
+    ("deployments", "Servers", {"{}": 3}),
+    ("deployments", "Revisions", {'{state="Serving"}': 1}),
 ]
 
 
@@ -334,3 +302,97 @@ def test_a_job_needs_a_look_where_it_does_not_get_on(
     expr = f"0 * ({_find('fleet', 'Jobs that need a look')})"
     samples = {f'{{{_OF_JOB}, project="p", team="t", problem="{problem}"}}': 0} if problem else {}
     _evaluate(promtool, tmp_path, _BEGUN | series, expr, at, samples)
+
+
+_POD = 'namespace="ns", modeldeployment="j"'
+
+
+def _requests(values: str, outcome: str, revision: str = "r", pod: str = "a") -> dict[str, str]:
+    labels = f'{_POD}, pod="{pod}", outcome="{outcome}", revision="{revision}"'
+    return {f"modelyard_gateway_requests_total{{{labels}}}": values}
+
+
+def _away(values: str, reason: str) -> dict[str, str]:
+    return {f'modelyard_gateway_unavailable_total{{{_POD}, reason="{reason}"}}': values}
+
+
+@pytest.mark.parametrize(
+    ("series", "share"),
+    [
+        (_requests("0+6x20", "ok") | _requests("0+2x20", "error") | _away("0x20", "full"), 0.25),
+        (_requests("0+6x20", "ok") | _requests("0+2x20", "timeout", pod="b") | _away("0x20", "full"), 0.25),
+        (_requests("0+6x20", "ok") | _away("0+2x20", "no_server"), 0.25),
+        (
+            _requests("0+6x20", "ok")
+            | _requests("0+2x20", "gone")
+            | _away("0x20", "full")
+            | _away("0+2x20", "suspended"),
+            0,
+        ),
+        (_requests("0+6x20", "refused") | _requests("0+2x20", "ok", "") | _away("0x20", "full"), 0),
+    ],
+)
+def test_a_request_has_failed_that_got_no_answer_or_a_servers_error(
+    promtool: Path, tmp_path: Path, series: dict[str, str], share: float
+) -> None:
+    expr = next(q.expr for q in QUERIES if (q.board, q.title) == ("deployments", "Failed") and q.legend)
+    expr = fill_in(expr, "5m", choose("deployments", "ns", "j"))
+    _evaluate(promtool, tmp_path, series, expr, "15m", {f"{{{_POD}}}": share})
+
+
+def _deployed(name: str, value: float, **labels: str) -> dict[str, str]:
+    more = "".join(f', {key}="{each}"' for key, each in labels.items())
+    return {f"modelyard_modeldeployment_{name}{{{_OF_JOB}{more}}}": f"{value}x10"}
+
+
+_READY = _deployed("condition", 1, type="Ready")
+_UNREADY = _deployed("condition", 0, type="Ready")
+
+
+@pytest.mark.parametrize(
+    ("series", "found"),
+    [
+        (_READY, None),
+        (_UNREADY, 'problem="no requests are answered"'),
+        (_UNREADY | _deployed("condition", 1, type="Suspended"), None),
+        (
+            _READY | _deployed("condition", 1, type="Stalled"),
+            'problem="what the spec asks for can\'t be served"',
+        ),
+        (
+            _READY | _deployed("replicas", 2, state="desired") | _deployed("replicas", 1, state="ready"),
+            'problem="some servers are not ready"',
+        ),
+        (_READY | _deployed("replicas", 0, state="desired") | _deployed("replicas", 0, state="ready"), None),
+        (
+            _READY | _deployed("condition", 0, type="ScalingReady"),
+            'problem="the number of servers doesn\'t follow what it should"',
+        ),
+        (
+            _READY | _deployed("failing_revisions", 1, reason="ModelUnproven"),
+            'problem="servers of a revision fail", reason="ModelUnproven"',
+        ),
+    ],
+)
+def test_a_deployment_needs_a_look_where_something_is_wrong_with_it(
+    promtool: Path, tmp_path: Path, series: dict[str, str], found: str | None
+) -> None:
+    expr = f"0 * ({_find('deployments', 'Deployments that need a look')})"
+    samples = {f"{{{_OF_JOB}, {found}}}": 0} if found else {}
+    _evaluate(promtool, tmp_path, series, expr, "5m", samples)
+
+
+def test_a_table_joins_what_operator_and_pods_say_of_a_deployment(promtool: Path, tmp_path: Path) -> None:
+    series = _requests("0+60x20", "ok") | _requests("0+60x20", "ok", pod="b")
+    expr = next(q.expr for q in QUERIES if q.title == "All deployments" and "requests_total" in q.expr)
+    expr = fill_in(expr, "5m", choose("deployments", "ns", "j"))
+    _evaluate(promtool, tmp_path, series, expr, "15m", {f"{{{_OF_JOB}}}": 2})
+
+
+def test_what_nothing_declares_is_noticed() -> None:
+    wrong = 'sum by (pot) (rate(vllm:num_requests_runing{x="1"}[5m])) / modelyard_gateway_servers{revision!="a=b"}'
+    assert find_unknown(wrong, LABELS) == {
+        "vllm:num_requests_runing",
+        "modelyard_gateway_servers.revision",
+        "pot",
+    }

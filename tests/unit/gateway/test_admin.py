@@ -210,7 +210,8 @@ def test_metrics_have_outcomes_by_revision_in_a_form_that_prometheus_reads(rig: 
             assert buckets == sorted(buckets)
             assert buckets[-1] == 3
             assert families["modelyard_gateway_servers"].samples[0].value == 1
-            assert all(name.startswith("modelyard_gateway_") for name in families)
+            assert all(name.startswith(("modelyard_gateway_", "process_")) for name in families)
+            assert families["process_start_time_seconds"].samples[0].value > 0
 
     run(scenario())
 

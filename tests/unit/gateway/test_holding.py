@@ -86,6 +86,8 @@ def test_beyond_the_line_and_its_time_callers_are_told_to_come_again(
                 assert "no server became ready" in read(answer.json())  # type: ignore[operator]
             assert gateway.load == (0, 0)
             assert {line["outcome"] for line in gateway.lines()} == {"unavailable"}
+            why = {reason: n for reason, n in gateway.process.metrics.unavailable.items() if n}
+            assert why == {"full": 1, "no_server": 2}
 
     run(scenario())
 
@@ -123,6 +125,7 @@ def test_a_suspended_deployment_says_so(rig: Rig) -> None:
             assert (await gateway.ask(path="/v2/health/ready", method="GET")).status == 503
             status = await gateway.ask(path="/-/status", method="GET")  # the page shows why
             assert (status.status, "suspended" in status.json()["trouble"]) == (200, True)
+            assert gateway.process.metrics.unavailable["suspended"] == 1
             assert gateway.process.why_unready() is None  # or callers would not reach it to hear that
             assert not server.got
 

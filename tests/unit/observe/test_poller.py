@@ -25,6 +25,7 @@ def probe(n: int = 0, pod: str = "p", **options: float) -> Probe:
 class FakeReader:
     def __init__(self) -> None:
         self.answer: dict[str, Any] | None = {"step": 1}
+        self.same = False
         self.asked: list[str] = []
         self.now = self.most = 0
         self.gate: asyncio.Event | None = None
@@ -39,6 +40,8 @@ class FakeReader:
             await self.gate.wait()
         await asyncio.sleep(0)
         self.now -= 1
+        if self.same:
+            return Answer(None)
         return Answer(self.answer) if self.answer is not None else None
 
 
@@ -400,5 +403,49 @@ def test_a_pod_that_holds_back_and_falls_silent_is_asked_for_a_sign_of_life() ->
         world.reader.answer = None
         await world.pass_time(20)
         assert world.reader.waits[-1][:2] == (3.0, 0.0)
+
+    run(world, scenario)
+
+
+def test_another_pace_keeps_the_answer_and_asks_at_once() -> None:
+    world, reader = hold()
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe(interval=1.0)])
+        await world.pass_time(0.5, step=0.1)
+        for wait in (20.0, 0.0, 20.0, 0.0):
+            world.poller.watch(key(), [probe(interval=1.0, wait=wait)])
+            assert world.poller.of(key()) == {"agent": {"v": 1}}
+            await world.pass_time(0.2, step=0.1)
+            assert reader.asked[-1][1:] == (wait, "1")
+        assert world.changed == [key()]  # it has said nothing else since
+        reader.version = 2
+        world.poller.watch(key(), [probe(interval=1.0, wait=20.0)])
+        await world.pass_time(0.2, step=0.1)
+        assert world.poller.of(key()) == {"agent": {"v": 2}}
+
+    run(world, scenario)
+
+
+def test_an_answer_ages_while_it_holds_and_a_pod_is_silent_only_once_it_was_asked_in_vain() -> None:
+    world = World()
+
+    async def scenario() -> None:
+        assert world.poller.ages(key()) == {}
+        world.poller.watch(key(), [probe()])
+        await world.pass_time(0.1, step=0.1)
+        assert world.poller.ages(key())["agent"].silent == 0.0
+        world.reader.same = True  # from now on it says that nothing has changed
+        await world.pass_time(10)
+        age = world.poller.ages(key())["agent"]
+        assert (age.silent, round(age.seconds)) == (0.0, 10)
+        world.reader.answer, world.reader.same = None, False
+        await world.pass_time(20)
+        age = world.poller.ages(key())["agent"]
+        assert round(age.seconds) == 30 and 18 <= age.silent <= 22
+        world.reader.answer = {"step": 2}
+        await world.pass_time(30)
+        age = world.poller.ages(key())["agent"]
+        assert age.silent == 0.0 and age.seconds < 30
 
     run(world, scenario)

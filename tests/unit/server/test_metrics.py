@@ -48,6 +48,7 @@ def test_batches_padding_waiting_and_answers_are_counted() -> None:
     assert found["modelyard_server_tokens_total{kind=text}"] == 30
     assert found["modelyard_server_tokens_total{kind=padding}"] == 10
     assert found["modelyard_server_ready"] == 1
+    assert found["process_start_time_seconds"] > 0
     assert found["modelyard_server_info{revision=1}{runtime=torch}{task=embeddings}{variant=bf16}"] == 1
     running[0], ready[0] = 0, False
     assert read(metrics)["vllm:num_requests_running"] == 0

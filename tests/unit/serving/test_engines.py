@@ -35,6 +35,8 @@ def spec(**fields: Any) -> ModelDeploymentSpec:
             "builtin",
         ),
         (None, {"engine": {"type": "vllm"}}, "vllm:1", "vllm"),
+        ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/gpu": "1000m"}}}}, "vllm:1", "vllm"),
+        ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/gpu": "0"}}}}, "vllm:1", "builtin"),
     ],
 )  # fmt: skip
 def test_auto_takes_vllm_for_generation_on_an_accelerator_where_its_image_is_named(
@@ -63,18 +65,30 @@ def test_vllm_is_told_the_model_its_devices_and_the_users_arguments_last() -> No
     (container,) = pod["containers"]
     assert container["image"] == "registry.example/vllm:1"
     args = container["args"]
-    told = dict(zip(args[::2], args[1::2], strict=False))
     assert args[args.index("--model") + 1] == PATH
     assert args[args.index("--served-model-name") + 1] == NAME
     assert args[args.index("--tensor-parallel-size") + 1] == "2"
     assert args[args.index("--max-model-len") + 1] == "4096"
     assert args[-2:] == ["--gpu-memory-utilization", "0.5"]
-    assert told
+    assert args[args.index("--generation-config") + 1] == "vllm"
+    # Options that releases of today don't know are errors there.
+    assert "--disable-log-requests" not in args
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
     assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
     # What the built-in server can't load is not measured with it.
     (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
     assert '"measure":false' in str(job["spec"]["template"]["metadata"]["annotations"])
+
+
+def test_figures_of_the_built_in_server_are_not_those_of_vllm() -> None:
+    world, _ = serve(server={"resources": GPU}, scaling={"minReplicas": 1, "maxReplicas": 4})
+    (revision,) = world.revisions()
+    service = world.cluster.objects[Key("Service", NAMESPACE, f"{NAME}-{revision}")]
+    assert "modelyard.dev/concurrency" not in service["metadata"]["labels"]
+    world, _ = serve(scaling={"minReplicas": 1, "maxReplicas": 4})
+    (revision,) = world.revisions()
+    service = world.cluster.objects[Key("Service", NAMESPACE, f"{NAME}-{revision}")]
+    assert int(service["metadata"]["labels"]["modelyard.dev/concurrency"]) > 0
 
 
 def test_a_server_of_the_users_own_is_started_as_they_say() -> None:

@@ -448,6 +448,7 @@ def test_servers_that_crash_after_they_were_ready_are_no_readiness() -> None:
     [
         ({"reason": "OOMKilled", "exitCode": 137, "message": ""}, "HostOutOfMemory"),
         ({"exitCode": 1, "message": "Traceback"}, "ServerFailed"),
+        ({"exitCode": 1, "message": '{"reason": "404", "message": "no"}'}, "ServerFailed"),
         (
             {"reason": "StartError", "exitCode": 128, "message": "exec: python3: not found"},
             "ContainerCannotRun",
@@ -473,3 +474,117 @@ def test_a_gateway_that_goes_has_time_to_tell_and_then_to_answer(limit: int, dra
     pod = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]["spec"]["template"]
     assert f'"drainSeconds":{drain}.0' in str(pod["metadata"]["annotations"])
     assert pod["spec"]["terminationGracePeriodSeconds"] == codes.GATEWAY_ANNOUNCE_SECONDS + drain + 5
+
+
+def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() -> None:
+    world = served(
+        scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10, "scaleDownDelaySeconds": 0},
+        gateway={"replicas": 2},
+    )
+    (revision,) = world.revisions()
+    lost = world.probes()[0].name
+    world.load.put(running=30, rate=10.0)
+    world.wait(20)
+    assert world.revisions() == {revision: 3}
+    assert [e["reason"] for e in world.cluster.events.values()].count("Scaled") == 1
+    world.load.put()
+    world._answer()
+    world.mute[lost] = world.clock.now().timestamp()
+    world.wait(120, step=2)
+    assert world.revisions() == {revision: 3}, "what the silent one has now is not known"
+    assert world.status["scaling"]["reason"] == "PartialLoad"
+    world.load.put(running=100, rate=30.0)
+    world.wait(20)
+    assert world.revisions() == {revision: 5}, "of the half that is heard"
+    world.mute.clear()
+    world.load.put()
+    world.wait(150, step=2)
+    assert world.revisions() == {revision: 1}
+
+
+def test_at_rest_an_answer_that_is_held_back_is_no_old_one() -> None:
+    world = served(scaling={"minReplicas": 0, "maxReplicas": 4, "idleSeconds": 300})
+    (revision,) = world.revisions()
+    assert {p.wait for p in world.probes()} == {60.0}
+    writes = len(world.cluster.calls)
+    world.wait(200, step=10)
+    assert world.revisions() == {revision: 1}
+    assert world.condition("ScalingReady") == ("True", "Following")
+    assert len(world.cluster.calls) == writes
+    world.wait(150, step=10)
+    assert world.revisions() == {revision: 0}, "idle is how long nothing was told"
+
+
+def test_pods_that_end_because_they_are_told_to_are_no_failure() -> None:
+    world = served()
+    for key in [k for k in world.cluster.objects if k.kind == "Pod"]:
+        if "build" in key.name:
+            continue
+        (container,) = (s["name"] for s in world.cluster.objects[key]["status"]["containerStatuses"])
+        ended = {"containerStatuses": [{"name": container, "state": {"terminated": {"exitCode": 0}}}]}
+        world.cluster.change(key, lambda o, ended=ended: o.update(status={"phase": "Running", **ended}))  # type: ignore[misc]
+        world.cluster.change(key, lambda o: o["metadata"].update(deletionTimestamp=world.time))
+    world._work()
+    assert world.condition("Reconciling") is None
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+def test_what_the_spec_asks_for_does_not_serve_before_a_server_was_ready() -> None:
+    world = World(well=set())
+    world.create(trained_job(), deployment())
+    assert world.condition("UpToDate") == ("False", "ServerFailed")
+    world.well = None
+    world.settle()
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+def test_time_in_which_nothing_was_to_be_ready_does_not_count_for_the_deadline() -> None:
+    world = World(well=set())
+    world.create(trained_job(), deployment(progressDeadlineSeconds=60))
+    world.edit(suspend=True)
+    world.wait(100, step=10)
+    assert world.condition("Stalled") is None
+    world.edit(suspend=False)
+    awaited = {"type": "Available", "status": "False", "lastTransitionTime": world.time}
+    world.unavailable = awaited
+    world.settle()
+    assert world.condition("Stalled") is None
+    world.wait(70, step=10)
+    assert world.condition("Stalled") is not None
+
+
+def test_servers_that_crash_while_another_model_is_awaited_are_the_reason() -> None:
+    world = served()
+    world.well = set()
+    world.words = {"end": {"reason": "OOMKilled", "exitCode": 137, "message": ""}}
+    key = Key("TrainingJob", NAMESPACE, NAME)
+    waits = {"type": "Ready", "status": "False", "reason": "Progressing", "message": "It trains."}
+    again = {"observedGeneration": 1, "phase": "Training", "conditions": [waits]}
+    world.cluster.change(key, lambda o: o.update(status=again))
+    world.engine.controller.enqueue_all()
+    world.settle()
+    assert world.condition("Ready") == ("False", "HostOutOfMemory")
+
+
+def test_a_change_of_the_number_is_told_with_its_reason_once() -> None:
+    world = served(
+        scaling={"minReplicas": 0, "maxReplicas": 4, "idleSeconds": 30, "scaleDownDelaySeconds": 0}
+    )
+    world.wait(150, step=5)
+    assert list(world.revisions().values()) == [0]
+    world.load.queued = 2
+    world._answer()
+    world.settle()
+    told = [e["message"] for e in world.cluster.events.values() if e["reason"] == "Scaled"]
+    assert sorted(told) == ["0 to 1 servers: FromZero.", "1 to 0 servers: Idle."]
+    assert world.status["scaling"]["lastScaleTime"] == world.time
+
+
+def test_servers_drain_for_as_long_as_their_pods_have() -> None:
+    world = World()
+    overlay = {"spec": {"terminationGracePeriodSeconds": 610}}
+    world.create(trained_job(), deployment(server={"podTemplate": overlay}))
+    (revision,) = world.revisions()
+    made = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-{revision}")]["spec"]["template"]
+    assert made["spec"]["terminationGracePeriodSeconds"] == 610
+    assert '"drainSeconds":600' in str(made["metadata"]["annotations"])

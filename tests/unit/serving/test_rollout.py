@@ -19,6 +19,14 @@ def test_a_new_revision_is_made_as_large_as_the_load_and_gets_nothing_until_all_
     assert plan("b", 3, [old, new], [{"a": FULL, "b": 0}]) == [Target("b", 3, 0), Target("a", 3, FULL)]
 
 
+def test_a_new_revision_that_has_more_ready_servers_than_the_old_one_need_not_be_whole() -> None:
+    dead, new = Revision("a", 3, 0, FULL), Revision("b", 3, 1, 0)
+    assert plan("b", 3, [dead, new], [{"a": FULL}])[0] == Target("b", 3, FULL)
+    halved = Revision("a", 3, 2, FULL)
+    assert plan("b", 3, [halved, new], [{"a": FULL}])[0] == Target("b", 3, 0)
+    assert plan("b", 3, [halved, Revision("b", 3, 2, 0)], [{"a": FULL}])[0] == Target("b", 3, FULL)
+
+
 def test_the_old_one_stays_until_no_gateway_sends_it_any_request() -> None:
     old, new = Revision("a", 3, 3, FULL), Revision("b", 3, 3, 0)
     assert plan("b", 3, [old, new], [{"a": FULL}]) == [Target("b", 3, FULL), Target("a", 3, 0)]

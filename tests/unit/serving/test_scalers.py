@@ -114,6 +114,33 @@ def test_a_hand_over_leaves_the_size_and_never_two_scalers() -> None:
     assert list(world.revisions().values()) == [3]  # fewer only after the delay
 
 
+def test_what_a_scaler_that_is_going_says_is_not_contradicted() -> None:
+    world = scaled(scaler="hpa")
+    resize(world, 3)
+    world.cluster.finalizers.add("HorizontalPodAutoscaler")
+    world.edit(scaling={"minReplicas": 1, "maxReplicas": 1})
+    assert world.condition("ScalingReady") == ("False", "HandingOver")
+    assert list(world.revisions().values()) == [3]
+    world.cluster.erase(HPA)
+    world.settle()
+    assert list(world.revisions().values()) == [1]
+    assert world.condition("ScalingReady") == ("True", "Fixed")
+
+
+def test_keda_sees_requests_of_milliseconds_and_takes_no_silence_for_peace() -> None:
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
+    world.cluster.served.add("ScaledObject")
+    world.engine.controller.serves("ScaledObject", True)
+    world.create(trained_job(), deployment(scaling={"scaler": "keda", "minReplicas": 0, "maxReplicas": 4}))
+    (trigger,) = spec_of(world, SCALED)["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    told = f'namespace="{NAMESPACE}",modeldeployment="{NAME}"'
+    spent = f'sum(rate(modelyard_gateway_request_duration_seconds_sum{{{told},revision!=""}}[2m]))'
+    running = f"sum(modelyard_gateway_running_requests{{{told}}})"
+    queued = f"sum(modelyard_gateway_queued_requests{{{told}}})"
+    assert trigger["metadata"]["query"] == f"{queued} + (({spent} > {running}) or {running})"
+
+
 def test_suspended_nothing_scales() -> None:
     world = scaled(scaler="hpa")
     resize(world, 3)

@@ -87,9 +87,10 @@ CASES: dict[str, tuple[str, int, Load, ScalingState, ScalingConfig, Present]] = 
     "what some gateways told is enough for more": (
         "StableLoad", 6, steady(56, answered=1, gateways=2), RISING, CONFIG, Present(4, 4)
     ),
-    "no gateway told": ("StaleLoad", 4, steady(0, answered=0, gateways=2), OVER, CONFIG, Present(4, 4)),
-    "what they told is old": ("StaleLoad", 4, steady(5, age_seconds=16.0), OVER, CONFIG, Present(4, 4)),
-    "old, and below the least": ("StaleLoad", 2, steady(5, age_seconds=16.0), OVER, AT_LEAST_2, Present(0, 0)),
+    "no gateway told": ("LoadUnknown", 4, steady(0, answered=0, gateways=2), OVER, CONFIG, Present(4, 4)),
+    "none told, and below the least": (
+        "LoadUnknown", 2, steady(5, answered=0, gateways=2), OVER, AT_LEAST_2, Present(0, 0)
+    ),
     "the most was lowered": ("AtMaximum", 8, steady(120), ScalingState(), CONFIG, Present(20, 20)),
 }  # fmt: skip
 
@@ -167,7 +168,6 @@ loads = st.builds(
     covered_seconds=st.sampled_from([60.0, 60.0, 10.0]),
     answered=st.sampled_from([2, 2, 2, 1, 0]),
     gateways=st.just(2),
-    age_seconds=st.sampled_from([0.0, 0.0, 20.0]),
 )
 configs = st.builds(
     lambda least, more, **rest: ScalingConfig(min_replicas=least, max_replicas=max(1, least + more), **rest),
@@ -274,9 +274,7 @@ def test_the_state_is_small(
     for _ in range(60):
         now += dice.choice([1, 2, 5, 15])
         work = dice.uniform(0, 300)
-        shaken = replace(
-            load, stable=Window(running=work), panic=Window(running=work), answered=2, age_seconds=0.0
-        )
+        shaken = replace(load, stable=Window(running=work), panic=Window(running=work), answered=2)
         state = decide(shaken, state, config, present, now).state
     assert len(state.held) <= 30
     times = [h.until for h in state.held[1:]]
@@ -366,8 +364,8 @@ def test_noise_of_ten_percent_changes_nothing(level: float, target: float, delay
 def test_gateways_are_summed() -> None:
     one = LoadReport(2, 3, Window(1, 2, 3, 4), Window(5, 6, 7, 8), 0.0, 60.0)
     two = LoadReport(0, 1, Window(1, 1, 1, 1), Window(2, 2, 2, 2), 9.0, 12.0)
-    load = total([one, two], 3, age_seconds=1.0)
-    assert load == Load(2, 4, Window(2, 3, 4, 5), Window(7, 8, 9, 10), 0.0, 12.0, 2, 3, 1.0)
+    load = total([one, two], 3)
+    assert load == Load(2, 4, Window(2, 3, 4, 5), Window(7, 8, 9, 10), 0.0, 12.0, 2, 3)
     assert total([], 2).usable is False
 
 

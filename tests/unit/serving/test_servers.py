@@ -68,7 +68,10 @@ def test_a_server_finds_its_config_where_it_is_told_to_look() -> None:
 
 
 def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> None:
-    manifest, service = build(), servers.build_service(make_site(), "1a2b3c4d", 100, 16).manifest
+    manifest, service = (
+        build(),
+        servers.build_service(make_site(), "1a2b3c4d", 100, 16, "embeddings").manifest,
+    )
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     selector = manifest["spec"]["selector"]["matchLabels"]
     assert selector == service["spec"]["selector"] == servers.select("sentiment", "1a2b3c4d")
@@ -78,18 +81,22 @@ def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> N
     assert (service["metadata"]["name"], manifest["metadata"]["name"]) == ("sentiment-1a2b3c4d",) * 2
     assert service["metadata"]["labels"]["modelyard.dev/weight"] == "100"
     assert service["metadata"]["labels"]["modelyard.dev/concurrency"] == "16"
+    assert service["metadata"]["labels"]["modelyard.dev/task"] == "embeddings"
     # What the next operator knows of a revision that it did not make.
     told = {
         "modelyard.dev/model-digest": "sha256-d",
         "modelyard.dev/variant": "none",
         "modelyard.dev/concurrency": "16",
+        "modelyard.dev/task": "text-classification",
     }
     assert manifest["metadata"]["annotations"] == told
     assert service["spec"]["clusterIP"] == "None"
 
 
 def test_a_weight_is_a_label_of_the_service_and_of_nothing_else() -> None:
-    light, heavy = (servers.build_service(make_site(), "a", weight, None).manifest for weight in (0, 100))
+    light, heavy = (
+        servers.build_service(make_site(), "a", weight, None, None).manifest for weight in (0, 100)
+    )
     heavy["metadata"]["labels"]["modelyard.dev/weight"] = "0"
     assert light == heavy
     assert "modelyard.dev/weight" not in str(build())

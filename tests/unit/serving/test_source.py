@@ -13,7 +13,7 @@ from modelyard.workloads.problem import Problem
 from tests.unit.training.test_lifecycle import success, train
 
 KEY = Key("TrainingJob", "team", "sentiment")
-MODEL = {"uri": "pvc://sentiment-storage/runs/x/model", "digest": "sha256-1"}
+MODEL = {"uri": "pvc://sentiment-storage/runs/team/sentiment-0c0ffee0/model", "digest": "sha256-1"}
 
 
 def spec(**model: Any) -> ModelDeploymentSpec:
@@ -57,6 +57,17 @@ def test_a_model_that_lies_outside_of_the_layout_tells_no_storage() -> None:
     found = find("team", spec(), {KEY: job("True", "Succeeded", model=moved)})
     assert isinstance(found, Source)
     assert (found.storage, found.dataset) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "root", ["pvc://shared/yard", "pvc://shared", "pvc://shared/runs", "pvc://shared/runs/runs"]
+)
+def test_the_storage_of_a_job_is_found_whatever_its_folders_are_called(root: str) -> None:
+    lies = {"uri": f"{root}/runs/runs/sentiment-0c0ffee0/model", "digest": "sha256-1"}
+    key = Key("TrainingJob", "runs", "sentiment")
+    found = find("runs", spec(), {key: job("True", "Succeeded", model=lies, data={"digest": "sha256-2"})})
+    assert isinstance(found, Source)
+    assert (found.storage, found.dataset) == (root, f"{root}/datasets/sha256-2")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from modelyard.api.conditions import format_time
 from modelyard.api.profile import Settings
 from modelyard.engine.plan import Key, Manifest, Plan
-from modelyard.engine.probe import Probe
+from modelyard.engine.probe import Age, Probe
 from modelyard.features import KINDS
 from modelyard.serving.plan import plan_deployment
 
@@ -82,6 +82,10 @@ class Load:
     finish_rate: float = 0.0
     idle_seconds: float = 0.0
 
+    def put(self, running: int = 0, rate: float = 0.0) -> None:
+        """So many run, and so many come and are done each second."""
+        self.running, self.arrival_rate, self.finish_rate = running, rate, rate
+
 
 @dataclass
 class World:
@@ -95,6 +99,9 @@ class World:
     words: dict[str, Any] = field(default_factory=dict)
     load: Load = field(default_factory=Load)
     deaf: bool = False  # gateways answer no question
+    # Since when (Unix seconds) some of them do so, by the names of their probes.
+    mute: dict[str, float] = field(default_factory=dict)
+    unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
     slow: bool = False  # gateways go on following the weights that they knew
 
     def __post_init__(self) -> None:
@@ -219,7 +226,8 @@ class World:
             if k not in self.cluster.objects:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
-        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0})
+        awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
+        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0} | awaited)
         if revision is not None:
             self.highest = max(self.highest, size)
 
@@ -272,11 +280,16 @@ class World:
     def _answer(self) -> None:
         """The gateways' answers to what they are asked."""
         answers = self.engine.facts.answers.setdefault(KEY, {})
+        ages = self.engine.facts.ages_told.setdefault(KEY, {})
         asked = [p for p in self.engine.facts.watched.get(KEY, ()) if isinstance(p, Probe)]
         if self.deaf:
             return
         share = max(1, len(asked))
+        now = self.clock.now().timestamp()
         for probe in asked:
+            if probe.name in self.mute and probe.name in answers:
+                ages[probe.name] = Age(now - answers[probe.name]["time"], now - self.mute[probe.name])
+                continue
             window = {
                 "queued": self.load.queued / share, "running": self.load.running / share,
                 "arrivalRate": self.load.arrival_rate / share, "finishRate": self.load.finish_rate / share,
@@ -286,8 +299,12 @@ class World:
                 "running": self.load.running // share, "stable": window, "panic": window,
                 "idleSeconds": self.load.idle_seconds, "coveredSeconds": 60.0, "weights": self.followed,
             }  # fmt: skip
-            if answers.get(probe.name) != answer:
+            told = answers.get(probe.name)
+            if told is not None and probe.wait and told | {"time": 0} == answer | {"time": 0}:
+                ages[probe.name] = Age(self.clock.now().timestamp() - told["time"])  # held back
+            elif told != answer:
                 answers[probe.name] = answer
+                ages.pop(probe.name, None)
                 self.engine.queue.add(KEY)
 
     def _versions(self) -> dict[Key, str]:

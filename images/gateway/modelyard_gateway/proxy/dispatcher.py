@@ -57,7 +57,7 @@ class Dispatcher:
                 self._give(exchange, server)
                 return
         if self.is_full():
-            self._end(exchange, FULL, outcomes.UNAVAILABLE)
+            self._turn_away(exchange, FULL, outcomes.FULL)
             return
         self._load.move(now, 1, 0, 1)
         self._wait(exchange)
@@ -198,16 +198,18 @@ class Dispatcher:
         """Its time is up."""
         flight = exchange.following
         if exchange in self._line or (flight is not None and flight.leader in self._line):
-            self._end(exchange, self._why_waiting(), outcomes.UNAVAILABLE)
+            self._turn_away(exchange, *self._why_waiting())
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
             self._end(exchange, SLOW, outcomes.TIMEOUT)
 
-    def _why_waiting(self) -> Refusal:
+    def _why_waiting(self) -> tuple[Refusal, str]:
         if not self.fleet.count_servers():
-            return NO_SERVER
-        return NO_ROOM if self.fleet.count_reachable() else UNREACHABLE
+            return NO_SERVER, outcomes.NO_SERVER
+        if not self.fleet.count_reachable():
+            return UNREACHABLE, outcomes.UNREACHABLE
+        return NO_ROOM, outcomes.NO_ROOM
 
     def follow_changed(self) -> None:
         """Servers came or went."""
@@ -228,7 +230,12 @@ class Dispatcher:
     def end_line(self) -> None:
         """Whoever waits is sent away: the gateway stops."""
         for exchange in list(self._line):
-            self._end(exchange, ENDING, outcomes.UNAVAILABLE)
+            self._turn_away(exchange, ENDING, outcomes.STOPPING)
+
+    def _turn_away(self, exchange: Exchange, refusal: Refusal, reason: str) -> None:
+        """It gets no server."""
+        self._metrics.unavailable[reason] += 1
+        self._end(exchange, refusal, outcomes.UNAVAILABLE)
 
     def _end(self, exchange: Exchange, refusal: Refusal, outcome: str) -> None:
         self.abandon(exchange)

@@ -101,6 +101,7 @@ class Front:
         if route is not None:
             return
         if self._config.suspended:
+            self._metrics.unavailable[outcomes.SUSPENDED] += 1
             client.refuse(exchange, SUSPENDED, outcomes.UNAVAILABLE)
         elif self._rates is not None:
             self._limit(exchange, self._rates, now)

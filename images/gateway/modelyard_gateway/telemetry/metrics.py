@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -15,12 +16,20 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 OK = "ok"  # answered, 1xx to 3xx
 REFUSED = "refused"  # answered 4xx, by a server or by the gateway
 ERROR = "error"  # answered 5xx by a server
-UNAVAILABLE = "unavailable"  # 503 by the gateway: no server, no room, suspended
+UNAVAILABLE = "unavailable"  # 503 by the gateway: no server, no room, suspended, or not ready
 TIMEOUT = "timeout"  # a server did not answer in time
 BROKEN = "broken"  # a server broke off
 GONE = "gone"  # the caller hung up
 
 _FAILED = frozenset((ERROR, UNAVAILABLE, TIMEOUT, BROKEN))
+
+# Why requests got a 503 of the gateway's own.
+FULL = "full"  # too many waited already
+NO_ROOM = "no_room"  # all servers were busy until its time was up
+NO_SERVER = "no_server"  # there was none until its time was up
+UNREACHABLE = "unreachable"  # those that there were could not be reached until its time was up
+STOPPING = "stopping"  # the gateway ended
+SUSPENDED = "suspended"
 
 NO_REVISION = ""  # answered by the gateway
 _REVISIONS = 32  # those that were seen first make room for others, unless they are still followed
@@ -56,8 +65,11 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        ProcessCollector(registry=self.registry)
         self.retries: dict[str, int] = {"connect": 0, "reset": 0, "busy": 0}
         self.cache: dict[str, int] = {"hit": 0, "miss": 0, "shared": 0}
+        # All from the start: Prometheus' increase() knows no value before a series' first.
+        self.unavailable = dict.fromkeys((FULL, NO_ROOM, NO_SERVER, UNREACHABLE, STOPPING, SUSPENDED), 0)
         self.limited = 0
         self._series: dict[tuple[str, str], Series] = {}
         self.followed: Container[str] = ()
@@ -164,6 +176,14 @@ class Metrics(Collector):
         for result, number in self.cache.items():
             cache.add_metric((result,), number)
         yield cache
+        unavailable = CounterMetricFamily(
+            prefix + "unavailable",
+            "Requests that got no server and were answered 503, by why.",
+            labels=("reason",),
+        )
+        for reason, number in self.unavailable.items():
+            unavailable.add_metric((reason,), number)
+        yield unavailable
         yield CounterMetricFamily(
             prefix + "rate_limited", "Requests refused by the rate limit.", value=self.limited
         )

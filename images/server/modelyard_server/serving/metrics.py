@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from modelyard.contract.server import ServerConfig
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 256)
@@ -16,6 +17,7 @@ class Metrics:
 
     def __init__(self, config: ServerConfig) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.labels = model = {"model_name": config.name, "engine": "0"}  # vLLM's labels
         names = tuple(model)
 

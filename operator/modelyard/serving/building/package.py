@@ -24,6 +24,7 @@ def record(
         job=source.job,
         dataset=source.dataset,
         task=result.task,
+        stated_task=source.task,
         max_length=result.max_length,
     )
     compression = CompressionStatus(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from modelyard.api.serving import Server
 from modelyard.contract import codes
 from modelyard.contract.build import BuildConfig
-from modelyard.engine.plan import Child
+from modelyard.engine.compare import digest
+from modelyard.engine.plan import Child, Manifest
 from modelyard.serving import names
 from modelyard.serving.children import servers
 from modelyard.serving.children.site import (
@@ -23,6 +24,8 @@ from modelyard.workloads.pods import overlay, sources, template
 COMPONENT = "build"
 # A build whose pod is killed for its memory while it makes a variant leaves that one out in the third.
 _TRIES = 3
+# Seconds: of a pod that hangs. One that is slow has left what it downloaded and made to the next one.
+LONGEST = 3 * 3600
 _POLICY = {
     "rules": [
         # What the user has to change is the same in the next pod.
@@ -64,6 +67,7 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
     pod = template.build(
         site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
     )
+    pod["activeDeadlineSeconds"] = LONGEST
     sources.mount(pod, [uri for uri in (config.uri, config.dataset) if uri], site.place.claim)
     labels = {names.BUILD_LABEL: build_id}
     made = build_template(
@@ -78,6 +82,7 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
             "name": names.build_job(site.name, build_id, attempt),
             "namespace": site.namespace,
             "labels": {**made["metadata"]["labels"]},
+            "annotations": {names.TEMPLATE_ANNOTATION: digest(made)},
         },
         "spec": {
             "backoffLimit": _TRIES - 1,
@@ -87,3 +92,9 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
         },
     }
     return Child(manifest, immutable=True)
+
+
+def read_template(job: Manifest) -> str | None:
+    """Which pod template a Job was made with: all that users and the platform team say of the pod is in it."""
+    told = (job["metadata"].get("annotations") or {}).get(names.TEMPLATE_ANNOTATION)
+    return None if told is None else str(told)

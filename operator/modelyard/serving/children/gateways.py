@@ -9,8 +9,10 @@ from modelyard.api.profile import RoleName
 from modelyard.api.serving import Gateway, Traffic
 from modelyard.contract import codes
 from modelyard.contract.gateway import GatewayConfig
+from modelyard.engine.compare import digest
 from modelyard.engine.plan import Child, Manifest
 from modelyard.serving import names
+from modelyard.serving.children import budgets
 from modelyard.serving.children.site import CONFIG_FILE, CONFIG_FOLDER, Site, build_template
 from modelyard.workloads import stages
 from modelyard.workloads.pods import template
@@ -35,7 +37,8 @@ def build(
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": {"name": name, "labels": labels},
+        # What a binding gives can't be changed: another role has another binding.
+        "metadata": {"name": f"{name}-{digest([role.kind, role.name])[:8]}", "labels": labels},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role.kind, "name": role.name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": site.namespace}],
     }
@@ -48,7 +51,7 @@ def build(
             "ports": [{"name": _HTTP, "port": PORT, "targetPort": _HTTP, "protocol": "TCP"}],
         },
     }
-    budget = build_budget(site, name, COMPONENT)
+    budget = budgets.build(site, name, COMPONENT, _select(site.name))
     return [
         Child(account),
         Child(binding),
@@ -56,22 +59,6 @@ def build(
         budget,
         _build_deployment(site, gateway, traffic, config),
     ]
-
-
-def build_budget(site: Site, name: str, component: str) -> Child:
-    """One pod at a time may be evicted, also where there is only one: a drain of its node would wait for ever."""
-    manifest = {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "labels": names.object_labels(site.name, component, site.labels)},
-        "spec": {
-            "maxUnavailable": 1,
-            "selector": {
-                "matchLabels": {names.DEPLOYMENT_LABEL: site.name, names.COMPONENT_LABEL: component}
-            },
-        },
-    }
-    return Child(manifest)
 
 
 def _build_deployment(site: Site, gateway: Gateway, traffic: Traffic, config: GatewayConfig) -> Child:

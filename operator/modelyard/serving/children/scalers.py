@@ -31,14 +31,15 @@ def build_autoscaler(site: Site, scaling: Scaling, revision: str) -> Child:
 
 def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: float) -> Child:
     """By the requests that wait and run, as the profile's Prometheus has them from all gateways: `target` a server."""
-    labels = f'{{namespace="{site.namespace}",modeldeployment="{site.name}"}}'
     trigger = {
         "type": "prometheus",
         "metadata": {
             "serverAddress": site.profile.prometheus,
-            "query": f"sum(modelyard_gateway_queued_requests{labels} + modelyard_gateway_running_requests{labels})",
+            "query": _write_query(site),
             "threshold": f"{target:g}",
             "activationThreshold": "0",
+            # The series are there also at zero: when they aren't, Prometheus is ill, and nobody knows the load.
+            "ignoreNullValues": "false",
         },
     }
     window = {"stabilizationWindowSeconds": min(scaling.scale_down_delay_seconds, _LONGEST_WINDOW)}
@@ -52,6 +53,18 @@ def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: flo
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": window}}},
     }
     return _make(site, "keda.sh/v1alpha1", "ScaledObject", spec)
+
+
+def _write_query(site: Site) -> str:
+    """A request of some milliseconds is seldom seen running; the seconds that were spent on those that ended are exact.
+
+    Those that take minutes are only seen running.
+    """
+    labels = f'namespace="{site.namespace}",modeldeployment="{site.name}"'
+    running = f"sum(modelyard_gateway_running_requests{{{labels}}})"
+    spent = f'sum(rate(modelyard_gateway_request_duration_seconds_sum{{{labels},revision!=""}}[2m]))'
+    queued = f"sum(modelyard_gateway_queued_requests{{{labels}}})"
+    return f"{queued} + (({spent} > {running}) or {running})"
 
 
 def _target(site: Site, revision: str) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.api.profile import Profile
 from modelyard.api.serving import Server
 from modelyard.api.trainer import Resources
 from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child, Manifest
 from modelyard.serving import names
+from modelyard.serving.children import budgets
 from modelyard.serving.children.site import (
     RUNTIME_MOUNT,
     RUNTIME_VOLUME,
@@ -25,6 +27,7 @@ COMPONENT = "server"
 POD_TEMPLATE = "spec.server.podTemplate"
 # Seconds for which a server that shall end goes on accepting: gateways hear of it first.
 _LEAVING = 5
+_SPARE = 5  # seconds from the end of the draining to the end of the process
 # Kubernetes' own HTTP port name, by which Services and probes find it.
 _PORT = "http"
 
@@ -50,7 +53,11 @@ def build_deployment(
         site, COMPONENT, pod, config.model_dump_json(by_alias=True, exclude_none=True), labels
     )
     overlay.apply(server.pod_template, made, POD_TEMPLATE, stages.find(COMPONENT).container)
-    annotations = {names.DIGEST_ANNOTATION: digest, names.VARIANT_ANNOTATION: config.variant}
+    annotations = {
+        names.DIGEST_ANNOTATION: digest,
+        names.VARIANT_ANNOTATION: config.variant,
+        names.TASK_LABEL: config.task,
+    }
     if concurrency is not None:
         annotations[names.CONCURRENCY_LABEL] = str(concurrency)
     manifest = {
@@ -74,11 +81,19 @@ def resize(deployment: Manifest, replicas: int) -> Child:
     return Child(manifest, immutable=True, mutable={"spec.replicas": replicas})
 
 
-def build_service(site: Site, revision: str, weight: int, concurrency: int | None) -> Child:
-    """Headless: its EndpointSlices tell gateways of the servers, of the revision's weight (percent), and how many
-    requests each server takes at once.
+def build_budget(site: Site, revision: str) -> Child:
+    """One for each revision: servers of another that aren't ready are no reason to keep these."""
+    name = names.revision(site.name, revision)
+    return budgets.build(site, name, COMPONENT, select(site.name, revision))
+
+
+def build_service(site: Site, revision: str, weight: int, concurrency: int | None, task: str | None) -> Child:
+    """Headless: its EndpointSlices tell gateways of the servers, of the revision's weight (percent), how many requests
+    each server takes at once, and what the model does.
     """
     metadata = _metadata(site, revision)
+    if task:
+        metadata["labels"][names.TASK_LABEL] = task
     metadata["labels"][names.WEIGHT_LABEL] = str(weight)
     if concurrency is not None:
         metadata["labels"][names.CONCURRENCY_LABEL] = str(concurrency)
@@ -145,8 +160,17 @@ def _build_pod(site: Site, resources: Resources, config: ServerConfig, running: 
         site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
     )
     pod["restartPolicy"] = "Always"
-    pod["terminationGracePeriodSeconds"] = _LEAVING + int(config.drain_seconds) + 5
+    pod["terminationGracePeriodSeconds"] = _LEAVING + int(config.drain_seconds) + _SPARE
     return pod
+
+
+def find_drain(server: Server, profile: Profile) -> int:
+    """Seconds for what runs when a server is told to end: what the users' pods leave for that, else the profile's."""
+    pod = server.pod_template.get("spec") or {}
+    asked = pod.get("terminationGracePeriodSeconds")
+    if not isinstance(asked, int):
+        return profile.termination_grace_period_seconds
+    return max(1, asked - _LEAVING - _SPARE)
 
 
 def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> dict[str, Any]:

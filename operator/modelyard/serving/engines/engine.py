@@ -10,6 +10,7 @@ from typing import Any, Literal
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Profile
 from modelyard.api.trainer import EnvVar, Resources
+from modelyard.api.values import parse_quantity
 from modelyard.contract import codes
 
 Engine = Literal["builtin", "vllm", "custom"]
@@ -45,7 +46,9 @@ def choose(spec: ModelDeploymentSpec, profile: Profile, task: str | None) -> Eng
 
 def count_accelerators(resources: Resources) -> int:
     """Devices of any vendor (`nvidia.com/gpu`, `amd.com/gpu` …) that each pod has."""
-    return sum(int(str(amount)) for name, amount in resources.limits.items() if name.endswith("/gpu"))
+    return sum(
+        int(parse_quantity(str(amount))) for name, amount in resources.limits.items() if name.endswith("/gpu")
+    )
 
 
 def describe_model(folder: str, name: str) -> dict[str, Any]:

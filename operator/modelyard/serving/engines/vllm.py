@@ -21,7 +21,9 @@ def build(
     devices = count_accelerators(resources)
     args = [
         "--model", known[codes.ENV_MODEL_PATH], "--served-model-name", config.name,
-        "--port", str(codes.SERVER_PORT), "--disable-log-requests",
+        "--port", str(codes.SERVER_PORT),
+        # Defaults of sampling are those of OpenAI's API, as the built-in server has them, not the model folder's.
+        "--generation-config", "vllm",
     ]  # fmt: skip
     if devices:
         args += ["--tensor-parallel-size", str(devices), "--gpu-memory-utilization", _MEMORY_SHARE]

@@ -45,7 +45,8 @@ def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
         for pod in draft.view.seen.of_kind("Pod")
         if (pod["metadata"].get("labels") or {}).get(names.COMPONENT_LABEL) == gateways.COMPONENT
     )
-    pods = [pod for pod in labelled if not podstate.is_ready(pod)]
+    # Those that are told to end do as they are told.
+    pods = [pod for pod in labelled if not podstate.is_ready(pod) and not podstate.is_leaving(pod)]
     for pod in pods:
         end, name = podstate.last_end(pod), pod["metadata"]["name"]
         if end:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from modelyard.contract import codes, reading
 from modelyard.contract.gateway import GatewayReport, WindowReport
-from modelyard.contract.load import LoadReport, Window
+from modelyard.contract.load import STABLE_SECONDS, LoadReport, Window
 from modelyard.engine.plan import Manifest, Seen
-from modelyard.engine.probe import Probe
+from modelyard.engine.probe import Age, Probe
 from modelyard.serving import names
 from modelyard.serving.children import gateways
 from modelyard.serving.scaling import Load, total
@@ -19,6 +18,8 @@ from modelyard.workloads.pods import podstate
 PATH = "/v1/load"
 # While there is work, or a change is under way.
 BUSY_SECONDS = 2.0
+# What a gateway that doesn't answer has said counts for so long.
+SILENT_SECONDS = 15.0
 # At rest the question is held until there is something to tell, or for so long.
 REST_SECONDS = 60.0
 
@@ -42,14 +43,17 @@ def find_pods(seen: Seen) -> tuple[Manifest, ...]:
     )
 
 
-def read(seen: Seen, now: datetime) -> Reports:
-    """The last answers of the gateways that run."""
+def read(seen: Seen) -> Reports:
+    """The last answers of the gateways that run, without those of gateways that have fallen silent."""
     pods = find_pods(seen)
-    answers = [seen.facts.get(_probe_name(pod)) for pod in pods]
-    told = [report for fact in answers if fact and (report := reading.read(GatewayReport, fact))]
-    ages = [now.timestamp() - report.time for report in told]
-    load = total([_load(report) for report in told], len(pods), max((0.0, *ages)))
-    return Reports(pods, load, tuple(report.weights for report in told))
+    told = []
+    for name in map(_probe_name, pods):
+        fact, age = seen.facts.get(name), seen.ages.get(name, Age())
+        report = reading.read(GatewayReport, fact) if fact else None
+        if report is not None and age.silent <= SILENT_SECONDS:
+            told.append((report, age.seconds))
+    load = total([_load(report, age) for report, age in told], len(pods))
+    return Reports(pods, load, tuple(report.weights for report, _ in told))
 
 
 def build_probes(pods: tuple[Manifest, ...], *, at_rest: bool) -> list[Probe]:
@@ -71,14 +75,16 @@ def _probe_name(pod: Manifest) -> str:
     return f"gateway-{pod['metadata']['uid']}"
 
 
-def _load(report: GatewayReport) -> LoadReport:
+def _load(report: GatewayReport, age: float) -> LoadReport:
+    """What it has told, with the time that has passed since: had anything else changed, it would have told that."""
+    idle = 0.0 if report.queued or report.running else report.idle_seconds + age
     return LoadReport(
         queued=report.queued,
         running=report.running,
         stable=_window(report.stable),
         panic=_window(report.panic),
-        idle_seconds=report.idle_seconds,
-        covered_seconds=report.covered_seconds,
+        idle_seconds=idle,
+        covered_seconds=min(report.covered_seconds + age, STABLE_SECONDS),
     )
 
 

@@ -11,30 +11,33 @@ from modelyard.serving.children import scalers
 from modelyard.serving.children.site import Site
 from modelyard.serving.draft import Draft
 from modelyard.serving.revisions import scale
+from modelyard.workloads.reasons import as_reason
 
 _READY = ConditionType.SCALING_READY
-_KINDS: Mapping[str, str] = {"hpa": "HorizontalPodAutoscaler", "keda": "ScaledObject"}
 
 
 def advance(draft: Draft, site: Site, serving: str | None) -> None:
     """Plans the scaler that the spec asks for; what another one has made goes first."""
     spec = draft.view.spec
-    kind = _KINDS.get(spec.scaling.scaler)
+    kind = scale.SCALERS.get(spec.scaling.scaler)
     if kind is None or spec.suspend:
         return
     others = [
-        obj["kind"] for other in _KINDS.values() if other != kind for obj in draft.view.seen.of_kind(other)
+        obj["kind"]
+        for other in scale.SCALERS.values()
+        if other != kind
+        for obj in draft.view.seen.of_kind(other)
     ]
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers are scaled once there are some.")
     elif others:
         draft.hold(_READY, "False", "HandingOver", f"The {others[0]} of before must be gone first.")
     else:
-        child = (
-            scalers.build_autoscaler(site, spec.scaling, serving)
-            if kind == "HorizontalPodAutoscaler"
-            else scalers.build_scaled_object(site, spec.scaling, serving, scale.find_target(draft))
-        )
+        if kind == "HorizontalPodAutoscaler":
+            child = scalers.build_autoscaler(site, spec.scaling, serving)
+        else:
+            target = scale.find_target(spec.scaling, scale.find_figures(draft, site.profile))
+            child = scalers.build_scaled_object(site, spec.scaling, serving, target)
         draft.children.append(child)
         _tell(draft, kind)
 
@@ -49,9 +52,8 @@ def _tell(draft: Draft, kind: str) -> None:
         advice = " Install KEDA, or set spec.scaling.scaler." if rejection.reason == "NotServed" else ""
         draft.hold(_READY, "False", rejection.reason, f"{rejection.message}{advice}")
     elif wrong is not None:
-        draft.hold(
-            _READY, "False", str(wrong.get("reason") or "NotScaling"), str(wrong.get("message") or kind)
-        )
+        reason = as_reason(str(wrong.get("reason") or ""), "NotScaling")
+        draft.hold(_READY, "False", reason, str(wrong.get("message") or kind))
     elif conditions:
         draft.hold(_READY, "True", "Delegated", f"The {kind} sets the number of servers.")
     else:

@@ -10,13 +10,18 @@ from modelyard.serving.revisions.observed import Observed, find_pods
 from modelyard.workloads import refusal
 from modelyard.workloads.pods import podstate, runtime, startup
 from modelyard.workloads.problem import Problem
+from modelyard.workloads.reasons import as_reason
 
 
 def find_problem(draft: Draft, observed: Observed) -> Problem | None:
     """The most telling reason; None where its servers are ready, or may yet become so."""
     if observed.revision.ready >= observed.revision.replicas:
         return None
-    pods = [pod for pod in find_pods(draft.view.seen, observed.revision.id) if not podstate.is_ready(pod)]
+    pods = [
+        pod
+        for pod in find_pods(draft.view.seen, observed.revision.id)
+        if not podstate.is_ready(pod) and not podstate.is_leaving(pod)
+    ]
     told = [problem for pod in pods if (problem := _find_end(pod)) is not None]
     return (
         next(iter(told), None)
@@ -39,11 +44,14 @@ def _find_end(pod: Manifest) -> Problem | None:
             name,
         )
     if runtime.is_start_failure(end):
-        text = runtime.explain(name, podstate.main_container(pod), "", str(end.get("message") or ""))
+        image = podstate.image_of(pod)
+        text = runtime.explain(name, podstate.main_container(pod), image, str(end.get("message") or ""))
         return Problem("ContainerCannotRun", text, name)
     report = reading.read(FailureReport, str(end.get("message") or ""))
-    if report is not None and report.reason.isalnum():
-        return Problem(report.reason, f"The server in pod {name} says: {report.message}", name)
+    if report is not None:
+        return Problem(
+            as_reason(report.reason, "ServerFailed"), f"The server in pod {name} says: {report.message}", name
+        )
     return Problem(
         "ServerFailed",
         f"The server in pod {name} ended with exit code {end.get('exitCode')}: kubectl logs {name} --previous.",

@@ -19,4 +19,6 @@ def say(words: BaseModel) -> dict[str, Any]:
 def find_id(spec: ModelDeploymentSpec, model: ServedModelStatus, compression: CompressionStatus) -> str:
     """The revision's id. Neither profile nor images are part of it: an edited profile restarts no server."""
     served = [model.digest, model.task, compression.folder, compression.chosen, compression.runtime]
-    return digest([served, say(spec.engine), say(spec.server)])[:8]
+    # Storage that the user has named is mounted by no earlier server; with the rest the folder tells it apart.
+    storage = spec.storage.uri or ("claim" if spec.storage.claim is not None else None)
+    return digest([served, say(spec.engine), say(spec.server), *([storage] if storage else [])])[:8]

@@ -22,6 +22,14 @@ class Observed:
     digest: str
     variant: str | None
     concurrency: int | None
+    task: str | None
+
+    @property
+    def waits_since(self) -> str | None:
+        """Since when its servers are awaited: it was made, or has been given some again after a suspension."""
+        conditions = (self.deployment.get("status") or {}).get("conditions") or ()
+        awaited = (c for c in conditions if c.get("type") == "Available" and c.get("status") == "False")
+        return next((c["lastTransitionTime"] for c in awaited if c.get("lastTransitionTime")), self.created)
 
     @property
     def created(self) -> str | None:
@@ -58,12 +66,13 @@ def find(seen: Seen, told: Sequence[RevisionStatus]) -> dict[str, Observed]:
             digest=str(annotations.get(names.DIGEST_ANNOTATION, "")),
             variant=annotations.get(names.VARIANT_ANNOTATION),
             concurrency=_number(annotations.get(names.CONCURRENCY_LABEL)),
+            task=annotations.get(names.TASK_LABEL),
         )
     return found
 
 
 def find_pods(seen: Seen, revision: str) -> list[Manifest]:
-    """The pods of one, with those that are gone but had ended by themselves."""
+    """The pods of one."""
     return [pod for pod in seen.of_kind("Pod") if _labels(pod).get(names.REVISION_LABEL) == revision]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from modelyard.api.conditions import Condition, ConditionType
-from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus
+from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Profile
 from modelyard.contract.server import ServerConfig
 from modelyard.engine.plan import Child
 from modelyard.serving import names
-from modelyard.serving.children import gateways, servers
+from modelyard.serving.children import servers
 from modelyard.serving.children.site import Site
 from modelyard.serving.draft import Draft
 from modelyard.serving.engines import builtin, custom, engine, vllm
@@ -17,7 +19,7 @@ from modelyard.serving.engines.engine import Container
 from modelyard.serving.gateways import reports
 from modelyard.serving.revisions import handover, health, history, identity, observed, others, rollout, scale
 from modelyard.serving.revisions.observed import Observed
-from modelyard.serving.revisions.rollout import FULL, Target
+from modelyard.serving.revisions.rollout import FULL, Revision, Target
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import seconds_since
 
@@ -27,6 +29,8 @@ _UP_TO_DATE = ConditionType.UP_TO_DATE
 _AHEAD = 2.0
 # Seconds for which a revision that lost its requests waits for gateways that don't tell what they follow.
 _PATIENCE = 60.0
+# Bytes of a request that every server takes; what callers may send is the gateways' to say.
+_LEAST_BODY = 16 << 20
 
 
 def advance(draft: Draft, site: Site, *, built: bool) -> None:
@@ -35,9 +39,9 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     found = observed.find(view.seen, view.status.revisions)
     revisions = [each.revision for each in found.values()]
     serving = rollout.find_serving(revisions)
-    told = reports.read(view.seen, view.now)
+    told = reports.read(view.seen)
     wanted = _choose_wanted(draft, serving.id if serving else None, built=built)
-    wish = others.heed(draft, found[serving.id] if serving else None, scale.choose(draft, serving, told))
+    wish = _choose_size(draft, found, told, scale.find_figures(draft, site.profile))
     if view.spec.suspend:
         targets = [Target(r.id, 0, r.weight) for r in revisions]
     elif wanted is None:
@@ -45,11 +49,11 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     else:
         followed = (*told.followed, *_suspect(draft, told, found))
         targets = rollout.plan(wanted, wish.replicas, revisions, followed)
-    for target in targets:
-        draft.children += _build(draft, site, found.get(target.id), target)
+    # What is there comes first: whatever the server refuses of a new one, the size of what serves follows the load.
+    planned = [(target.id in found, _build(draft, site, found.get(target.id), target)) for target in targets]
+    draft.children[:0] = [child for known, children in planned if known for child in children]
+    draft.children += [child for known, children in planned if not known for child in children]
     handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
-    if targets:
-        draft.children.append(gateways.build_budget(site, view.name, servers.COMPONENT))
     _judge(draft, found, wanted, built=built)
     draft.update(
         replicas=serving.replicas if serving else 0,
@@ -58,6 +62,28 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
         revisions=history.build(draft, found, targets, wanted),
     )
     _ask(draft, told, wish, changing=len(targets) > 1)
+
+
+def go_on(draft: Draft) -> None:
+    """Where the spec can't be carried out, what serves still follows the load; all else stays as it is."""
+    found = observed.find(draft.view.seen, draft.view.status.revisions)
+    serving = rollout.find_serving([each.revision for each in found.values()])
+    if serving is None:
+        return
+    told = reports.read(draft.view.seen)
+    wish = _choose_size(draft, found, told, scale.find_figures(draft, None))
+    draft.children.append(servers.resize(found[serving.id].deployment, wish.replicas))
+    _judge_servers(draft, serving, health.find_problem(draft, found[serving.id]))
+    draft.update(replicas=serving.replicas, ready_replicas=serving.ready)
+    _ask(draft, told, wish, changing=False)
+
+
+def _choose_size(
+    draft: Draft, found: Mapping[str, Observed], told: reports.Reports, figures: VariantStatus | None
+) -> scale.Wish:
+    serving = rollout.find_serving([each.revision for each in found.values()])
+    wish = scale.choose(draft, serving, told, figures)
+    return others.heed(draft, found[serving.id] if serving else None, wish)
 
 
 def _suspect(draft: Draft, told: reports.Reports, found: dict[str, Observed]) -> list[dict[str, int]]:
@@ -84,21 +110,26 @@ def _choose_wanted(draft: Draft, serving: str | None, *, built: bool) -> str | N
 
 def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> list[Child]:
     if known is not None:
-        service = servers.build_service(site, target.id, target.weight, known.concurrency)
-        return [service, servers.resize(known.deployment, target.replicas)]
+        service = servers.build_service(site, target.id, target.weight, known.concurrency, known.task)
+        return [
+            service,
+            servers.resize(known.deployment, target.replicas),
+            servers.build_budget(site, target.id),
+        ]
     model, compression = draft.status.model, draft.status.compression
     assert model is not None and compression is not None  # noqa: S101 - it is named after them
-    chosen = next((v for v in compression.variants if v.name == compression.chosen), None)
-    knee = chosen.concurrency if chosen else None
+    figures = scale.find_figures(draft, site.profile)
+    knee = figures.concurrency if figures else None
     concurrency = max(1, round(knee * _AHEAD)) if knee else None
     config = _configure(draft, site, model, compression, target.id)
     spec = draft.view.spec
     running = _choose_engine(spec, site.profile, config)
     return [
-        servers.build_service(site, target.id, target.weight, concurrency),
+        servers.build_service(site, target.id, target.weight, concurrency, config.task),
         servers.build_deployment(
             site, spec.server, target.id, running, config, model.digest or "", concurrency, target.replicas
         ),
+        servers.build_budget(site, target.id),
     ]
 
 
@@ -130,15 +161,45 @@ def _configure(
         max_length=server.max_length,
         max_batch_tokens=tokens if isinstance(tokens, int) else None,
         max_batch_delay_milliseconds=server.max_batch_delay_milliseconds,
-        drain_seconds=site.profile.termination_grace_period_seconds,
+        # A limit that is raised later holds at the gateways, and here with the next revision.
+        max_request_bytes=max(_LEAST_BODY, draft.view.spec.traffic.max_request_bytes),
+        drain_seconds=servers.find_drain(server, site.profile),
     )
 
 
 def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, built: bool) -> None:
     """Says whether requests are answered, and whether by what the spec asks for."""
-    view = draft.view
     serving = rollout.find_serving([each.revision for each in found.values()])
     problem = health.find_problem(draft, found[serving.id]) if serving else None
+    _judge_servers(draft, serving, problem)
+    if serving is not None and (why := _find_newer(draft, built=built)) is not None:
+        draft.hold(_UP_TO_DATE, "False", why.reason, f"An earlier revision serves: {why.message}")
+        return
+    if wanted is None or serving is None:
+        return
+    new = found.get(wanted)
+    if serving.id == wanted:
+        if serving.ready > 0 or scale.has_served(draft.view, wanted):
+            draft.hold(_UP_TO_DATE, "True", "Serving", "What the spec asks for serves.")
+        else:
+            draft.miss(_UP_TO_DATE, problem or Problem("Progressing", "The first servers are starting."))
+        if serving.ready == 0 and serving.replicas > 0 and new is not None:
+            _watch_deadline(draft, new, problem)
+        return
+    draft.miss(_UP_TO_DATE, Problem("Progressing", "A new revision is starting; the earlier one serves."))
+    if new is not None:
+        why_new = health.find_problem(draft, new)
+        if why_new is not None:
+            draft.miss(
+                _UP_TO_DATE,
+                Problem(why_new.reason, f"The earlier revision serves. Of the new one: {why_new.message}"),
+            )
+        _watch_deadline(draft, new, why_new)
+
+
+def _judge_servers(draft: Draft, serving: Revision | None, problem: Problem | None) -> None:
+    """Says whether requests are answered. `problem` keeps servers from being ready."""
+    view = draft.view
     if view.spec.suspend:
         suspended = Problem("Suspended", "spec.suspend is true; set it to false to go on.")
         draft.miss(_READY, suspended)
@@ -157,26 +218,6 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         draft.hold(_READY, "True", "Ready", "Servers answer with the model's own answers.")
     else:
         draft.miss(_READY, problem or Problem("Starting", "The servers are starting."))
-    if serving is not None and (why := _find_newer(draft, built=built)) is not None:
-        draft.hold(_UP_TO_DATE, "False", why.reason, f"An earlier revision serves: {why.message}")
-        return
-    if wanted is None or serving is None:
-        return
-    new = found.get(wanted)
-    if serving.id == wanted:
-        draft.hold(_UP_TO_DATE, "True", "Serving", "What the spec asks for serves.")
-        if serving.ready == 0 and serving.replicas > 0 and new is not None:
-            _watch_deadline(draft, new, problem)
-        return
-    draft.miss(_UP_TO_DATE, Problem("Progressing", "A new revision is starting; the earlier one serves."))
-    if new is not None:
-        why_new = health.find_problem(draft, new)
-        if why_new is not None:
-            draft.miss(
-                _UP_TO_DATE,
-                Problem(why_new.reason, f"The earlier revision serves. Of the new one: {why_new.message}"),
-            )
-        _watch_deadline(draft, new, why_new)
 
 
 def _find_newer(draft: Draft, *, built: bool) -> Condition | None:
@@ -190,10 +231,10 @@ def _find_newer(draft: Draft, *, built: bool) -> Condition | None:
 
 def _watch_deadline(draft: Draft, new: Observed, problem: Problem | None) -> None:
     """A revision that has never served has a deadline."""
-    if scale.has_served(draft.view, new.revision.id):
+    if scale.has_served(draft.view, new.revision.id) or draft.view.spec.suspend:
         return
     limit = draft.view.spec.progress_deadline_seconds
-    left = limit - seconds_since(new.created, draft.view.now)
+    left = limit - seconds_since(new.waits_since, draft.view.now)
     if left > 0:
         draft.wake_in(left)
         return

@@ -55,7 +55,7 @@ def plan(
     if serving is None or serving.id == wanted:
         # Nothing else serves, so that waiting would help nobody.
         shall = [Target(wanted, replicas, FULL)]
-    elif new is None or new.ready < size:
+    elif new is None or new.ready < min(size, max(1, serving.ready)):
         shall = [Target(wanted, size, 0), Target(serving.id, replicas, FULL)]
     else:
         shall = [Target(wanted, size, FULL)]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelyard.api.conditions import ConditionType, format_time
 from modelyard.api.deploymentstatus import ScalingStatus, VariantStatus
+from modelyard.api.profile import Profile
+from modelyard.api.serving import Scaling
 from modelyard.serving import names
 from modelyard.serving.draft import Draft
+from modelyard.serving.engines.engine import choose as choose_engine
 from modelyard.serving.gateways.reports import Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
 from modelyard.serving.view import View
 
 _READY = ConditionType.SCALING_READY
+# What others make that scale servers, by the spec's word for them.
+SCALERS: Mapping[str, str] = {"hpa": "HorizontalPodAutoscaler", "keda": "ScaledObject"}
 # Where nothing is known of the servers: what a small model answers at once without anybody waiting.
 _TARGET = 8.0
 # Of the requests at the knee: above it more at once only wait.
@@ -28,19 +34,24 @@ class Wish:
     look_in: float | None = None
 
 
-def choose(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
-    """The number, which the status explains."""
+def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: VariantStatus | None) -> Wish:
+    """The number, which the status explains. `figures`: what was measured of such servers."""
     spec = draft.view.spec
     if spec.suspend:
         draft.update(scaling=None)
         draft.hold(_READY, "False", "Suspended", "spec.suspend is true; set it to false to go on.")
         return Wish(0)
     scaling = spec.scaling
+    leaving = [obj for kind in SCALERS.values() for obj in draft.view.seen.of_kind(kind)]
+    if serving is not None and scaling.scaler not in SCALERS and leaving:
+        draft.update(scaling=None)
+        draft.hold(_READY, "False", "HandingOver", f"The {leaving[0]['kind']} of before must be gone first.")
+        return Wish(serving.replicas)
     if scaling.scaler == "none":
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Manual", "spec.replicas says how many servers there are.")
         return Wish(spec.replicas)
-    if scaling.scaler in ("hpa", "keda"):
+    if scaling.scaler in SCALERS:
         # Theirs to say: whatever is there stays, and a new revision begins with as many.
         draft.update(scaling=None)
         # After a suspension there are none, and a HorizontalPodAutoscaler leaves none alone.
@@ -50,22 +61,24 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
         return Wish(scaling.min_replicas)
-    return _follow_load(draft, serving, reports)
+    return _follow_load(draft, serving, reports, _configure(scaling, figures))
 
 
-def _follow_load(draft: Draft, serving: Revision | None, reports: Reports) -> Wish:
+def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, config: ScalingConfig) -> Wish:
     view = draft.view
-    config = _configure(draft)
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers follow the load once there are some.")
         return Wish(config.clamp(max(1, view.spec.replicas)))
     before = view.status.scaling
     state = ScalingState.from_json(before.state if before else None)
-    present = Present(serving.replicas, min(serving.ready, serving.replicas))
+    # The last number that was told: the pass in which it changes is planned twice, the second time with the servers
+    # as they shall be, and both must say the same.
+    last = before.desired if before else serving.replicas
+    present = Present(last, min(serving.ready, last))
     decision = decide(reports.load, state, config, present, view.now.timestamp())
     # One that was never ready is waited for, however long that takes: idle it is not before.
     replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
-    changed = replicas != serving.replicas
+    changed = replicas != last
     since = before.last_scale_time if before else None
     draft.update(
         scaling=ScalingStatus(
@@ -78,7 +91,7 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports) -> Wi
         )
     )
     if changed:
-        message = f"{serving.replicas} to {replicas} servers: {decision.reason}."
+        message = f"{last} to {replicas} servers: {decision.reason}."
         draft.emit("Normal", "Scaled", message)
     if reports.pods and reports.load.answered == 0:
         message = "No gateway tells its load; the number of servers stays as it is."
@@ -94,31 +107,35 @@ def has_served(view: View, revision: str) -> bool:
     return any(known.name == name and known.state == "Serving" for known in view.status.revisions)
 
 
-def find_target(draft: Draft) -> float:
+def find_target(scaling: Scaling, figures: VariantStatus | None) -> float:
     """Requests in flight that each server should have."""
-    target, chosen = draft.view.spec.scaling.target, _find_variant(draft)
-    knee = chosen.concurrency if chosen else None
+    target, knee = scaling.target, figures.concurrency if figures else None
     if isinstance(target, int):
         return float(target)
     return knee * _UTILISATION if knee else _TARGET
 
 
-def _configure(draft: Draft) -> ScalingConfig:
-    scaling, chosen = draft.view.spec.scaling, _find_variant(draft)
-    knee = chosen.concurrency if chosen else None
-    rate = chosen.requests_per_second if chosen else None
+def find_figures(draft: Draft, profile: Profile | None) -> VariantStatus | None:
+    """What the build has measured of what serves; None of servers that aren't ours, which it can't measure."""
+    known, task = draft.status.compression, draft.status.model.task if draft.status.model else None
+    engine = draft.view.spec.engine.type
+    if profile is not None:
+        engine = choose_engine(draft.view.spec, profile, task)
+    if known is None or engine in ("vllm", "custom"):
+        return None
+    return next((v for v in known.variants if v.name == known.chosen), None)
+
+
+def _configure(scaling: Scaling, figures: VariantStatus | None) -> ScalingConfig:
+    knee = figures.concurrency if figures else None
+    rate = figures.requests_per_second if figures else None
     return ScalingConfig(
-        target=find_target(draft),
+        target=find_target(scaling, figures),
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.max_replicas,
         delay_seconds=scaling.scale_down_delay_seconds,
         idle_seconds=scaling.idle_seconds,
         limit=knee or None,
         service_seconds=knee / rate if knee and rate else None,
-        start_seconds=(chosen.load_seconds or 0.0) if chosen else 0.0,
+        start_seconds=(figures.load_seconds or 0.0) if figures else 0.0,
     )
-
-
-def _find_variant(draft: Draft) -> VariantStatus | None:
-    known = draft.status.compression
-    return next((v for v in known.variants if v.name == known.chosen), None) if known else None

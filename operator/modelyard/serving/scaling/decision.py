@@ -39,10 +39,10 @@ class Present:
 class Decision:
     """What to do, and the figures for a message.
 
-    reason: StaleLoad, FromZero, LoadRising, Panic, Surge, StableLoad, AtMaximum, AtTarget, AtMinimum, ScaleDownDelayed,
-    PartialLoad, LowerLoad or Idle. stable, panic: replicas that each window asks for, a fraction. wish: replicas that
-    the load asks for, whatever the bounds. until: Unix seconds at which a delayed scale-down is due if the load stays.
-    look_in: seconds; None if nothing changes until a gateway tells of work.
+    reason: LoadUnknown, FromZero, LoadRising, Panic, Surge, StableLoad, AtMaximum, AtTarget, AtMinimum,
+    ScaleDownDelayed, PartialLoad, LowerLoad or Idle. stable, panic: replicas that each window asks for, a fraction.
+    wish: replicas that the load asks for, whatever the bounds. until: Unix seconds at which a delayed scale-down is due
+    if the load stays. look_in: seconds; None if nothing changes until a gateway tells of work.
     """
 
     replicas: int
@@ -59,7 +59,7 @@ def decide(load: Load, state: ScalingState, config: ScalingConfig, present: Pres
     """How many replicas there should be. `now` is Unix seconds: the state outlives processes and machines."""
     replicas = config.clamp(present.replicas)
     if not load.usable:
-        return Decision(replicas, "StaleLoad", state, LOOK_SECONDS)
+        return Decision(replicas, "LoadUnknown", state, LOOK_SECONDS)
     since = None if present.ready >= replicas else state.growing_since
     passed = 0.0 if since is None else max(0.0, now - since)
     queue = 0.0  # replicas that start were wanted for it

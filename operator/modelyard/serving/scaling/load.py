@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 
 from modelyard.contract.load import STABLE_SECONDS, LoadReport, Window
 
-# Gateways are asked every 1 to 2 s while there is work.
-STALE_SECONDS = 15.0
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """The sum over the gateways that answered, `answered` of `gateways`.
 
     queued, running: requests, now. idle_seconds, covered_seconds: the least of all gateways' (see LoadReport).
-    age_seconds: of the oldest answer.
     """
 
     queued: int = 0
@@ -27,7 +23,6 @@ class Load:
     covered_seconds: float = STABLE_SECONDS
     answered: int = 1
     gateways: int = 1
-    age_seconds: float = 0.0
 
     @property
     def busy(self) -> bool:
@@ -37,7 +32,7 @@ class Load:
     @property
     def usable(self) -> bool:
         """Whether anything can be decided by it."""
-        return self.answered > 0 and self.age_seconds <= STALE_SECONDS
+        return self.answered > 0
 
     @property
     def complete(self) -> bool:
@@ -45,8 +40,8 @@ class Load:
         return self.answered >= self.gateways and self.covered_seconds >= STABLE_SECONDS
 
 
-def total(reports: Sequence[LoadReport], gateways: int, age_seconds: float = 0.0) -> Load:
-    """The load of `gateways` gateways of which these have reported, the first of them `age_seconds` ago."""
+def total(reports: Sequence[LoadReport], gateways: int) -> Load:
+    """The load of `gateways` gateways of which these have reported."""
     return Load(
         queued=sum(r.queued for r in reports),
         running=sum(r.running for r in reports),
@@ -56,7 +51,6 @@ def total(reports: Sequence[LoadReport], gateways: int, age_seconds: float = 0.0
         covered_seconds=min((r.covered_seconds for r in reports), default=0.0),
         answered=len(reports),
         gateways=gateways,
-        age_seconds=age_seconds,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from modelyard.api.conditions import Condition, ConditionType
@@ -16,6 +17,8 @@ _PARTS = (
     ConditionType.SERVERS_READY,
     ConditionType.GATEWAY_READY,
 )
+# Once a revision has all requests, it alone hangs on these whether they are answered.
+_ANSWERING = _PARTS[2:]
 # While another job is awaited nothing is being changed.
 _PATIENT = frozenset({"WaitingForTraining", "TrainingJobNotFound"})
 
@@ -36,13 +39,15 @@ def _sum_up(draft: Draft) -> list[Condition]:
             explain(ConditionType.READY, "False", halted),
             explain(ConditionType.SUSPENDED, "True", halted),
         ]
-    answers = draft.holds(ConditionType.SERVERS_READY) and draft.holds(ConditionType.GATEWAY_READY)
-    why = draft.stalled or draft.problem or _find_missing(draft)
+    answers = all(draft.holds(kind) for kind in _ANSWERING)
+    serves = any(revision.weight > 0 for revision in draft.status.revisions)
+    missing = (_find_missing(draft, _ANSWERING) if serves else None) or _find_missing(draft, _PARTS)
+    why = draft.stalled or draft.problem or missing
     if answers:
         found = [build(ConditionType.READY, "True", "Serving", "Requests are answered.")]
     else:
-        missing = why or Problem("Progressing", "It is being made ready.")
-        found = [explain(ConditionType.READY, "False", missing)]
+        why = why or Problem("Progressing", "It is being made ready.")
+        found = [explain(ConditionType.READY, "False", why)]
     if draft.stalled is not None:
         found.append(explain(ConditionType.STALLED, "True", draft.stalled))
     elif draft.problem is not None or not answers or _is_changing(draft):
@@ -62,8 +67,8 @@ def _find_halt(draft: Draft) -> Problem | None:
     return None
 
 
-def _find_missing(draft: Draft) -> Problem | None:
-    for kind in _PARTS:
+def _find_missing(draft: Draft, parts: Sequence[ConditionType]) -> Problem | None:
+    for kind in parts:
         condition = draft.held.get(kind)
         if condition is not None and condition.status != "True":
             return Problem(condition.reason, condition.message)

@@ -58,7 +58,7 @@ def _find_one(pod: Manifest, now: datetime) -> Problem | None:
             "NodeTainted",
             f"Pod {name} must leave its node {node}, which doesn't answer or was tainted: kubectl describe node {node}."
             f" If the pod has not stopped {podstate.LOST_AFTER:.0f} s after {pod['metadata']['deletionTimestamp']}, its"
-            " node counts as lost, and the job goes on without it.",
+            " node counts as lost, and it is no longer waited for.",
             name,
         )
     status = podstate.status_of(pod)
@@ -87,7 +87,8 @@ def _explain_waiting(pod: str, container: dict[str, Any], own: bool) -> Problem 
         return Problem(
             "InvalidImageName",
             f"Container {name} of pod {pod} names image {image!r}, which is no image's name:"
-            f" {podstate.first_line(message)}. Correct it; with another image the job must be created anew.",
+            f" {podstate.first_line(message)}. Correct it in the spec or the profile; a TrainingJob must then be"
+            " created anew.",
             pod,
             fatal=own,
         )

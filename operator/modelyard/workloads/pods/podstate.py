@@ -61,6 +61,11 @@ def is_running(pod: Manifest) -> bool:
     )
 
 
+def is_leaving(pod: Manifest) -> bool:
+    """Whether it has been told to end."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def is_placed(pod: Manifest) -> bool:
     """Whether a node was found for it, and its volumes with that."""
     return bool((pod.get("spec") or {}).get("nodeName")) or is_over(pod)
@@ -153,6 +158,13 @@ def find_failed_init(pod: Manifest) -> tuple[str, int, str] | None:
 def main_container(pod: Manifest) -> str:
     """Name of the container that does the stage's work."""
     return stages.find(stage_of(pod)).container
+
+
+def image_of(pod: Manifest) -> str:
+    """Image of that container, as its node has it; empty where that isn't told."""
+    name = main_container(pod)
+    found = (c for c in status_of(pod).get("containerStatuses") or [] if c.get("name") == name)
+    return next((str(c.get("image", "")) for c in found), "")
 
 
 def stage_of(pod: Manifest) -> str:

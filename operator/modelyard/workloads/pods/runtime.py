@@ -40,7 +40,7 @@ def explain(pod: str, container: str, image: str, sentence: str) -> str:
         return f"{place} The image is made for another processor architecture than the node's."
     if is_hopeless(sentence):
         return (
-            f"{place} The image lacks this program (Modelyard needs python3 3.8 or later in it), or its user"
-            " may not run it."
+            f"{place} The image lacks this program (Modelyard's own programs need python3 3.8 or later in it), or its"
+            " user may not run it."
         )
     return place

@@ -64,7 +64,7 @@ def explain(pod: str, stage: str, reason: str, message: str) -> Problem | None:
         return Problem(
             "StorageTerminating",
             f"Pod {pod} can't use PersistentVolumeClaim {going[1]}, which is being deleted: kubectl describe pvc"
-            f" {going[1]}. Have the job use another.",
+            f" {going[1]}. Use another.",
             pod,
         )
     if any(word in message for word in _UNBOUND):

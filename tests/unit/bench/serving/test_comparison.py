@@ -13,7 +13,16 @@ from contextlib import contextmanager
 import pytest
 
 from tests.bench.sections import Rows
-from tests.bench.serving.comparison import Contender, Serving, Setting, clients, compare, measure, medians
+from tests.bench.serving.comparison import (
+    Contender,
+    Limit,
+    Serving,
+    Setting,
+    clients,
+    compare,
+    measure,
+    medians,
+)
 from tests.bench.serving.load import Closed, Plan, Target
 from tests.bench.serving.protocols import Case, Plain
 from tests.unit.bench.serving.servers import Answer, Request, echo, send, serve
@@ -127,3 +136,15 @@ def test_settings_are_named_by_their_clients() -> None:
         {"clients": 64},
     ]
     assert clients(8, seconds=3)[0].load == Closed(8, 3)
+
+
+def test_a_limit_stands_beside_contenders_where_it_has_an_answer() -> None:
+    settings = [*SHORT, Setting({"clients": 3}, Closed(3, seconds=0.1, warm=0.05))]
+    figures = iter([40.0, 10.0, 20.0])
+    limit = Limit("limit", lambda s: {"req/s": next(figures), "batch": 16} if s.label["clients"] == 2 else {})
+    rows = Rows()
+    compare(rows, [contender("a", echo, []), limit], settings, rounds=3)
+    found = [row for row in rows if row["server"] == "limit"]
+    assert [row["round"] for row in found] == ["1", "2", "3", "median of 3"]
+    assert (found[-1]["clients"], found[-1]["req/s"], found[-1]["spread"]) == (2, 20.0, "10.0 to 40.0")
+    assert found[-1]["req/s ratio"] == round(20.0 / rows[6 + 3]["req/s"], 3)

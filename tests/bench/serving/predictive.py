@@ -1,0 +1,115 @@
+"""Classification and embeddings: Modelyard's server beside those of others and beside the model without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.bench.sections import Row, Rows
+from tests.bench.serving import inprocess, models, modelyard
+from tests.bench.serving.comparison import Contender, Limit, Setting, clients, compare
+from tests.bench.serving.peers import servers
+from tests.bench.serving.processors import CALLERS, SERVER, on
+from tests.bench.serving.protocols import Case, OpenAIEmbeddings, OpenInference, Plain
+from tests.bench.serving.workload import read_texts
+
+CLASSIFICATION = "Classification of tweets (MiniLM, 22 M parameters), one processor for the server"
+EMBEDDINGS = "Embeddings of tweets (MiniLM), one processor for the server"
+TEXTS = 256
+SECONDS = 8.0
+ROUNDS = 3
+# bfloat16 and int8 answer a little otherwise than the same numbers without a server do when batches differ.
+_COARSE = 0.03
+
+
+def measure_classification(rows: Rows) -> None:
+    """Closed loops of 1, 8 and 64 clients."""
+    folder = models.prepare_classifier()
+    texts = read_texts(models.tweets(), TEXTS)
+    found = _answer("text-classification", folder, texts)
+    named = [
+        Case(text, {"label": [a["label"]], "score": [a["score"]]})
+        for text, a in zip(texts, found, strict=True)
+    ]
+    plain = [Case(text, answer) for text, answer in zip(texts, found, strict=True)]
+    lists = [Case([text], [answer]) for text, answer in zip(texts, found, strict=True)]
+    protocol = OpenInference(modelyard.NAME)
+    start = partial(modelyard.direct, folder, "text-classification")
+    behind = partial(modelyard.through_gateway, folder, "text-classification")
+    contenders: list[Contender | Limit] = [
+        Contender("Modelyard", start, protocol, named),
+        Contender("Modelyard, gateway", behind, protocol, named),
+        _limit("in-process", "text-classification", folder, texts),
+        Contender("FastAPI + pipeline", partial(servers.naive, folder), Plain("/classify", "text"), plain),
+        Contender("LitServe", partial(servers.litserve, folder), Plain("/classify", "text"), plain),
+        Contender("BentoML", partial(servers.bentoml, folder), Plain("/classify", "texts"), lists),
+    ]
+    for variant, where, runtime, dtype in (
+        ("bf16", folder, "torch", "bfloat16"),
+        ("int8", models.prepare_int8(folder), "onnx", "float32"),
+    ):
+        made = partial(modelyard.direct, where, "text-classification", variant=variant, runtime=runtime)
+        coarse = OpenInference(modelyard.NAME, tolerance=_COARSE)
+        sure = _choose_sure(texts, _answer("text-classification", where, texts, runtime=runtime, dtype=dtype))
+        contenders += [
+            Contender(f"Modelyard, {variant}", made, coarse, sure),
+            _limit(
+                f"in-process, {variant}", "text-classification", where, texts, runtime=runtime, dtype=dtype
+            ),
+        ]
+    with on(CALLERS):
+        compare(rows, contenders, clients(1, 8, 64, seconds=SECONDS), ROUNDS)
+
+
+def measure_embeddings(rows: Rows) -> None:
+    """Closed loops of 1, 8 and 64 clients; vectors as JSON numbers."""
+    folder = models.prepare_embedder()
+    texts = read_texts(models.tweets(), TEXTS)
+    cases = [
+        Case(*pair) for pair in zip(texts, ([v] for v in _answer("embeddings", folder, texts)), strict=True)
+    ]
+    protocol = OpenAIEmbeddings(modelyard.NAME)
+    contenders: list[Contender | Limit] = [
+        Contender("Modelyard", partial(modelyard.direct, folder, "embeddings"), protocol, cases),
+        Contender(
+            "Modelyard, gateway", partial(modelyard.through_gateway, folder, "embeddings"), protocol, cases
+        ),
+        _limit("in-process", "embeddings", folder, texts),
+        Contender(
+            "infinity", partial(servers.infinity, folder), OpenAIEmbeddings("m", path="/embeddings"), cases
+        ),
+    ]
+    with on(CALLERS):
+        compare(rows, contenders, clients(1, 8, 64, seconds=SECONDS), ROUNDS)
+
+
+def _answer(task: str, folder: Path, texts: Sequence[str], **options: Any) -> list[Any]:
+    with on(SERVER):
+        answers: list[Any] = inprocess.ask(task, folder, texts, **options)["answers"]
+    return answers
+
+
+def _choose_sure(texts: Sequence[str], answers: Sequence[Row]) -> list[Case]:
+    """Those whose label no rounding changes."""
+    return [
+        Case(text, {"label": [answer["label"]], "score": [answer["score"]]})
+        for text, answer in zip(texts, answers, strict=True)
+        if answer["score"] > 0.5 + _COARSE
+    ]
+
+
+def _limit(name: str, task: str, folder: Path, texts: Sequence[str], **options: Any) -> Limit:
+    """One by one stands beside a single client, batches beside the largest number of them."""
+
+    def measure(setting: Setting) -> Row:
+        number = setting.label["clients"]
+        if number not in (1, 64):
+            return {}
+        with on(SERVER):
+            told = inprocess.ask(task, folder, texts, seconds=SECONDS, **options)
+        row: Row = told["alone" if number == 1 else "batches"]
+        return row
+
+    return Limit(name, measure)
