@@ -26,6 +26,7 @@ from tests.gateway.running import free_port
 
 TITLE = "Gateway alone, with a server that answers at once"
 CLIENTS = (1, 8, 64)
+KINDS = ("same heads", "new heads")
 ROUNDS = 3
 SECONDS = 3.0
 CONNECTIONS = 2000
@@ -82,7 +83,7 @@ def measure(rows: Rows) -> None:
         subjects = stack.enter_context(_running(folder))
         samples = _sample(subjects)
         for clients in CLIENTS:
-            for kind in ("same heads", "new heads"):
+            for kind in KINDS:
                 base = samples[subjects[0].name, clients, kind]
                 for subject in subjects:
                     with rows.measure(subject=subject.name, clients=clients, heads=kind) as row:
@@ -94,25 +95,47 @@ def measure(rows: Rows) -> None:
             rows.append({"subject": "HAProxy", "error": "not measured: install Debian's package haproxy"})
 
 
-def _sample(subjects: Sequence[Subject]) -> dict[tuple[str, int, str], list[Row]]:
-    samples: dict[tuple[str, int, str], list[Row]] = {}
+def _sample(subjects: Sequence[Subject]) -> dict[tuple[str, int, str], list[Row | Exception]]:
+    """One for each round, by subject, clients and kind; what failed is a failure of that alone."""
+    samples: dict[tuple[str, int, str], list[Row | Exception]] = {}
     for number in range(ROUNDS):
         order = subjects if number % 2 == 0 else subjects[::-1]
         for clients in CLIENTS:
-            for kind in ("same heads", "new heads"):
+            for kind in KINDS:
                 for subject in order:
-                    before = subject.cpu()
-                    arguments = [str(subject.port), str(clients), str(SECONDS)]
-                    told = _run("clients", *arguments, *(["anew"] if kind == "new heads" else []))
-                    # Warming up is half a second more.
-                    told["cpu_us"] = (subject.cpu() - before) / (told["per_s"] * (SECONDS + 0.5)) * 1e6
-                    if told["errors"]:
-                        raise RuntimeError(f"{subject.name}: {told['errors'][:3]}")
+                    told: Row | Exception
+                    try:
+                        told = _press(subject, clients, kind)
+                    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                        told = error
                     samples.setdefault((subject.name, clients, kind), []).append(told)
     return samples
 
 
-def _summarise(found: Sequence[Row], base: Sequence[Row]) -> Row:
+def _press(subject: Subject, clients: int, kind: str) -> Row:
+    """Raises RuntimeError for a request that wasn't answered."""
+    before = subject.cpu()
+    arguments = [str(subject.port), str(clients), str(SECONDS)]
+    told = _run("clients", *arguments, *(["anew"] if kind == "new heads" else []))
+    if told["errors"] or not told["requests"]:
+        raise RuntimeError(f"{subject.name}: {told['errors'][:3] or 'nothing was answered'}")
+    # Warming up is half a second more.
+    told["cpu_us"] = (subject.cpu() - before) / (told["per_s"] * (SECONDS + 0.5)) * 1e6
+    return told
+
+
+def _summarise(found: Sequence[Row | Exception], base: Sequence[Row | Exception]) -> Row:
+    """Raises the first failure of the two."""
+    good: list[list[Row]] = [[], []]
+    for rows, samples in zip(good, (found, base), strict=True):
+        for sample in samples:
+            if isinstance(sample, Exception):
+                raise sample
+            rows.append(sample)
+    return _compare(*good)
+
+
+def _compare(found: Sequence[Row], base: Sequence[Row]) -> Row:
     def median(rows: Sequence[Row], name: str) -> float:
         return float(statistics.median(row[name] for row in rows))
 

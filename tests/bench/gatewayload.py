@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from array import array
@@ -125,17 +126,21 @@ async def press(port: int, number: int, seconds: float, anew: bool) -> None:
     for client in clients:
         client.stopped = True
         client.transport.abort()
-    print(
-        json.dumps(
-            {
-                "requests": len(latencies),
-                "per_s": len(latencies) / passed,
-                "p50_ms": latencies[len(latencies) // 2] * 1e3,
-                "p99_ms": latencies[len(latencies) * 99 // 100] * 1e3,
-                "errors": errors,
-            }
-        )
-    )
+    print(json.dumps(describe(latencies, passed) | {"errors": errors}))
+
+
+def describe(latencies: list[float], passed: float) -> dict[str, float]:
+    """Of sorted latencies, in seconds; percentiles by nearest rank, 0 where nothing was answered."""
+
+    def percentile(percent: int) -> float:
+        return latencies[math.ceil(len(latencies) * percent / 100) - 1] * 1e3 if latencies else 0.0
+
+    return {
+        "requests": len(latencies),
+        "per_s": len(latencies) / passed,
+        "p50_ms": percentile(50),
+        "p99_ms": percentile(99),
+    }
 
 
 async def hold(port: int, number: int) -> None:

@@ -15,7 +15,6 @@ TICK = os.sysconf("SC_CLK_TCK")
 # A look through /proc takes some milliseconds of CPU; the memory of a process one for each 100 MiB, during which it can
 # map nothing. More often they would disturb what they measure.
 LOOK_SECONDS, MEMORY_SECONDS = 0.25, 1.0
-_SIGCHLD_BIT = 1 << 16
 Key = tuple[int, int]  # pid and start time: pids come again
 
 
@@ -61,9 +60,11 @@ class Tree:
     """Watches a process tree within `with`, from a thread: who belongs to it each LOOK_SECONDS, and each MEMORY_SECONDS
     its memory.
 
-    A process stays in the tree though its parent ends. CPU time of one that has ended is in its parent's count of
-    children. Where nobody of the tree waited for it (its parent ended first, or ignores SIGCHLD), it counts as it was
-    last seen: what it did after that is lost, at most LOOK_SECONDS of it, and so is one that was never seen.
+    A process stays in the tree though its parent ends. CPU time of one that has ended is in the count of children of
+    the ancestor that lives on, if all between them waited for each other. What that count hasn't grown by is added
+    here, as it was last seen: what such a process did after that is lost, at most LOOK_SECONDS of it. So is one that
+    was never seen and that nobody waited for, and as much as others used who came, ended and were waited for between
+    the same two looks.
     """
 
     def __init__(self, pid: int) -> None:
@@ -99,11 +100,11 @@ class Tree:
             seen = self._find()
             if self._root not in seen:
                 raise ProcessLookupError(f"the process {self._root[0]} has ended")
-            for key, process in self._known.items():
-                if key not in seen and not self._waited_for(process, seen):
-                    self._lost += process.own + process.children
+            self._lost += self._count_lost(seen)
             self._known = seen
-            self._cpu = self._lost + sum(process.own + process.children for process in seen.values())
+            # A process that ends while others are read is in two figures, or in none until the next look.
+            now = self._lost + sum(process.own + process.children for process in seen.values())
+            self._cpu = max(self._cpu, now)
             return self._cpu
 
     def _find(self) -> dict[Key, Process]:
@@ -129,14 +130,22 @@ class Tree:
                 return again
             members = again
 
-    def _waited_for(self, process: Process, seen: dict[Key, Process]) -> bool:
-        parents = [other for other in self._known.values() if other.pid == process.parent]
-        if not parents:
-            return False
-        parent = parents[0]
-        if parent.key not in seen:
-            return self._waited_for(parent, seen)  # it went with its parent, and is in its count
-        return not _ignores_children(parent.pid)
+    def _count_lost(self, seen: dict[Key, Process]) -> float:
+        """CPU seconds of those that have ended and that are in nobody's count."""
+        ended: dict[Key | None, float] = {}
+        pids = {process.pid: process for process in self._known.values()}
+        for key, process in self._known.items():
+            if key not in seen:
+                above = pids.get(process.parent)
+                while above is not None and above.key not in seen:
+                    above = pids.get(above.parent)
+                heir = above.key if above is not None else None
+                ended[heir] = ended.get(heir, 0.0) + process.own + process.children
+        lost = ended.pop(None, 0.0)
+        for heir, used in ended.items():
+            assert heir is not None
+            lost += max(0.0, used - (seen[heir].children - self._known[heir].children))
+        return lost
 
     def _watch(self) -> None:
         due = time.monotonic()
@@ -151,11 +160,3 @@ class Tree:
                 self.look()
             except ProcessLookupError:
                 return  # `look` tells who asks
-
-
-def _ignores_children(pid: int) -> bool:
-    try:
-        found = re.search(r"SigIgn:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return bool(found and int(found[1], 16) & _SIGCHLD_BIT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.serving import tree as tree_module
 from tests.bench.serving.tree import MEMORY_SECONDS, Tree
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 # burn(s): uses so many CPU seconds; say(): writes what this process has used. Each does what it is told, line by line.
 HEAD = """
@@ -128,6 +133,42 @@ os.waitpid(fork(parent), 0)
         eventually(lambda: tree.look() - before > 0.25)
         eventually(lambda: len(tool.out.read_text().splitlines()) == 2)
         assert tree.look() - before == pytest.approx(tool.said(), abs=STEPS)
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Orphans become this process' children, as they become init's elsewhere, which may not wait for them here."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def test_a_parent_and_its_child_that_end_between_two_looks_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subreaper: None
+) -> None:
+    script = """
+def child():
+    burn(0.4); say(); open(os.environ["OUT"] + ".pid", "w").write(f"{os.getpid()}\\n"); time.sleep(60)
+def parent():
+    fork(child); burn(0.2); say(); time.sleep(60)
+pid = fork(parent)
+turn()
+os.kill(pid, 9); os.waitpid(pid, 0)
+os.kill(int(open(os.environ["OUT"] + ".pid").read()), 9)
+"""
+    monkeypatch.setattr(tree_module, "LOOK_SECONDS", 60.0)  # only this test looks
+    with running(script, tmp_path) as tool, Tree(tool.process.pid) as tree:
+        tool.turn()
+        eventually(lambda: len(tool.out.read_text().splitlines()) == 2 if tool.out.exists() else False)
+        orphan = Path(f"{tool.out}.pid")
+        eventually(lambda: orphan.exists() and orphan.read_text().endswith("\n"))
+        before = tree.look()
+        assert before > 0.55
+        tool.turn()
+        os.waitpid(int(orphan.read_text()), 0)
+        assert tree.look() == pytest.approx(before, abs=STEPS)
+        assert tree.look() >= before
 
 
 def test_shared_memory_counts_once_and_the_peak_stays(tmp_path: Path) -> None:
