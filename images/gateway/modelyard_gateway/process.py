@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 import socket
 import time
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 0.2
 _BACKLOG = 4096
+_PATIENCE = 60.0  # seconds until a caller whose machine has vanished is given up
 
 
 class Process:
@@ -94,7 +96,7 @@ class Process:
         )
         await runner.setup()
         admin = listen(settings.admin_port)
-        callers = listen(settings.port)
+        callers = listen(settings.port, max(_PATIENCE, config.timeout_seconds))
         self.admin_port, self.port = admin.getsockname()[1], callers.getsockname()[1]
         await web.SockSite(runner, admin).start()
         server = self._server = await asyncio.get_running_loop().create_server(
@@ -178,18 +180,21 @@ class Process:
             self.front.sweep(time.monotonic())
 
 
-def listen(port: int) -> socket.socket:
-    """A socket on all addresses, of both kinds where the pod has both; 0 takes any free port. Raises OSError."""
+def listen(port: int, patience: float = _PATIENCE) -> socket.socket:
+    """A socket on all addresses, of both kinds where the pod has both; 0 takes any free port. Raises OSError.
+
+    patience: seconds for which a peer may take nothing of what it is sent.
+    """
     if socket.has_dualstack_ipv6():
         made = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
     else:
         made = socket.create_server(("", port), backlog=_BACKLOG)
-    # Callers' connections inherit it: a machine that has vanished says nothing, and the kernel finds out in a minute.
+    # Callers' connections inherit it: a machine that has vanished says nothing, and the kernel finds out.
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(patience * 1000))
     return made
 
 

@@ -116,6 +116,30 @@ def test_a_body_that_comes_with_its_head_counts_among_those_that_are_kept(rig: R
     run(scenario())
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_in_many_pieces_costs_no_more_than_its_bytes(rig: Rig, chunked: bool) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(echo) as (gateway, _):
+            caller = await gateway.call()
+            pieces = 4000
+            if chunked:
+                caller.send(b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+                caller.send(b"2\r\nxy\r\n" * pieces)
+            else:
+                caller.send(head(2 * pieces + 1))
+                await gateway.until(lambda: any(c.exchange for c in gateway.process.front.clients))
+                [made] = gateway.process.front.clients
+                for _ in range(pieces):
+                    made.data_received(b"xy")  # as they come from the kernel
+            await gateway.until(lambda: kept(gateway) == 2 * pieces)
+            [made] = gateway.process.front.clients
+            assert len(made.exchange.pieces) <= 257
+            caller.send(b"1\r\nz\r\n0\r\n\r\n" if chunked else b"z")
+            assert (await caller.read()).body == b"xy" * pieces + b"z"
+
+    run(scenario())
+
+
 def test_there_is_an_end_to_connections_and_whoever_is_sent_away_hears_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ IDLE_SECONDS = 90.0  # of a connection between two requests
 _LINGER_SECONDS = 2.0  # after a refusal, in which the caller may still be sending what nobody reads
 STALL_SECONDS = 10.0  # without a byte of a body that a server waits for
 UNREAD_SECONDS = 30.0  # without a byte of an answer that the caller reads, once it is whole
+_PIECES = 256  # of a body, in which it is kept
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
 
 _SLOW_BODY = Refusal(408, "the request's body did not come in time")
@@ -100,24 +101,25 @@ class Client(asyncio.Protocol):
     def _begin(self, data: bytes) -> None:
         """Begins what stands at the begin of `data`, and what follows it if that is answered at once."""
         self._beginning = True
-        while data:
-            if data.startswith(b"\r\n"):
+        at, size = 0, len(data)
+        while at < size:
+            if data.startswith(b"\r\n", at):
                 # Some clients end a body with a line that nobody asked for. RFC 9112, section 2.2: at least one.
                 if self._blank:
                     self.reject(Refusal(400, "this is no HTTP/1.1: empty lines stand where a request should"))
                     break
                 self._blank = True
-                data = data[2:]
+                at += 2
                 continue
-            end = data.find(END)
-            if end < 0 or end > MAX_HEAD:
-                self._ahead += data
+            end = data.find(END, at) + 4
+            if end < 4 or end - at > MAX_HEAD + 4:
+                self._ahead += data[at:]
                 self.since = time.monotonic()
                 self._check_head(0)
                 break
             self._blank = False
             try:
-                head, name, trace = self._front.read_head(data[: end + 4])
+                head, name, trace = self._front.read_head(data[at:end])
             except Malformed as error:
                 self.reject(Refusal(error.status, str(error)))
                 break
@@ -125,29 +127,29 @@ class Client(asyncio.Protocol):
             self.since = now
             exchange = self.exchange = self._front.open(self, head, name, trace, now)
             self.keep = head.keep
-            body = data[end + 4 :]
             length = head.length
-            if length == 0 or length == len(body):  # all of it has come at once
+            at = end + length
+            if length >= 0 and at <= size:  # all of it has come at once
                 exchange.whole = True
                 if length:
                     exchange.size = length
-                    self._store(exchange, [body], length)
-                elif body:
-                    self._ahead += body
+                    self._store(exchange, [data[end:at]], length)
                 self._front.admit(exchange, now)
                 if exchange.open:
                     self._front.proceed(exchange, now)
             else:
+                at = size
                 self._chunks = Chunks() if length == CHUNKED else None
                 self._front.admit(exchange, now)
                 if exchange.open:
-                    if head.expects and not body:
+                    if end < size:
+                        self._take(exchange, data[end:])
+                    elif head.expects:
                         self.write(_CONTINUE)
-                    if body:
-                        self._take(exchange, body)
-            if not self._ahead or exchange.open or self._congested or not self.keep:
+            if exchange.open or self._congested or not self.keep:
+                if self.keep:
+                    self._ahead += data[at:]
                 break
-            data = self._take_ahead()
         self._beginning = False
 
     def _take_ahead(self) -> bytes:
@@ -182,7 +184,8 @@ class Client(asyncio.Protocol):
                 return
             if self._chunks.surplus:
                 self.keep = False
-            size = sum(map(len, pieces))
+            pieces = [b"".join(pieces)] if pieces else []
+            size = len(pieces[0]) if pieces else 0
             exchange.whole = self._chunks.done
         else:
             left = exchange.head.length - exchange.size
@@ -211,6 +214,8 @@ class Client(asyncio.Protocol):
 
         Where there is no room for that it is sent once, and no more of it is taken than its server takes.
         """
+        if len(exchange.pieces) > _PIECES:  # each costs more than a byte or two that are in it
+            exchange.pieces = [b"".join(exchange.pieces)]
         if exchange.repeatable and self._front.dispatcher.keep(exchange, size):
             exchange.pieces += pieces
         elif exchange.upstream is None:

@@ -48,23 +48,28 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
 
-    def dispatch(self, exchange: Exchange, now: float) -> None:
-        """A new request: to a server, or to the end of the line."""
+    def dispatch(self, exchange: Exchange, now: float, beside: int = 0) -> None:
+        """A new request: to a server, or to the end of the line. beside: requests that wait elsewhere."""
         if not self._line:
             server = self.fleet.choose(now, exchange.revision)
             if server is not None:
                 self._load.move(now, 0, 1, 1)
                 self._give(exchange, server)
                 return
+<<<<<<< HEAD
         if self.is_full():
             self._turn_away(exchange, FULL, outcomes.FULL)
+=======
+        if self.is_full(beside):
+            self._end(exchange, FULL, outcomes.UNAVAILABLE)
+>>>>>>> h-gw
             return
         self._load.move(now, 1, 0, 1)
         self._wait(exchange)
         self.release(now)
 
-    def is_full(self, beside: int = 0) -> bool:
-        """Whether no more may wait, as so many wait elsewhere."""
+    def is_full(self, beside: int) -> bool:
+        """Whether no more may wait."""
         return len(self._line) + beside >= self._max_queue
 
     def release(self, now: float) -> None:

@@ -119,7 +119,10 @@ class Front:
         if exchange.own is not None:
             exchange.client.answer(exchange, *exchange.own())
         elif self.cache is None or not exchange.whole or not self._recall(self.cache, exchange):
-            self.dispatcher.dispatch(exchange, now)
+            self._dispatch(exchange, now)
+
+    def _dispatch(self, exchange: Exchange, now: float) -> None:
+        self.dispatcher.dispatch(exchange, now, self.cache.waiting if self.cache is not None else 0)
 
     def _recall(self, cache: Cache, exchange: Exchange) -> bool:
         """Answers from what is kept, or lets it wait for another's answer; False where a server is to be asked."""
@@ -173,7 +176,7 @@ class Front:
             new = self._lead(cache, leader, flight.key, True)
             for follower in followers:
                 cache.follow(new, follower)
-            self.dispatcher.dispatch(leader, now)
+            self._dispatch(leader, now)
             return
         for follower in followers:
             if not follower.open:
@@ -184,7 +187,7 @@ class Front:
             else:
                 self._metrics.cache["miss"] += 1
                 follower.cached = "miss"
-                self.dispatcher.dispatch(follower, now)
+                self._dispatch(follower, now)
 
     def leave(self, exchange: Exchange) -> None:
         """Nobody wants its answer any more."""
