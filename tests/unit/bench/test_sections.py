@@ -241,5 +241,8 @@ def test_all_groups_have_sections_of_different_names(tmp_path: Path) -> None:
         "scaling",
         "gateway",
         "load",
+        "classification",
+        "embeddings",
+        "generation",
     ]
     assert [s.name for s in program.build_sections({"idle"}, tmp_path)] == ["idle"]
