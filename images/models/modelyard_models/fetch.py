@@ -16,8 +16,8 @@ from modelyard_models.archive import unpack
 from modelyard_models.download import Remote, download, text_key, unchanged
 from modelyard_models.failure import Failure, nearest, shorten
 from modelyard_models.files import digest_of, hash_file, new_folder, read_json, walk_files, write_json
-from modelyard_models.headers import check_adapter, check_pointers
-from modelyard_models.hub import fetch_snapshot, resolve_commit
+from modelyard_models.headers import INDEX, check_adapter, check_pointers, choose_weights
+from modelyard_models.hub import check_snapshot, fetch_snapshot, resolve_commit
 
 FILES = "modelyard.files.json"  # names, sizes and hashes of the model's files
 ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
@@ -103,13 +103,16 @@ def _from_hub(place: Place, location: Location, revision: str | None) -> Model:
         return found
 
     snapshot = place.scratch / text_key(f"{location.uri}@{commit}")
-    fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
+    listed = fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
+    files = select_files(snapshot, location.uri)
+    entries = describe_files(files, snapshot)
+    check_snapshot(location.name, snapshot, listed, {e["path"]: e["sha256"] for e in entries})
 
     def fill(target: Path) -> None:
-        for path in select_files(snapshot, location.uri):
+        for path in files:
             path.rename(target / path.name)
 
-    model = _store(place, fill, location.uri, commit)
+    model = _store(place, fill, location.uri, commit, entries)
     write_json(alias, {"uri": location.uri, "commit": commit, "digest": model.digest})
     return model
 
@@ -136,12 +139,19 @@ def _from_web(place: Place, location: Location) -> Model:
     return model
 
 
-def _store(place: Place, fill: Callable[[Path], None], uri: str, revision: str | None) -> Model:
-    """Lets `fill` write a folder and publishes it under the digest of what it wrote."""
+def _store(
+    place: Place,
+    fill: Callable[[Path], None],
+    uri: str,
+    revision: str | None,
+    entries: list[dict[str, Any]] | None = None,
+) -> Model:
+    """Lets `fill` write a folder and publishes it under the digest of what it wrote: `entries`, if known before."""
     staging = place.storage / "hub" / f"staging-{place.owner}"
     with new_folder(staging, place.owner) as temp:
         fill(temp)
-        entries = describe_files(walk_files(temp), temp)
+        if entries is None:
+            entries = describe_files(walk_files(temp), temp)
         write_json(temp / FILES, {"origin": uri, "revision": revision, "files": entries})
     digest = _digest(entries)
     target = place.storage / hub_dir(digest)
@@ -198,7 +208,8 @@ def select_files(folder: Path, uri: str) -> list[Path]:
             )
         raise Failure("ModelInvalid", f"{uri} has no *.safetensors; it holds {shorten(p.name for p in top)}")
     # Folders below the model (exports for other frameworks) aren't read by transformers.
-    kept = [p for p in top if p.suffix in _KEPT]
+    weights = choose_weights([p.name for p in top], read_json(folder / INDEX))
+    kept = [p for p in top if p.suffix in _KEPT and (p.suffix != ".safetensors" or p.name in weights)]
     check_pointers(kept, uri)
     return kept
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard_models.failure import Failure, shorten, storage_failure
+from modelyard_models.files import read_json
+from modelyard_models.headers import INDEX, SINGLE, choose_weights
 
 _TIMEOUT = 20.0  # seconds for one question to the hub
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file's hash as the hub lists it, in hex: of its bytes where git-lfs keeps it (`sha256`), else git's of it."""
+
+    sha256: str | None
+    blob: str
 
 
 def resolve_commit(repo: str, revision: str | None) -> str:
@@ -30,16 +42,21 @@ def resolve_commit(repo: str, revision: str | None) -> str:
 
 def fetch_snapshot(
     repo: str, commit: str, folder: Path, kept: tuple[str, ...], pickles: tuple[str, ...]
-) -> None:
-    """Downloads a repository's files with the endings `kept` into `folder`.
+) -> dict[str, Listed]:
+    """Downloads a repository's files with the endings `kept` into `folder`; of the weights those that are loaded.
 
-    Raises Failure (UnsafeModel) before the download if the weights are there with the endings `pickles` only.
+    Returns what the hub lists of them, by name. Raises Failure (UnsafeModel) before the download if the weights are
+    there with the endings `pickles` only.
     """
-    from huggingface_hub import HfApi, snapshot_download, utils
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, utils
+    from huggingface_hub.hf_api import RepoFile
 
     with _explained(repo, commit):
-        names = HfApi(endpoint=_endpoint(), token=_token()).list_repo_files(repo, revision=commit)
-        top = [n for n in names if "/" not in n]
+        tree = HfApi(endpoint=_endpoint(), token=_token()).list_repo_tree(
+            repo, revision=commit, recursive=True
+        )
+        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        top = [n for n in files if "/" not in n]
         if not any(n.endswith(".safetensors") for n in top) and any(n.endswith(pickles) for n in top):
             raise Failure(
                 "UnsafeModel",
@@ -48,8 +65,15 @@ def fetch_snapshot(
                 "can run code when they are loaded; name a model or revision with safetensors "
                 "(spec.model.revision)",
             )
-        wanted = [n for n in top if n.endswith(kept)]
         utils.disable_progress_bars()
+        index = None
+        if INDEX in top and SINGLE not in top:
+            hf_hub_download(
+                repo, INDEX, revision=commit, local_dir=folder, endpoint=_endpoint(), token=_token()
+            )
+            index = read_json(folder / INDEX)
+        weights = choose_weights(top, index)
+        wanted = [n for n in top if (n in weights if n.endswith(".safetensors") else n.endswith(kept))]
         snapshot_download(
             repo,
             revision=commit,
@@ -59,6 +83,31 @@ def fetch_snapshot(
             token=_token(),
         )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {n: Listed(files[n].lfs.sha256 if files[n].lfs else None, files[n].blob_id) for n in wanted}
+
+
+def check_snapshot(repo: str, folder: Path, listed: Mapping[str, Listed], hashes: Mapping[str, str]) -> None:
+    """Compares files, of which `hashes` has the SHA-256, with what the hub lists; one that differs is deleted.
+
+    Neither a length nor a safetensors header tells of a bit that flipped on the way. Raises Failure (ModelUnreachable).
+    """
+    for name, sha256 in hashes.items():
+        told, path = listed[name], folder / name
+        if (sha256 == told.sha256) if told.sha256 else (_hash_blob(path) == told.blob):
+            continue
+        path.unlink()
+        raise Failure(
+            "ModelUnreachable",
+            f"hf://{repo}: {name} came with other bytes than {_endpoint() or 'the public hub'} lists (its SHA-256 is"
+            f" {sha256}{f', not {told.sha256}' if told.sha256 else ''}); it is fetched again. If that repeats, look at"
+            " what lies between: a mirror (HF_ENDPOINT), a proxy (HTTPS_PROXY), the storage",
+            temporary=True,
+        )
+
+
+def _hash_blob(path: Path) -> str:
+    content = path.read_bytes()  # git-lfs keeps what is large
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _endpoint() -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 from modelyard_models import download as downloads
 from modelyard_models.archive import unpack
-from modelyard_models.download import download
+from modelyard_models.download import download, text_key
 from modelyard_models.failure import Failure
 from modelyard_trainer.prepare.main import prepare
+from safetensors.numpy import load, save
 
 from tests.unit.trainer.builders import make_context, make_rows, make_run, write_rows
 from tests.unit.trainer.web import WebServer
@@ -43,6 +46,70 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(web: WebServer, tmp_path:
     web.files["/file"], web.faults["/file"] = b"new" * 900, []
     quick(f"{web.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"new" * 900
+
+
+STALE: list[tuple[str, Any]] = [
+    ("another file of the same size", lambda web, path: web.files.update({path: web.files[path][::-1]})),
+    ("a range that begins earlier", lambda web, path: setattr(web, "shift", 1000)),
+]
+
+
+def put_aside(web: WebServer, path: str, target: Path, validator: str | None = None) -> None:
+    """What a killed process leaves: the first half of a file."""
+    data = web.files[path]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.with_name(target.name + ".part").write_bytes(data[: len(data) // 2])
+    etag = validator or f'"{hashlib.sha256(data).hexdigest()}"'
+    told = {"url": f"{web.url}{path}", "validator": etag, "bytes": len(data)}
+    target.with_name(target.name + ".part.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("change", [c[1] for c in STALE], ids=[c[0] for c in STALE])
+def test_a_server_that_goes_on_with_another_file_is_not_believed(
+    web: WebServer, tmp_path: Path, change: Any
+) -> None:
+    web.ignores_if_range = True
+    web.files["/file"] = bytes(range(250)) * 400
+    put_aside(web, "/file", tmp_path / "file")
+    change(web, "/file")
+    remote = quick(f"{web.url}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == web.files["/file"]
+    assert remote.validator == f'"{remote.sha256}"'
+    assert [r is not None for _, _, r in web.requests] == [True, False]
+
+
+def test_a_file_of_another_size_under_the_same_date_is_fetched_anew(web: WebServer, tmp_path: Path) -> None:
+    web.ignores_if_range, web.date = True, "Mon, 30 Nov 2026 06:00:00 GMT"
+    web.files["/file"] = bytes(range(250)) * 400
+    put_aside(web, "/file", tmp_path / "file", web.date)
+    web.files["/file"] = b"longer" + web.files["/file"]
+    assert quick(f"{web.url}/file", tmp_path / "file").validator == web.date
+    assert (tmp_path / "file").read_bytes() == web.files["/file"]
+
+
+@pytest.mark.parametrize("user", ["source", "model"])
+def test_neither_rows_nor_models_are_made_of_two_files(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    defaults = download.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "sleep", lambda _: None)
+    web.ignores_if_range = True
+    if user == "source":
+        path, new = "/rows.csv", write_rows(tmp_path / "new.csv", make_rows(40)).read_bytes()
+        run = make_run(data={"sources": [{"name": "rows", "uri": f"{web.url}{path}"}]})
+        (tmp_path / "sources/pvc/models").mkdir(parents=True)
+        (tmp_path / "sources/pvc/models/base").symlink_to(model_folder)
+    else:
+        path, new = "/model.tar", archive_of(model_folder, "tar")
+        run = make_run(model={"uri": f"{web.url}{path}"})
+        write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(40))
+    ctx = make_context(tmp_path, run)
+    web.files[path] = b"x" * len(new)
+    put_aside(web, path, ctx.scratch / text_key(f"{web.url}{path}"))
+    web.files[path] = new
+    assert prepare(ctx).rows_in == 40
+    assert [r is not None for _, p, r in web.requests if p == path] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +208,72 @@ def test_a_hub_model_is_resolved_to_a_commit_fetched_and_reused(
     before = len(web.requests)
     assert prepare(ctx).model_digest == first.model_digest
     assert [p for _, p, _ in web.requests[before:]] == ["/api/models/org/base/revision/main"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_came_with_other_bytes_than_the_hub_lists_is_fetched_again(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    use_hub(web, monkeypatch)
+    files = hub_files(model_folder)
+    web.models["org/base"] = (COMMIT, files)
+    flipped = bytearray(files[name])
+    flipped[-3] ^= 1
+    web.damaged[f"/org/base/resolve/{COMMIT}/{name}"] = [bytes(flipped)]
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": "hf://org/base"}))
+    with pytest.raises(Failure, match=f"{name} came with other bytes than") as caught:
+        prepare(ctx)
+    assert (caught.value.reason, caught.value.exit_code) == ("ModelUnreachable", 75)
+    assert not list((ctx.storage / "hub").glob("sha256-*"))
+    before = len(web.requests)
+    hub = ctx.storage / "hub" / str(prepare(ctx).model_digest)
+    assert (hub / name).read_bytes() == files[name]
+    fetched = {p.rpartition("/")[2] for m, p, _ in web.requests[before:] if m == "GET" and "/resolve/" in p}
+    # Of the others git-lfs' hash is known to the client.
+    assert name in fetched and (name == "model.safetensors" or "model.safetensors" not in fetched)
+
+
+def shard(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same weights as shards and index."""
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    tensors = load(files["model.safetensors"])
+    placed = {tensor: names[i % 2] for i, tensor in enumerate(tensors)}
+    parts = {
+        name: save({t: v for t, v in tensors.items() if placed[t] == name}, {"format": "pt"})
+        for name in names
+    }
+    index = json.dumps({"metadata": {}, "weight_map": placed}).encode()
+    rest = {n: b for n, b in files.items() if n != "model.safetensors"}
+    return rest | parts | {"model.safetensors.index.json": index}
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("scheme", ["hf", "pvc"])
+def test_copies_of_the_weights_for_others_are_not_fetched(
+    web: WebServer,
+    tmp_path: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shards: bool,
+    scheme: str,
+) -> None:
+    files = shard(hub_files(model_folder)) if shards else hub_files(model_folder)
+    extra = dict.fromkeys(("consolidated.safetensors", "model.fp16.safetensors"), b"large")
+    if scheme == "hf":
+        use_hub(web, monkeypatch)
+        web.models["org/base"] = (COMMIT, files | extra)
+    else:
+        for name, content in (files | extra).items():
+            (tmp_path / "sources/pvc/org" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "sources/pvc/org" / name).write_bytes(content)
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    uri = "hf://org/base" if scheme == "hf" else "pvc://org/"
+    ctx = make_context(tmp_path, make_run(model={"uri": uri}))
+    hub = ctx.storage / "hub" / str(prepare(ctx).model_digest)
+    weights = {p.name for p in hub.glob("*.safetensors")}
+    assert weights == {n for n in files if n.endswith(".safetensors")}
+    assert not any(path.endswith(tuple(extra)) for _, path, _ in web.requests)
 
 
 def use_hub(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
