@@ -21,6 +21,11 @@ Ids: TypeAlias = Any  # a NumPy array of int64
 INLINE_CHARACTERS = 16_384  # of one request; more is tokenised aside, so that others are heard meanwhile
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
 _DEFAULT_LONGEST = 8192  # tokens, where neither tokenizer nor model has a bound
+# sentence-transformers reads texts as the first of these says that is there; older folders have the model's type in it.
+_READING = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 _PROBE = "A text, to see that 2 ways agree: naïve, 深, \U0001f600."
 
 
@@ -144,7 +149,7 @@ class Tokens:
         """The tokenizer that cuts at a length; one is kept for each, of which a server has one or two."""
         if length not in self._cutting:
             assert self._fast is not None  # noqa: S101 - asked only where there is one
-            copy = type(self._fast).from_str(self._fast.to_str())
+            copy = _copy(self._fast)
             copy.enable_truncation(length, direction=self._tokenizer.truncation_side)
             self._cutting[length] = copy
         return self._cutting[length]
@@ -153,10 +158,25 @@ class Tokens:
         """The Rust tokenizer itself, which takes a tenth of the time; None where transformers does more than it."""
         if not getattr(self._tokenizer, "is_fast", False):
             return None
-        fast = type(self._tokenizer.backend_tokenizer).from_str(self._tokenizer.backend_tokenizer.to_str())
+        fast = _copy(self._tokenizer.backend_tokenizer)
         fast.no_truncation()
         fast.no_padding()
-        return fast if fast.encode(_PROBE).ids == self._tokenizer(_PROBE)["input_ids"] else None
+        probe = " ".join([_PROBE, *(f"{special}a {special} a" for special in _list_special(self._tokenizer))])
+        return fast if fast.encode(probe).ids == self._tokenizer(probe)["input_ids"] else None
+
+
+def _copy(fast: Any) -> Any:
+    made = type(fast).from_str(fast.to_str())
+    made.encode_special_tokens = (
+        fast.encode_special_tokens
+    )  # whether they are mere text in texts; no part of to_str()
+    return made
+
+
+def _list_special(tokenizer: Any) -> list[str]:
+    """All texts that may be read as a special token, those without a role among them."""
+    added = tokenizer.added_tokens_decoder.values()
+    return sorted({*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)})
 
 
 def load_tokens(folder: Path, about: Any) -> Tokens:
@@ -183,7 +203,7 @@ def read_habits(folder: Path) -> Habits:
     prompting = _read_object(folder / "config_sentence_transformers.json")
     prompts, name = prompting.get("prompts"), prompting.get("default_prompt_name")
     prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
-    reading = _read_object(folder / "sentence_bert_config.json")
+    reading = next((_read_object(folder / name) for name in _READING if (folder / name).is_file()), {})
     longest = reading.get("max_seq_length")
     return Habits(
         prompt=prompt if isinstance(prompt, str) else "",
