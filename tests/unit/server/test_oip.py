@@ -286,6 +286,7 @@ def test_an_answer_that_is_no_number_is_an_error_and_nothing_of_it_gets_out(
             )
             assert good.status_code == 200
             assert bad.status_code == 500
+            assert bad.headers["x-should-retry"] == "false"  # it would be no number again
             assert bad.json() == {"error": "the model could not answer; the server's log says why"}
             assert "NotFinite" in caplog.text
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from modelyard_server.batching.batcher import Closed, Full
 from modelyard_server.package.tokens import Untemplated
 from modelyard_server.protocols.problem import Problem, bad_request, describe_invalid
-from modelyard_server.serving.served import TooLong
+from modelyard_server.serving.served import NotFinite, TooLong
 from modelyard_server.serving.service import Service
 
 log = logging.getLogger(__name__)
@@ -118,11 +118,15 @@ def explain(error: Exception) -> Problem:
     if isinstance(error, Closed):
         return Problem(503, "the server stops: ask another", code="stopping")
     log.error("a request failed", exc_info=error)
-    return Problem(500, "the model could not answer; the server's log says why", code="internal_error")
+    said = "the model could not answer; the server's log says why"
+    return Problem(500, said, code="internal_error", lasts=isinstance(error, NotFinite))
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
     """The request's JSON as the protocol's model. Raises Problem, Gone."""
+    packed = request.headers.get("content-encoding", "").strip()
+    if packed.lower() not in ("", "identity"):
+        raise Problem(415, f"Content-Encoding {packed[:40]!r} isn't supported: send the JSON as it is")
     parts, size = [], 0
     while True:
         message = await request.receive()
