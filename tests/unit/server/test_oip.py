@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import orjson
 import pytest
 from modelyard_server.app import make_app
+from modelyard_server.batching import progress
 from modelyard_server.protocols.endpoint import MAX_BODY, MAX_ROWS
 from modelyard_server.tasks import find_task
 
@@ -256,6 +258,38 @@ def test_a_worker_that_has_ended_is_neither_live_nor_ready(classifier: Path) -> 
         assert (await client.post(INFER, json=make_body("a"))).status_code == 503
 
     with_client(service, test)
+
+
+def test_a_model_that_hangs_is_neither_live_nor_ready_and_says_why(
+    classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, let = make_service(classifier, TASK), threading.Event()
+
+    async def whole() -> None:
+        async with serving(service) as model, client_of(make_app(service, find_task(TASK))) as client:
+            run = model._runtime.run
+            model._runtime.run = lambda batch: (let.wait(60), run(batch))[1]  # type: ignore[method-assign]
+            asking = asyncio.create_task(client.post(INFER, json=make_body("a dog")))
+            async with asyncio.timeout(60):
+                while not model.running:  # noqa: ASYNC110 - what is waited for has no event
+                    await asyncio.sleep(0.01)
+            assert (await client.get("/v2/health/live")).status_code == 200
+            monkeypatch.setattr(progress, "PATIENCE", 0.0)
+            monkeypatch.setattr(progress, "FACTOR", 0.0)
+            for path in ("/v2/health/live", "/v2/health/ready"):
+                response = await client.get(path)
+                assert response.status_code == 503
+                assert "has to be started anew: the model hangs: it has computed" in response.json()["error"]
+            assert (await client.post(INFER, json=make_body("a"))).status_code == 503
+            assert model.explain_end().reason == "ModelHung"
+            model.abandon()
+            assert (await asking).json() == {"error": "the server stops: ask another"}
+            let.set()
+
+    try:
+        asyncio.run(whole())
+    finally:
+        let.set()
 
 
 def test_a_full_queue_is_503_with_a_time_to_come_again(classifier: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from modelyard_server.batching.line import Entry, Line
+from modelyard_server.batching.progress import Progress
 
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
@@ -83,6 +84,7 @@ class Batcher(Generic[Row, Answer]):
         self._changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._taken: Sequence[_Entry[Row, Answer]] = ()
+        self.progress = Progress()
         self.waiting = 0  # requests of which a row waits
         self.running = 0  # requests all of whose rows are taken, and not all answered
 
@@ -124,10 +126,15 @@ class Batcher(Generic[Row, Answer]):
             self._leave(request)
         return request.answers  # type: ignore[return-value]  # each row has its answer by now
 
-    async def close(self) -> None:
-        """Ends it; those who wait get Closed."""
+    def abandon(self) -> None:
+        """Gives up what is computed and what waits: those who asked get Closed. The thread may never come back."""
         if self._worker is not None:
             self._worker.cancel()
+
+    async def close(self) -> None:
+        """Ends it; those who wait get Closed."""
+        self.abandon()
+        if self._worker is not None:
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
@@ -191,11 +198,15 @@ class Batcher(Generic[Row, Answer]):
 
     async def _call(self, batch: Sequence[_Entry[Row, Answer]]) -> Sequence[Answer]:
         rows = [entry.item[2] for entry in batch]
+        lengths = [entry.length for entry in batch]
         loop = asyncio.get_running_loop()
-        answers, seconds = await loop.run_in_executor(self._executor, self._compute_timed, rows)
+        self.progress.begin(len(rows) * max(lengths))
+        try:
+            answers, seconds = await loop.run_in_executor(self._executor, self._compute_timed, rows)
+        finally:
+            self.progress.end()
         if len(answers) != len(rows):
             raise RuntimeError(f"{len(answers)} answers to {len(rows)} rows")
-        lengths = [entry.length for entry in batch]
         self._observer.see_batch(len(rows), sum(lengths), max(lengths), seconds)
         return answers
 

@@ -14,6 +14,7 @@ from modelyard.contract.model import Reference
 from modelyard_models.failure import describe, lacks_memory
 
 from modelyard_server.batching.batcher import Closed, Full
+from modelyard_server.batching.progress import Progress
 from modelyard_server.failure import Failure
 from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
 from modelyard_server.generation.text import Detokenizer, StopFinder
@@ -82,11 +83,18 @@ class Generator(Served):
         return self._engine.running
 
     @property
-    def alive(self) -> bool:
+    def works(self) -> bool:
         return self._engine.alive
+
+    @property
+    def progress(self) -> Progress:
+        return self._engine.progress
 
     def start(self) -> None:
         self._engine.start()
+
+    def abandon(self) -> None:
+        self._engine.abandon()
 
     async def close(self) -> None:
         await self._engine.close()

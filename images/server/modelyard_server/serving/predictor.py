@@ -12,6 +12,7 @@ from modelyard_models.failure import boundary
 from modelyard_models.padding import sees_padding
 
 from modelyard_server.batching.batcher import Batcher, Limits
+from modelyard_server.batching.progress import Progress
 from modelyard_server.package.folder import Package
 from modelyard_server.package.tokens import INLINE_CHARACTERS, Row
 from modelyard_server.runtimes.runtime import Floats, Runtime
@@ -51,8 +52,12 @@ class Predictor(Served):
         return self._batcher.running
 
     @property
-    def alive(self) -> bool:
+    def works(self) -> bool:
         return self._batcher.alive
+
+    @property
+    def progress(self) -> Progress:
+        return self._batcher.progress
 
     def start(self) -> None:
         self._batcher.start()
@@ -76,6 +81,9 @@ class Predictor(Served):
     def describe(self) -> dict[str, Any]:
         outputs = [info.describe() for info in self.head.list_outputs()]
         return {"inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}], "outputs": outputs}
+
+    def abandon(self) -> None:
+        self._batcher.abandon()
 
     async def close(self) -> None:
         await self._batcher.close()
