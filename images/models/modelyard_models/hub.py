@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard_models.failure import Failure, shorten, storage_failure
+from modelyard_models.modules import list_folders
 
 _TIMEOUT = 20.0  # seconds for one question to the hub
 
@@ -31,11 +32,11 @@ def resolve_commit(repo: str, revision: str | None) -> str:
 def fetch_snapshot(
     repo: str, commit: str, folder: Path, kept: tuple[str, ...], pickles: tuple[str, ...]
 ) -> None:
-    """Downloads a repository's files with the endings `kept` into `folder`.
+    """Downloads a repository's files with the endings `kept` into `folder`: those at its top and its modules'.
 
     Raises Failure (UnsafeModel) before the download if the weights are there with the endings `pickles` only.
     """
-    from huggingface_hub import HfApi, snapshot_download, utils
+    from huggingface_hub import HfApi, utils
 
     with _explained(repo, commit):
         names = HfApi(endpoint=_endpoint(), token=_token()).list_repo_files(repo, revision=commit)
@@ -48,17 +49,25 @@ def fetch_snapshot(
                 "can run code when they are loaded; name a model or revision with safetensors "
                 "(spec.model.revision)",
             )
-        wanted = [n for n in top if n.endswith(kept)]
         utils.disable_progress_bars()
-        snapshot_download(
-            repo,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=wanted,
-            endpoint=_endpoint(),
-            token=_token(),
-        )
+        _download(repo, commit, folder, [n for n in top if n.endswith(kept)])
+        modules = list_folders(folder, f"hf://{repo}")
+        if inner := [n for n in names if n.endswith(kept) and n.rpartition("/")[0] in modules]:
+            _download(repo, commit, folder, inner)
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _download(repo: str, commit: str, folder: Path, names: list[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        repo,
+        revision=commit,
+        local_dir=folder,
+        allow_patterns=names,
+        endpoint=_endpoint(),
+        token=_token(),
+    )
 
 
 def _endpoint() -> str | None:
@@ -84,7 +93,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelForbidden",
             f"hf://{repo} is gated; accept its terms on the hub and pass a token of yours as HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Failure(
@@ -94,7 +103,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelNotFound",
             f"hf://{repo}{at} isn't on {endpoint}, or is private; correct the name, or pass HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.LocalEntryNotFoundError as error:  # the client's word for a download that failed
         raise _unreachable(repo, endpoint, str(error)) from error
@@ -106,7 +115,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         code = getattr(error.response, "status_code", None)
         if code in (401, 403):
             raise Failure(
-                "ModelForbidden", f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN"
+                "ModelForbidden",
+                f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN (the profile's env)",
             ) from error
         raise _unreachable(repo, endpoint, f"it answered {code}") from error
     except OSError as error:
