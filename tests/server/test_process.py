@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,12 +131,15 @@ def test_a_drain_ends_when_its_time_is_over(classifier: Path, tmp_path: Path) ->
                 await until(lambda: metric(server, "vllm:num_requests_waiting") >= 4)
                 server.stop()
                 results = await asyncio.gather(*asked, return_exceptions=True)
-                assert any(
-                    isinstance(result, BaseException) or result.status_code != 200 for result in results
+                assert not any(
+                    isinstance(result, httpx2.Response) and result.status_code == 200 for result in results
                 )
 
+        begun = time.monotonic()
         asyncio.run(ask())
         assert server.wait() == EXIT_OK
+        # It would go on for a minute and more.
+        assert time.monotonic() - begun < 30
 
 
 def test_asked_to_stop_while_it_loads_it_ends_at_once(classifier: Path, tmp_path: Path) -> None:
@@ -146,6 +150,25 @@ def test_asked_to_stop_while_it_loads_it_ends_at_once(classifier: Path, tmp_path
         server.stop()
         assert server.wait() == EXIT_OK
         assert "ready: toy" not in server.log.read_text()
+
+
+WAIT = """
+import sys, time
+from modelyard_server import __main__ as server
+def serve(settings):
+    print("there", flush=True)
+    time.sleep(3600)
+server.serve = serve
+sys.exit(server.main())
+"""
+
+
+def test_asked_to_stop_before_it_listens_it_ends_at_once(classifier: Path, tmp_path: Path) -> None:
+    """The first process of a container is ended by no signal that it doesn't handle."""
+    with running(classifier, tmp_path / "run", program=("-c", WAIT)) as server:
+        server.until("process", lambda: "there" in server.log.read_text())
+        server.stop()
+        assert server.wait() == EXIT_OK
 
 
 def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(

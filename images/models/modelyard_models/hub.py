@@ -13,6 +13,7 @@ from pathlib import Path
 from modelyard_models.failure import Failure, shorten, storage_failure
 from modelyard_models.files import read_json
 from modelyard_models.headers import INDEX, SINGLE, choose_weights
+from modelyard_models.modules import list_folders
 
 _TIMEOUT = 20.0  # seconds for one question to the hub
 
@@ -43,12 +44,14 @@ def resolve_commit(repo: str, revision: str | None) -> str:
 def fetch_snapshot(
     repo: str, commit: str, folder: Path, kept: tuple[str, ...], pickles: tuple[str, ...]
 ) -> dict[str, Listed]:
-    """Downloads a repository's files with the endings `kept` into `folder`; of the weights those that are loaded.
+    """Downloads a repository's files with the endings `kept` into `folder`: those at its top and its modules'.
+
+    Of the weights those that are loaded.
 
     Returns what the hub lists of them, by name. Raises Failure (UnsafeModel) before the download if the weights are
     there with the endings `pickles` only.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, utils
+    from huggingface_hub import HfApi, hf_hub_download, utils
     from huggingface_hub.hf_api import RepoFile
 
     with _explained(repo, commit):
@@ -74,14 +77,11 @@ def fetch_snapshot(
             index = read_json(folder / INDEX)
         weights = choose_weights(top, index)
         wanted = [n for n in top if (n in weights if n.endswith(".safetensors") else n.endswith(kept))]
-        snapshot_download(
-            repo,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=wanted,
-            endpoint=_endpoint(),
-            token=_token(),
-        )
+        _download(repo, commit, folder, wanted)
+        modules = list_folders(folder, f"hf://{repo}")
+        if inner := [n for n in files if n.endswith(kept) and n.rpartition("/")[0] in modules]:
+            _download(repo, commit, folder, inner)
+            wanted += inner
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return {n: Listed(files[n].lfs.sha256 if files[n].lfs else None, files[n].blob_id) for n in wanted}
 
@@ -110,6 +110,19 @@ def _hash_blob(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
+def _download(repo: str, commit: str, folder: Path, names: list[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        repo,
+        revision=commit,
+        local_dir=folder,
+        allow_patterns=names,
+        endpoint=_endpoint(),
+        token=_token(),
+    )
+
+
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
@@ -133,7 +146,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelForbidden",
             f"hf://{repo} is gated; accept its terms on the hub and pass a token of yours as HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Failure(
@@ -143,7 +156,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelNotFound",
             f"hf://{repo}{at} isn't on {endpoint}, or is private; correct the name, or pass HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.LocalEntryNotFoundError as error:  # the client's word for a download that failed
         raise _unreachable(repo, endpoint, str(error)) from error
@@ -155,7 +168,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         code = getattr(error.response, "status_code", None)
         if code in (401, 403):
             raise Failure(
-                "ModelForbidden", f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN"
+                "ModelForbidden",
+                f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN (the profile's env)",
             ) from error
         raise _unreachable(repo, endpoint, f"it answered {code}") from error
     except OSError as error:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from modelyard.contract.base import ContractModel, Versioned
 from modelyard.contract.report import FailureReport
-from modelyard.contract.server import Runtime
+from modelyard.contract.server import Batching, Runtime
 
 Method = Literal["none", "bf16", "int8"]
 
@@ -21,7 +21,7 @@ class BuildGate(ContractModel):
     min_agreement: float | None = None
 
 
-class BuildConfig(Versioned):
+class BuildConfig(Batching, Versioned):
     """Everything that a build needs to know. No secrets."""
 
     package: str = Field(description="Where the package goes: packages/<id>, below the storage root.")
@@ -49,7 +49,6 @@ class BuildConfig(Versioned):
     )
     choose: Method | Literal["auto"] = Field(description="auto: the fastest that passes the gate.")
     gate: BuildGate
-    max_length: int | None = Field(None, ge=1)
     measure: bool = Field(
         True,
         description="False: what serves it is not the built-in server; the model is only fetched and checked.",

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from modelyard_server.app import make_app
 from modelyard_server.batching import progress
-from modelyard_server.protocols.endpoint import MAX_BODY, MAX_ROWS
+from modelyard_server.protocols.endpoint import MAX_ROWS
 from modelyard_server.tasks import find_task
 
 from tests.unit.server.models import LABELS, TEXTS, answer, client_of, make_service, serving, with_client
@@ -132,7 +132,6 @@ REFUSED: list[tuple[Any, int, str]] = [
     (make_input(shape=["1"]), 400, "inputs.0.shape.0"),
     (make_body(*["a"] * (MAX_ROWS + 1)), 400, f"a request has 1 to {MAX_ROWS} texts"),
     (make_body("dog " * 200), 400, "and this model takes 64: shorten it, or ask for it to be cut"),
-    (b" " * (MAX_BODY + 1), 413, "the body has more than"),
 ]
 
 
@@ -151,6 +150,24 @@ def test_what_is_wrong_or_not_supported_is_refused_by_name(classifier: Path) -> 
         assert "binary tensor extension isn't supported" in response.json()["error"]
 
     with_client(make_service(classifier, TASK), test)
+
+
+def test_a_body_is_as_large_as_the_config_says(classifier: Path) -> None:
+    content = orjson.dumps(make_body("a"))
+
+    async def test(client: httpx2.AsyncClient) -> None:
+        assert (await client.post(INFER, content=content)).status_code == 200
+        response = await client.post(INFER, content=content + b" ")
+        assert response.status_code == 413
+        assert f"the body has more than {len(content)} bytes" in response.json()["error"]
+
+    with_client(make_service(classifier, TASK, max_request_bytes=len(content)), test)
+
+    async def test_default(client: httpx2.AsyncClient) -> None:
+        assert (await client.post(INFER, content=content.ljust(16 << 20))).status_code == 200
+        assert (await client.post(INFER, content=content.ljust((16 << 20) + 1))).status_code == 413
+
+    with_client(make_service(classifier, TASK), test_default)
 
 
 def test_a_text_too_long_is_cut_where_that_is_asked_for(classifier: Path) -> None:

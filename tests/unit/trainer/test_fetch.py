@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import random
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from modelyard_models import download as downloads
@@ -368,3 +370,100 @@ def test_what_is_no_archive_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"<html>login</html>")
     with pytest.raises(Failure, match="ModelInvalid"):
         unpack(tmp_path / "a.zip", tmp_path / "out", "a.zip")
+
+
+Mode = Literal["w:gz", "w:bz2", "w:xz"]
+
+
+def write_model(path: Path, mode: Mode) -> bytes:
+    """An archive of random numbers as text, which no compressor stores as they are."""
+    numbers = random.Random(1)  # noqa: S311
+    with tarfile.open(path, mode) as file:
+        for name in ("config.json", "tokenizer.json"):
+            content = b" ".join(b"%d" % numbers.randrange(1000) for _ in range(20_000))
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_archive_with_a_wrong_byte_is_refused(tmp_path: Path, mode: Mode) -> None:
+    archive = tmp_path / "a.tar.gz"
+    whole = write_model(archive, mode)
+    unpack(archive, tmp_path / "out", "a.tar.gz")
+    places = random.Random(2).sample(range(20, len(whole) - 12), 20)  # noqa: S311
+    # The last bytes of gzip's are its checksum and its length.
+    for place in [*places, len(whole) - 6] if mode == "w:gz" else places:
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(Failure) as caught:
+            unpack(archive, tmp_path / "out", "a.tar.gz")
+        assert caught.value.reason in ("ModelInvalid", "UnsafeModel")
+
+
+def test_a_tar_with_a_broken_header_is_no_shorter_one(tmp_path: Path) -> None:
+    archive = write_tar(
+        tmp_path / "a.tar", [(name, tarfile.REGTYPE, b"x" * 2000) for name in ("a", "b", "c")]
+    )
+    broken = bytearray(archive.read_bytes())
+    broken[512 + 2048 + 150] ^= 1  # in the second one's checksum
+    archive.write_bytes(broken)
+    with pytest.raises(Failure, match=r"ModelInvalid.*broken in the middle"):
+        unpack(archive, tmp_path / "out", "a.tar")
+
+
+def mark_zip(path: Path, local: int, central: int, value: int) -> None:
+    """Writes a byte into both headers of the only member."""
+    found = bytearray(path.read_bytes())
+    found[found.find(b"PK\x03\x04") + local] = found[found.find(b"PK\x01\x02") + central] = value
+    path.write_bytes(found)
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "said"),
+    [(6, 8, 1, "encrypted"), (8, 10, 9, "compression method is not supported")],
+    ids=["encrypted", "Deflate64"],
+)
+def test_a_zip_that_can_not_be_read_is_the_models_fault(
+    tmp_path: Path, local: int, central: int, value: int, said: str
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("config.json", "{}" * 100)
+    mark_zip(path, local, central, value)
+    with pytest.raises(Failure, match=said) as caught:
+        unpack(path, tmp_path / "out", "a.zip")
+    assert caught.value.reason == "ModelInvalid"
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_a_full_disk_is_not_the_models_fault(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a").write_bytes(archive_of(model_folder, kind))
+    monkeypatch.setattr("modelyard_models.archive.shutil.copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack(tmp_path / "a", tmp_path / "out", "a")
+
+
+def test_an_archive_that_was_fetched_whole_is_not_fetched_again(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a process is killed while it unpacks."""
+    web.files["/model.zip"] = archive_of(model_folder, "zip")
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": f"{web.url}/model.zip"}))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("modelyard_models.fetch.unpack", die)
+        prepare(ctx)
+    first = prepare(ctx)
+    assert [m for m, _, _ in web.requests] == ["GET", "HEAD"]
+    web.files["/model.zip"] += b"changed"
+    assert prepare(ctx).model_revision != first.model_revision

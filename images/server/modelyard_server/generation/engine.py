@@ -180,6 +180,7 @@ class Engine:
         for output in outputs:
             opened = self._open.get(output.request_id)
             if opened is None:
+                self._sampler.broken.discard(output.request_id)  # of a step that had begun when it left
                 continue
             if output.request_id in self._sampler.broken:
                 opened.tokens.put_nowait(Broken())

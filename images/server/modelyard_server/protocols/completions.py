@@ -111,7 +111,7 @@ class _Endpoint(ABC):
 
     async def __call__(self, request: Request) -> Response:
         """Raises Problem and what the generator raises."""
-        body = await read_body(request, self.body)
+        body = await read_body(self._service, request, self.body)
         openai.check_model(self._service, body.model)
         model = self._service.model_for_request()
         if not isinstance(model, Generator):
@@ -165,8 +165,9 @@ class _Endpoint(ABC):
                 async for piece in pieces:
                     yield event(self.add(piece))
             except Exception as error:
-                yield make_event(openai.render(explain(error)))
-                raise
+                problem = explain(error)
+                yield make_event(openai.render(problem))
+                raise problem from error
             yield event(self.close(), told.reason)
             if usage:
                 yield make_event(about | {"choices": [], "usage": describe_usage(told)})

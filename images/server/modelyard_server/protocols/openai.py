@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelyard_server.package.tokens import Row
-from modelyard_server.protocols.endpoint import answer, read_body, unless_gone
-from modelyard_server.protocols.oip import check_count, ready_predictor
+from modelyard_server.protocols.endpoint import answer, check_count, read_body, ready_predictor, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.runtimes.runtime import Floats
 from modelyard_server.serving.predictor import Predictor
@@ -66,7 +65,7 @@ class Embeddings:
 
     async def __call__(self, request: Request) -> Response:
         """Raises Problem and what the predictor raises."""
-        body = await read_body(request, EmbeddingsRequest)
+        body = await read_body(self._service, request, EmbeddingsRequest)
         check_model(self._service, body.model)
         predictor = ready_predictor(self._service)
         rows = await _read_input(body, predictor)

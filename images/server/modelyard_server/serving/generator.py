@@ -113,12 +113,12 @@ class Generator(Served):
 
     async def encode(self, text: str) -> Row:
         """A prompt's tokens, with those that the model wants before it."""
-        return await self._aside(text, lambda: self.package.tokens.encode(text))
+        return await self._aside(text, lambda: self.package.tokens.encode(text, most=self.limit))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
         """The tokens of a conversation up to where the model answers. Raises Untemplated."""
         size = "".join(message["content"] for message in messages)
-        return await self._aside(size, lambda: self.package.tokens.encode_chat(messages))
+        return await self._aside(size, lambda: self.package.tokens.encode_chat(messages, self.limit))
 
     def count_room(self, row: Row, most: int | None) -> int:
         """How many tokens an answer may have. Raises TooLong."""
@@ -126,7 +126,7 @@ class Generator(Served):
         if room < 1 or (most is not None and most > room):
             wanted = f" and {most} are asked for" if most is not None else ""
             raise TooLong(
-                f"the prompt has {len(row)} tokens{wanted}, and this model takes {self.limit} in all, with at least 1"
+                f"the prompt has {row.describe()}{wanted}, and this model takes {self.limit} in all, with at least 1"
                 " of the answer: shorten the prompt, or ask for fewer"
             )
         return room if most is None else most

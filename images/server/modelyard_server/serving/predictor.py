@@ -97,7 +97,7 @@ class Predictor(Served):
     def take(self, ids: Sequence[int], *, truncate: bool) -> Row:
         """Tokens that a caller has made. Raises TooLong."""
         if len(ids) > self.limit and not truncate:
-            raise self._too_long(len(ids))
+            raise self._too_long(f"{len(ids)} tokens")
         return self.package.tokens.take(ids[: self.limit])
 
     async def answer(self, rows: Sequence[Row]) -> list[Floats]:
@@ -107,17 +107,17 @@ class Predictor(Served):
     def _encode(self, texts: Sequence[str], truncate: bool) -> list[Row]:
         tokens, rows = self.package.tokens, []
         for text in texts:
-            row = tokens.encode(text)
+            row = tokens.encode(text, most=self.limit)
             if len(row) > self.limit:
                 if not truncate:
-                    raise self._too_long(len(row))
-                row = tokens.encode(text, self.limit)
+                    raise self._too_long(row.describe())
+                row = tokens.encode(text, self.limit, self.limit)
             rows.append(row)
         return rows
 
-    def _too_long(self, length: int) -> TooLong:
+    def _too_long(self, length: str) -> TooLong:
         return TooLong(
-            f"a text has {length} tokens, and this model takes {self.limit}: shorten it, or ask for it to be cut with"
+            f"a text has {length}, and this model takes {self.limit}: shorten it, or ask for it to be cut with"
             " the parameter truncate"
         )
 

@@ -35,8 +35,12 @@ class ClassHead(Head):
 
     @property
     def shares(self) -> bool:
-        """A model that reads a text's last token can't find it in a batch, unless it knows which tokens are padding."""
-        return getattr(self.package.about.get_text_config(), "pad_token_id", None) is not None
+        """A model that reads a text's last token can't find it in a batch, unless it knows which tokens are padding.
+
+        Some configurations name one that isn't in the vocabulary, with which nothing can be padded.
+        """
+        pad = getattr(self.package.about.get_text_config(), "pad_token_id", None)
+        return isinstance(pad, int) and 0 <= pad < self.package.tokens.vocabulary
 
     def read(self, found: Floats, batch: Batch) -> Floats:
         """Logits as they are."""

@@ -357,7 +357,9 @@ def test_who_comes_to_a_full_queue_is_told_to_come_again(llama: Path) -> None:
     asyncio.run(whole())
 
 
-def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(llama: Path) -> None:
+def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(
+    llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     service = make_service(llama, TASK)
 
     async def whole() -> None:
@@ -375,6 +377,9 @@ def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(llama: Path) -> N
             *_, last, empty = response.text.split("\n\n")
             assert empty == ""
             assert "server_error" in last
+            assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+                "a request failed"
+            ]
             whole = await client.post(TEXT, json=text(max_tokens=50))
             assert (whole.status_code, whole.headers["x-should-retry"]) == (500, "false")
             found = read(service.metrics)

@@ -191,7 +191,9 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(llama: Path) -> Non
         assert found[0] == generate(model, good, 8)
         assert isinstance(found[2], list)
         assert model.alive
-        assert not model._engine._sampler.broken
+        async with asyncio.timeout(60):  # a step that had begun may tell of it again
+            while model._engine._sampler.broken:
+                await asyncio.sleep(0.01)
 
     with_engine(llama, test)
 
