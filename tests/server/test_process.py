@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
-from modelyard.contract.codes import EXIT_OK, EXIT_USER_ERROR
+from modelyard.contract.codes import EXIT_OK, EXIT_TEMPORARY, EXIT_USER_ERROR
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.running import Server, running
@@ -130,12 +131,15 @@ def test_a_drain_ends_when_its_time_is_over(classifier: Path, tmp_path: Path) ->
                 await until(lambda: metric(server, "vllm:num_requests_waiting") >= 4)
                 server.stop()
                 results = await asyncio.gather(*asked, return_exceptions=True)
-                assert any(
-                    isinstance(result, BaseException) or result.status_code != 200 for result in results
+                assert not any(
+                    isinstance(result, httpx2.Response) and result.status_code == 200 for result in results
                 )
 
+        begun = time.monotonic()
         asyncio.run(ask())
         assert server.wait() == EXIT_OK
+        # It would go on for a minute and more.
+        assert time.monotonic() - begun < 30
 
 
 def test_asked_to_stop_while_it_loads_it_ends_at_once(classifier: Path, tmp_path: Path) -> None:
@@ -146,6 +150,25 @@ def test_asked_to_stop_while_it_loads_it_ends_at_once(classifier: Path, tmp_path
         server.stop()
         assert server.wait() == EXIT_OK
         assert "ready: toy" not in server.log.read_text()
+
+
+WAIT = """
+import sys, time
+from modelyard_server import __main__ as server
+def serve(settings):
+    print("there", flush=True)
+    time.sleep(3600)
+server.serve = serve
+sys.exit(server.main())
+"""
+
+
+def test_asked_to_stop_before_it_listens_it_ends_at_once(classifier: Path, tmp_path: Path) -> None:
+    """The first process of a container is ended by no signal that it doesn't handle."""
+    with running(classifier, tmp_path / "run", program=("-c", WAIT)) as server:
+        server.until("process", lambda: "there" in server.log.read_text())
+        server.stop()
+        assert server.wait() == EXIT_OK
 
 
 def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(
@@ -170,6 +193,35 @@ def test_a_model_that_is_no_number_is_never_ready_and_says_why_everywhere(
         assert (told["reason"], told["exitCode"]) == ("ModelInvalid", EXIT_USER_ERROR)
         assert "its weight classifier.bias holds values that are no numbers" in told["message"]
         assert "ModelInvalid: its weight classifier.bias" in server.log.read_text()
+
+
+HANGING = """
+import os, time
+from modelyard_server.batching import progress
+from modelyard_server.serving.predictor import Predictor
+compute = Predictor._compute
+def hang(self, rows):
+    if len(rows[0]) > 40:
+        progress.PATIENCE = progress.FACTOR = 0.1
+        time.sleep(3600)
+    return compute(self, rows)
+Predictor._compute = hang
+from modelyard_server.__main__ import main
+os._exit(main([]))
+"""
+
+
+def test_a_model_that_hangs_ends_the_process_with_the_reason(classifier: Path, tmp_path: Path) -> None:
+    with running(classifier, tmp_path / "run", program=["-c", HANGING]) as server:
+        server.until_ready()
+        assert server.infer("a dog").status_code == 200
+        response = server.infer("the lazy dog " * 15)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert server.wait() == EXIT_TEMPORARY
+        told = json.loads(server.result.read_text())
+        assert (told["reason"], told["exitCode"]) == ("ModelHung", EXIT_TEMPORARY)
+        assert "the model hangs: it has computed" in told["message"]
+        assert "ModelHung: the model hangs" in server.log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from modelyard_models.failure import Failure
+from modelyard_models.failure import Failure, describe, lacks_memory
 
 _MAX_FILES = 10_000
+_CHUNK = 1 << 20  # bytes
 _MAX_RATIO = 200  # unpacked : packed bytes; safetensors hardly compress, JSON by about 10
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
 def unpack(archive: Path, folder: Path, name: str) -> None:
-    """Unpacks a .tar, .tar.gz or .zip into `folder`. Raises Failure (UnsafeModel, ModelInvalid)."""
+    """Unpacks a .tar, .tar.gz or .zip into `folder`. Raises Failure (UnsafeModel, ModelInvalid), OSError."""
     limit = max(archive.stat().st_size * _MAX_RATIO, 1 << 24)
     try:
         if zipfile.is_zipfile(archive):
@@ -25,9 +26,16 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
             _unpack_tar(archive, folder, name, limit)
         else:
             raise Failure("ModelInvalid", f"{name} is no archive; give one of {', '.join(_ENDINGS)}")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except Failure:
+        raise
+    except Exception as error:
+        # Broken bytes raise what each format's library likes; OSErrors among it have no number of the disk's.
+        if lacks_memory(error) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         raise Failure(
-            "ModelInvalid", f"{name} can't be unpacked: {error}; pack and upload it again"
+            "ModelInvalid",
+            f"{name} can't be unpacked: {describe(error)}; pack it as one of {', '.join(_ENDINGS)}, without a password,"
+            " and upload it again",
         ) from error
 
 
@@ -61,6 +69,20 @@ def _unpack_tar(archive: Path, folder: Path, name: str, limit: int) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)
+        _check_end(file, name, limit)
+
+
+def _check_end(file: tarfile.TarFile, name: str, limit: int) -> None:
+    """Reads on to the end of the bytes, where a compressed archive has its checksum.
+
+    tarfile takes a broken header for the archive's end: so nothing but padding may follow that.
+    """
+    size = 0
+    while left := file.fileobj.read(_CHUNK):
+        size += len(left)
+        _check_bounds(name, 0, size, limit)
+        if left.strip(b"\0"):
+            raise tarfile.ReadError("it is broken in the middle")
 
 
 def _check_bounds(name: str, count: int, size: int, limit: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ _CHUNK = 1 << 20  # bytes
 _GONE = (404, 410)
 _FORBIDDEN = (401, 403)
 _TEMPORARY = (408, 425, 429)
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 T = TypeVar("T")
 Subject = Literal["Source", "Model"]  # the first word of the failure's reason
@@ -90,7 +92,8 @@ def unchanged(known: Remote, *, timeout: float = 10.0) -> bool:
 
 def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     part, state = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
-    validator = str((read_json(state) or {}).get("validator", ""))
+    known = read_json(state) or {}
+    validator = str(known.get("validator", ""))
     start = part.stat().st_size if part.exists() and validator else 0
     # No compressed transfer: a byte range must count the file's own bytes.
     headers = {"Accept-Encoding": "identity", "User-Agent": "modelyard"}
@@ -103,11 +106,15 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
             resumed = answer.status == 206
+            whole = _whole_size(answer.headers, start, known) if resumed else _read_length(answer.headers)
+            if resumed and whole is None:
+                part.unlink(missing_ok=True)
+                raise _InterruptedError("the server did not go on with the file that was begun")
             validator = _validator(answer.headers)
-            _write(lambda: write_json(state, {"url": url, "validator": validator}), url)
-            expected = answer.headers.get("Content-Length")
-            whole = int(expected) + (start if resumed else 0) if expected else None
+            described = {"url": url, "validator": validator, "bytes": whole}
             with _write(lambda: part.open("ab" if resumed else "wb"), url) as file:
+                # Only now: what is told of a file must never stand beside bytes of another.
+                _write(lambda: write_json(state, described), url)
                 while chunk := answer.read(_CHUNK):
                     _write(partial(file.write, chunk), url)
                 _write(file.flush, url)
@@ -125,6 +132,23 @@ def _fetch(url: str, target: Path, subject: Subject, name: str) -> Remote:
     part.replace(target)
     state.unlink(missing_ok=True)
     return Remote(url, validator, hash_file(target), size)
+
+
+def _whole_size(headers: Mapping[str, str], start: int, known: Mapping[str, Any]) -> int | None:
+    """The size of the file that a 206 goes on with; None where it isn't the rest of what we have.
+
+    Caches and object stores in front of a server may ignore If-Range, or answer another range than was asked for.
+    """
+    found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if found is None or _validator(headers) != known.get("validator") or int(found[1]) != start:
+        return None
+    size = int(found[2])
+    return size if known.get("bytes") in (None, size) else None
+
+
+def _read_length(headers: Mapping[str, str]) -> int | None:
+    length = headers.get("Content-Length")
+    return int(length) if length else None
 
 
 def _write(write: Callable[[], T], url: str) -> T:

@@ -43,16 +43,14 @@ def storage_failure(error: OSError, what: str) -> Failure:
     if error.errno in _NO_SPACE:
         return Failure(
             "StorageFull",
-            f"no space left in the job's storage while {what}; enlarge the claim (spec.storage.claim.size) "
-            "or "
-            "delete what is no longer needed",
+            f"no space left in the storage while {what}; enlarge the claim (spec.storage.claim.size) or delete what"
+            " is no longer needed",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Failure(
             "StorageUnwritable",
-            f"the job's storage refused access while {what} ({error.strerror}: {error.filename}); make the "
-            "volume "
-            "writable for the pod's user (fsGroup)",
+            f"the storage refused access while {what} ({error.strerror}: {error.filename}); make the volume writable"
+            " for the pod's user (fsGroup)",
         )
     return Failure(
         "StorageError", f"{error.strerror or error} ({error.filename}) while {what}", temporary=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from modelyard_models.archive import unpack
 from modelyard_models.download import Remote, download, text_key, unchanged
 from modelyard_models.failure import Failure, nearest, shorten
 from modelyard_models.files import digest_of, hash_file, new_folder, read_json, walk_files, write_json
-from modelyard_models.headers import check_adapter, check_pointers
-from modelyard_models.hub import fetch_snapshot, resolve_commit
+from modelyard_models.headers import INDEX, check_adapter, check_pointers, choose_weights
+from modelyard_models.hub import check_snapshot, fetch_snapshot, resolve_commit
+from modelyard_models.modules import list_folders
 
 FILES = "modelyard.files.json"  # names, sizes and hashes of the model's files
 ENV_SOURCES = "MODELYARD_SOURCES"  # where the sources are mounted; set only to run outside a pod
@@ -87,8 +89,7 @@ def _from_claim(place: Place, location: Location) -> Model:
         )
 
     def fill(target: Path) -> None:
-        for path in select_files(folder, location.uri):
-            shutil.copyfile(path, target / path.name)
+        _bring(folder, target, location.uri, shutil.copyfile)
 
     # Hashing what lies there is cheaper than copying it, and most jobs find the model in the hub already.
     digest = _digest(describe_files(select_files(folder, location.uri), folder))
@@ -103,13 +104,15 @@ def _from_hub(place: Place, location: Location, revision: str | None) -> Model:
         return found
 
     snapshot = place.scratch / text_key(f"{location.uri}@{commit}")
-    fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
+    listed = fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
+    files = select_files(snapshot, location.uri)
+    entries = describe_files(files, snapshot)
+    check_snapshot(location.name, snapshot, listed, {e["path"]: e["sha256"] for e in entries})
 
     def fill(target: Path) -> None:
-        for path in select_files(snapshot, location.uri):
-            path.rename(target / path.name)
+        _bring(snapshot, target, location.uri, os.rename)
 
-    model = _store(place, fill, location.uri, commit)
+    model = _store(place, fill, location.uri, commit, entries)
     write_json(alias, {"uri": location.uri, "commit": commit, "digest": model.digest})
     return model
 
@@ -121,27 +124,53 @@ def _from_web(place: Place, location: Location) -> Model:
         found = _known(place, known.get("digest"), f"sha256:{known['remote']['sha256']}")
         if found:
             return found
-    archive = place.scratch / text_key(location.uri)
-    remote = download(location.uri, archive, "Model", "model")
+    archive, remote = _download(place, location)
     unpacked = archive.with_name(archive.name + ".unpacked")
     shutil.rmtree(unpacked, ignore_errors=True)
     unpack(archive, unpacked, location.uri)
 
     def fill(target: Path) -> None:
-        for path in select_files(_model_root(unpacked, location.uri), location.uri):
-            path.rename(target / path.name)
+        _bring(_model_root(unpacked, location.uri), target, location.uri, os.rename)
 
     model = _store(place, fill, location.uri, f"sha256:{remote.sha256}")
     write_json(alias, {"uri": location.uri, "remote": remote.dump(), "digest": model.digest})
     return model
 
 
-def _store(place: Place, fill: Callable[[Path], None], uri: str, revision: str | None) -> Model:
-    """Lets `fill` write a folder and publishes it under the digest of what it wrote."""
+def _download(place: Place, location: Location) -> tuple[Path, Remote]:
+    """The archive, as a killed process has left it or fetched anew."""
+    archive = place.scratch / text_key(location.uri)
+    note = archive.with_name(archive.name + ".whole.json")
+    known = read_json(note)
+    if known and archive.is_file() and unchanged(Remote(**known)):
+        return archive, Remote(**known)
+    note.unlink(missing_ok=True)
+    remote = download(location.uri, archive, "Model", "model")
+    write_json(note, remote.dump())
+    return archive, remote
+
+
+def _bring(folder: Path, target: Path, uri: str, put: Callable[[Path, Path], object]) -> None:
+    """Puts a model's files into `target`, each at its place."""
+    for path in select_files(folder, uri):
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(exist_ok=True, parents=True)
+        put(path, place)
+
+
+def _store(
+    place: Place,
+    fill: Callable[[Path], None],
+    uri: str,
+    revision: str | None,
+    entries: list[dict[str, Any]] | None = None,
+) -> Model:
+    """Lets `fill` write a folder and publishes it under the digest of what it wrote: `entries`, if known before."""
     staging = place.storage / "hub" / f"staging-{place.owner}"
     with new_folder(staging, place.owner) as temp:
         fill(temp)
-        entries = describe_files(walk_files(temp), temp)
+        if entries is None:
+            entries = describe_files(walk_files(temp), temp)
         write_json(temp / FILES, {"origin": uri, "revision": revision, "files": entries})
     digest = _digest(entries)
     target = place.storage / hub_dir(digest)
@@ -177,8 +206,16 @@ def tokenizer_key(entries: list[dict[str, Any]]) -> str:
 
 
 def select_files(folder: Path, uri: str) -> list[Path]:
-    """The files of a model folder that transformers reads. Raises Failure (UnsafeModel, ModelInvalid)."""
-    files = [p for p in walk_files(folder) if not any(x.startswith(".") for x in p.relative_to(folder).parts)]
+    """The files of a model folder that are read: those at its top, and those of its modules.
+
+    Raises Failure (UnsafeModel, ModelInvalid).
+    """
+    files = [
+        p
+        for p in walk_files(folder)
+        # A list of another hub's is a copy's, and needn't be true of what lies here.
+        if p.name != FILES and not any(x.startswith(".") for x in p.relative_to(folder).parts)
+    ]
     top = [p for p in files if p.parent == folder]
     check_adapter(folder, uri)
     if not any(p.name == "config.json" for p in top):
@@ -197,8 +234,11 @@ def select_files(folder: Path, uri: str) -> list[Path]:
                 "that has them",
             )
         raise Failure("ModelInvalid", f"{uri} has no *.safetensors; it holds {shorten(p.name for p in top)}")
-    # Folders below the model (exports for other frameworks) aren't read by transformers.
-    kept = [p for p in top if p.suffix in _KEPT]
+    # Other folders below the model (exports for other frameworks) are read by nobody here.
+    folders = {folder, *(folder / name for name in list_folders(folder, uri))}
+    weights = choose_weights([p.name for p in top], read_json(folder / INDEX))
+    kept = [p for p in files if p.parent in folders and p.suffix in _KEPT]
+    kept = [p for p in kept if p.parent != folder or p.suffix != ".safetensors" or p.name in weights]
     check_pointers(kept, uri)
     return kept
 

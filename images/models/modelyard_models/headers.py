@@ -6,9 +6,10 @@ each tensor's dtype, shape and place (https://github.com/huggingface/safetensors
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelyard_models.failure import Failure, shorten
 from modelyard_models.files import read_json
@@ -48,6 +49,18 @@ def read_headers(folder: Path, uri: str) -> dict[str, TensorHeader]:
     return {header.name: header for header in _read_file(folder / SINGLE, uri)}
 
 
+def choose_weights(names: Collection[str], index: Any) -> set[str]:
+    """Of a folder's files `names` the safetensors that transformers loads; `index` is what INDEX holds, if anything.
+
+    Beside them lie copies for others, of the same size (consolidated.safetensors, model.fp16.safetensors). Where
+    neither SINGLE nor an index names one that is there, all are taken, and read_headers says what is wrong.
+    """
+    weights = {name for name in names if name.endswith(".safetensors")}
+    if SINGLE in weights:
+        return {SINGLE}
+    return weights & set(_read_places(index).values()) or weights
+
+
 def check_pointers(files: Iterable[Path], uri: str) -> None:
     """Refuses what `git clone` leaves without git-lfs. Raises Failure (ModelInvalid)."""
     pointers = sorted(path.name for path in files if _is_pointer(path))
@@ -73,9 +86,8 @@ def check_adapter(folder: Path, uri: str) -> None:
 
 
 def _read_shards(folder: Path, uri: str) -> dict[str, TensorHeader]:
-    index = read_json(folder / INDEX)
-    placed = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(placed, dict) or not placed or not all(isinstance(v, str) for v in placed.values()):
+    placed = _read_places(read_json(folder / INDEX))
+    if not placed:
         raise Failure("ModelInvalid", f"{uri}: {INDEX} has no weight_map; save the model anew")
     shards = sorted(set(placed.values()))
     if missing := [name for name in shards if not (folder / name).is_file()]:
@@ -92,6 +104,14 @@ def _read_shards(folder: Path, uri: str) -> dict[str, TensorHeader]:
             " different models are mixed, upload the folder again",
         )
     return found
+
+
+def _read_places(index: Any) -> dict[str, str]:
+    """In which file an index has each tensor; nothing if it isn't one."""
+    placed = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+        return {}
+    return placed
 
 
 def _read_file(path: Path, uri: str) -> Iterator[TensorHeader]:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard_models.failure import Failure, shorten, storage_failure
+from modelyard_models.files import read_json
+from modelyard_models.headers import INDEX, SINGLE, choose_weights
+from modelyard_models.modules import list_folders
 
 _TIMEOUT = 20.0  # seconds for one question to the hub
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file's hash as the hub lists it, in hex: of its bytes where git-lfs keeps it (`sha256`), else git's of it."""
+
+    sha256: str | None
+    blob: str
 
 
 def resolve_commit(repo: str, revision: str | None) -> str:
@@ -30,16 +43,23 @@ def resolve_commit(repo: str, revision: str | None) -> str:
 
 def fetch_snapshot(
     repo: str, commit: str, folder: Path, kept: tuple[str, ...], pickles: tuple[str, ...]
-) -> None:
-    """Downloads a repository's files with the endings `kept` into `folder`.
+) -> dict[str, Listed]:
+    """Downloads a repository's files with the endings `kept` into `folder`: those at its top and its modules'.
 
-    Raises Failure (UnsafeModel) before the download if the weights are there with the endings `pickles` only.
+    Of the weights those that are loaded.
+
+    Returns what the hub lists of them, by name. Raises Failure (UnsafeModel) before the download if the weights are
+    there with the endings `pickles` only.
     """
-    from huggingface_hub import HfApi, snapshot_download, utils
+    from huggingface_hub import HfApi, hf_hub_download, utils
+    from huggingface_hub.hf_api import RepoFile
 
     with _explained(repo, commit):
-        names = HfApi(endpoint=_endpoint(), token=_token()).list_repo_files(repo, revision=commit)
-        top = [n for n in names if "/" not in n]
+        tree = HfApi(endpoint=_endpoint(), token=_token()).list_repo_tree(
+            repo, revision=commit, recursive=True
+        )
+        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        top = [n for n in files if "/" not in n]
         if not any(n.endswith(".safetensors") for n in top) and any(n.endswith(pickles) for n in top):
             raise Failure(
                 "UnsafeModel",
@@ -48,17 +68,59 @@ def fetch_snapshot(
                 "can run code when they are loaded; name a model or revision with safetensors "
                 "(spec.model.revision)",
             )
-        wanted = [n for n in top if n.endswith(kept)]
         utils.disable_progress_bars()
-        snapshot_download(
-            repo,
-            revision=commit,
-            local_dir=folder,
-            allow_patterns=wanted,
-            endpoint=_endpoint(),
-            token=_token(),
-        )
+        index = None
+        if INDEX in top and SINGLE not in top:
+            hf_hub_download(
+                repo, INDEX, revision=commit, local_dir=folder, endpoint=_endpoint(), token=_token()
+            )
+            index = read_json(folder / INDEX)
+        weights = choose_weights(top, index)
+        wanted = [n for n in top if (n in weights if n.endswith(".safetensors") else n.endswith(kept))]
+        _download(repo, commit, folder, wanted)
+        modules = list_folders(folder, f"hf://{repo}")
+        if inner := [n for n in files if n.endswith(kept) and n.rpartition("/")[0] in modules]:
+            _download(repo, commit, folder, inner)
+            wanted += inner
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {n: Listed(files[n].lfs.sha256 if files[n].lfs else None, files[n].blob_id) for n in wanted}
+
+
+def check_snapshot(repo: str, folder: Path, listed: Mapping[str, Listed], hashes: Mapping[str, str]) -> None:
+    """Compares files, of which `hashes` has the SHA-256, with what the hub lists; one that differs is deleted.
+
+    Neither a length nor a safetensors header tells of a bit that flipped on the way. Raises Failure (ModelUnreachable).
+    """
+    for name, sha256 in hashes.items():
+        told, path = listed[name], folder / name
+        if (sha256 == told.sha256) if told.sha256 else (_hash_blob(path) == told.blob):
+            continue
+        path.unlink()
+        raise Failure(
+            "ModelUnreachable",
+            f"hf://{repo}: {name} came with other bytes than {_endpoint() or 'the public hub'} lists (its SHA-256 is"
+            f" {sha256}{f', not {told.sha256}' if told.sha256 else ''}); it is fetched again. If that repeats, look at"
+            " what lies between: a mirror (HF_ENDPOINT), a proxy (HTTPS_PROXY), the storage",
+            temporary=True,
+        )
+
+
+def _hash_blob(path: Path) -> str:
+    content = path.read_bytes()  # git-lfs keeps what is large
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _download(repo: str, commit: str, folder: Path, names: list[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        repo,
+        revision=commit,
+        local_dir=folder,
+        allow_patterns=names,
+        endpoint=_endpoint(),
+        token=_token(),
+    )
 
 
 def _endpoint() -> str | None:
@@ -84,7 +146,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelForbidden",
             f"hf://{repo} is gated; accept its terms on the hub and pass a token of yours as HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise Failure(
@@ -94,7 +156,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         raise Failure(
             "ModelNotFound",
             f"hf://{repo}{at} isn't on {endpoint}, or is private; correct the name, or pass HF_TOKEN "
-            "(trainer.env)",
+            "(the profile's env)",
         ) from error
     except errors.LocalEntryNotFoundError as error:  # the client's word for a download that failed
         raise _unreachable(repo, endpoint, str(error)) from error
@@ -106,7 +168,8 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
         code = getattr(error.response, "status_code", None)
         if code in (401, 403):
             raise Failure(
-                "ModelForbidden", f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN"
+                "ModelForbidden",
+                f"{endpoint} refused hf://{repo} ({code}); check HF_TOKEN (the profile's env)",
             ) from error
         raise _unreachable(repo, endpoint, f"it answered {code}") from error
     except OSError as error:

@@ -17,11 +17,11 @@ from modelyard.contract.report import FailureReport
 from modelyard_models.failure import Failure, describe
 
 from modelyard_build.build import build
+from modelyard_build.child import EXIT_BUG
 from modelyard_build.report import fit
 from modelyard_build.settings import read_settings
 
 log = logging.getLogger("modelyard.build")
-EXIT_BUG = 1
 
 
 def main() -> int:

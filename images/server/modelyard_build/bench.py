@@ -62,7 +62,7 @@ class Bench:
             folder=subject.folder,
             variant=subject.method,
             runtime=subject.runtime,
-            max_length=self._settings.config.max_length,
+            **self._settings.config.dump_batching(),
         )
         write_atomic(config, told.model_dump_json(by_alias=True))
         written = Plan(

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelyard.contract.build import BuildResult, Method, VariantReport
@@ -29,12 +31,22 @@ log = logging.getLogger("modelyard.build")
 
 def build(settings: Settings) -> BuildResult:
     """Makes the package, or finds it. A result that failed has the figures of what was measured. Raises Failure."""
-    try:
-        with held(settings.package):
-            _clear_locks(settings.scratch)
-            return _find(settings) or _build(settings, find_model(settings))
-    except OSError as error:
-        raise _explain(error, settings) from error
+    with _explained(settings), held(settings.package):
+        _clear_locks(settings.scratch)
+        try:
+            with _explained(settings):
+                result = _find(settings) or _build(settings, find_model(settings))
+        except Failure as failure:
+            if not failure.temporary:
+                _forget(settings)
+            raise
+        _forget(settings)
+        return result
+
+
+def _forget(settings: Settings) -> None:
+    """Deletes what was downloaded, which only another try at the same build has a use for."""
+    shutil.rmtree(settings.scratch, ignore_errors=True)
 
 
 def _clear_locks(scratch: Path) -> None:
@@ -72,7 +84,6 @@ def _build(settings: Settings, model: Model) -> BuildResult:
         result = Builder(settings, package, model, task, Path(temp)).run()
     if result.failure is None:
         package.publish(result, model.folder)
-        shutil.rmtree(settings.scratch, ignore_errors=True)
     return result
 
 
@@ -208,9 +219,13 @@ def _refuse(variant: VariantReport) -> Failure:
     )
 
 
-def _explain(error: OSError, settings: Settings) -> Failure:
-    """Whose trouble it is: the model's source, or our storage's."""
-    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    if path is not None and path.is_relative_to(settings.sources):
-        return source_failure(error, path.relative_to(settings.sources).as_posix(), "Model")
-    return storage_failure(error, "building the model")
+@contextmanager
+def _explained(settings: Settings) -> Iterator[None]:
+    """Says whose trouble an error is: the model's source, or our storage's."""
+    try:
+        yield
+    except OSError as error:
+        path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        if path is not None and path.is_relative_to(settings.sources):
+            raise source_failure(error, path.relative_to(settings.sources).as_posix(), "Model") from error
+        raise storage_failure(error, "building the model") from error

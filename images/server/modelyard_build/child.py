@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from modelyard.contract.report import FailureReport
 from modelyard_models.failure import Failure
 from modelyard_models.files import read_json, write_atomic
 
+log = logging.getLogger("modelyard.build")
+EXIT_BUG = 1
 _FAILURE = ".failure"  # after the name of the file that would have been written
 
 
@@ -20,6 +24,20 @@ def leave_failure(failure: Failure, target: Path) -> int:
     """In a child: leaves why `target` was not written, and returns the exit code."""
     write_atomic(_beside(target), failure.report().model_dump_json())
     return failure.exit_code
+
+
+def end(main: Callable[[], int]) -> NoReturn:
+    """In a child: runs it, and ends the process, whatever threads of libraries go on."""
+    code = EXIT_BUG
+    try:
+        code = main()
+    except Exception:
+        log.exception("the process failed")
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def run_child(module: str, plan: Path, target: Path, environment: Mapping[str, str]) -> None:

@@ -8,6 +8,8 @@ from decimal import Decimal
 
 from modelyard.contract.build import BuildGate, VariantReport
 
+from modelyard_build.measuring.knee import GAIN
+
 _LOWER_IS_BETTER = ("loss", "perplexity")
 
 
@@ -34,9 +36,13 @@ def judge(gate: BuildGate, base: VariantReport, variant: VariantReport) -> str |
 
 
 def choose(variants: Sequence[VariantReport]) -> VariantReport | None:
-    """The fastest at its knee of those that passed; of equals the one that changes least, which stands first."""
+    """The fastest at its knee of those that passed; of equals the one that changes least, which stands first.
+
+    What is within GAIN of the fastest is its equal: so much is chance.
+    """
     passed = [v for v in variants if v.passed and v.requests_per_second is not None]
-    return max(passed, key=lambda variant: variant.requests_per_second or 0.0, default=None)
+    highest = max((v.requests_per_second or 0.0 for v in passed), default=0.0)
+    return next((v for v in passed if (v.requests_per_second or 0.0) * GAIN >= highest), None)
 
 
 def _within(metric: str, was: float, found: float | None, allowed: float) -> bool:

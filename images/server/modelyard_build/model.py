@@ -9,15 +9,14 @@ from typing import Any
 
 from modelyard.contract.layout import MODEL_MANIFEST
 from modelyard.contract.run import ModelInput
-from modelyard_models.digest import model_digest
+from modelyard_models.digest import fetched_digest, model_digest
 from modelyard_models.failure import Failure, shorten
 from modelyard_models.fetch import fetch_model, select_files
 from modelyard_models.files import read_json
+from modelyard_models.modules import MODULES
 
 from modelyard_build.settings import Settings
 from modelyard_build.tasks import TASKS
-
-MODULES = "modules.json"  # of sentence-transformers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def find_model(settings: Settings) -> Model:
         model = Model(folder, model_digest(folder))
     else:
         fetched = fetch_model(settings, ModelInput(uri=config.uri, revision=config.revision))
-        model = Model(fetched.folder, model_digest(fetched.folder), fetched.revision)
+        model = Model(fetched.folder, fetched_digest(fetched.folder), fetched.revision)
     if config.digest is not None and model.digest != config.digest:
         raise Failure(
             "ModelChanged",

@@ -63,25 +63,48 @@ def read_split(folder: Path, most: int = MOST) -> Rows | None:
     with boundary(
         "DatasetInvalid", f"{folder.name} can't be read", "delete it, and let its job prepare it anew"
     ):
-        ids, labels = _join([part for path in shards for part in _read_shard(path)])
-    if not ids:
-        return None
-    drawn = np.random.default_rng(SEED).permutation(len(ids))[:most]
+        # Read twice, as a split may be larger than the memory.
+        lengths = [np.diff(batch.offsets) for path in shards for batch in _read_shard(path)]
+        full = np.flatnonzero(np.concatenate(lengths)) if lengths else np.zeros(0, np.int64)
+        if not len(full):
+            return None
+        drawn = full[np.random.default_rng(SEED).permutation(len(full))[:most]]
+        ids, labels = _take(shards, drawn)
     return Rows(
         _SPLIT,
-        ids=[ids[i].tolist() for i in drawn],
-        labels=[int(labels[i]) for i in drawn] if names and len(labels) else None,
+        ids=[ids[i] for i in drawn],
+        labels=[labels[i] for i in drawn] if names and labels else None,
         names=names,
     )
 
 
-def _join(parts: list[tuple[list[Any], Any]]) -> tuple[list[Any], Any]:
-    ids = [row for rows, _ in parts for row in rows]
-    return ids, np.concatenate([labels for _, labels in parts]) if parts else np.zeros(0, np.int32)
+def _take(shards: list[Path], drawn: Any) -> tuple[dict[int, list[int]], dict[int, int]]:
+    """The rows of these numbers, and their labels, of which there may be none."""
+    wanted, begin = np.sort(drawn), 0
+    ids: dict[int, list[int]] = {}
+    labels: dict[int, int] = {}
+    for batch in (batch for path in shards for batch in _read_shard(path)):
+        end = begin + len(batch.offsets) - 1
+        for number in wanted[np.searchsorted(wanted, begin) : np.searchsorted(wanted, end)].tolist():
+            low, high = batch.offsets[number - begin : number - begin + 2]
+            ids[number] = batch.tokens[low:high].tolist()
+            if len(batch.labels):
+                labels[number] = int(batch.labels[number - begin])
+        begin = end
+    return ids, labels
 
 
-def _read_shard(path: Path) -> Iterator[tuple[list[Any], Any]]:
-    """Each batch's rows (arrays of int32) and labels, of which there may be none.
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Row n's are the tokens from offsets[n] to offsets[n + 1]. All arrays of int32; there may be no labels."""
+
+    offsets: Any
+    tokens: Any
+    labels: Any
+
+
+def _read_shard(path: Path) -> Iterator[_Batch]:
+    """The batches, each of which is good until the next one.
 
     By Arrow's small library: the large one takes 170 MB, which every server would have to carry.
     """
@@ -94,9 +117,9 @@ def _read_shard(path: Path) -> Iterator[tuple[list[Any], Any]]:
             for batch in nanoarrow.ArrayStream(stream).iter_chunks():
                 columns = dict(zip((f.name for f in batch.schema.fields), batch.iter_children(), strict=True))
                 rows = columns["input_ids"]
-                offsets = np.asarray(rows.buffers[1], np.int32)
-                tokens = np.array(rows.child(0).buffers[1], np.int32)
-                labels = (
-                    np.array(columns["labels"].buffers[1], np.int32) if "labels" in columns else np.zeros(0)
+                labels = columns["labels"].buffers[1] if "labels" in columns else ()
+                yield _Batch(
+                    np.asarray(rows.buffers[1], np.int32)[: len(batch) + 1],
+                    np.asarray(rows.child(0).buffers[1], np.int32),
+                    np.asarray(labels, np.int32)[: len(batch)],
                 )
-                yield np.split(tokens, offsets[1:-1])[: len(batch)], labels[: len(batch)]

@@ -6,9 +6,12 @@ import argparse
 import dataclasses
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from modelyard.contract import codes
 
@@ -26,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    # The first process of a container is not ended by default. While it serves, this is the server's to handle.
+    signal.signal(signal.SIGTERM, _stop)
     try:
         settings = read_settings()
         if options.port is not None:
@@ -36,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runtime = Path(os.environ.get(codes.ENV_RUNTIME_DIR, codes.RUNTIME_PATH))
         leave_reason(failure, Path(codes.TERMINATION_PATH), runtime / codes.RESULT_FILE)
         return failure.exit_code
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(codes.EXIT_OK)
 
 
 def serve(settings: Settings) -> int:

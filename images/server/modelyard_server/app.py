@@ -52,11 +52,9 @@ class Common:
         return answer({"name": "modelyard_server", "version": __version__, "extensions": []})
 
     async def tell_live(self, request: Request) -> Response:
-        """503 where only a new process helps."""
-        live = self._service.alive
-        return answer(
-            {"live": True} if live else {"error": "the model's worker has ended"}, 200 if live else 503
-        )
+        """503 with the reason where only a new process helps."""
+        reason = self._service.why_dead()
+        return answer({"live": True}) if reason is None else answer({"error": reason}, 503)
 
     async def tell_ready(self, request: Request) -> Response:
         """503 with the reason while there should come no requests."""

@@ -116,6 +116,8 @@ class Process:
             log.error("%s", failure, exc_info=None if isinstance(error, Failure) else error)
             service.failure, service.state = failure, "failed"
             self._code = failure.exit_code
+            if service.model is not None:
+                service.model.abandon()
             leave_reason(failure, self._settings.termination, self._settings.result)
             await asyncio.sleep(LINGER_SECONDS)
             self._end()

@@ -226,9 +226,13 @@ def test_what_is_stored_in_bfloat16_is_its_own_variant(
     assert result.reference is not None and result.reference.startswith("packages/p/none-")
 
 
-def test_what_a_killed_download_left_locked_is_freed(tmp_path: Path) -> None:
+def test_what_a_killed_download_left_locked_is_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise Failure("ModelUnreachable", "the hub is away", temporary=True)
+
+    monkeypatch.setattr(build_module, "find_model", unreachable)
     # On storage without locks a file stands for one, and would be waited for without end.
-    settings = make_settings(tmp_path, uri="pvc://store/nowhere")
+    settings = make_settings(tmp_path)
     lock = settings.scratch / "x/.cache/huggingface/download/model.safetensors.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text("")
@@ -236,6 +240,46 @@ def test_what_a_killed_download_left_locked_is_freed(tmp_path: Path) -> None:
     with pytest.raises(Failure):
         build(settings)
     assert not lock.exists() and lock.with_suffix(".incomplete").exists()
+
+
+def leave_download(settings: Settings) -> Path:
+    archive = settings.scratch / "archive"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    archive.write_bytes(b"x")
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("failure", "kept"),
+    [
+        (Failure("ModelInvalid", "the archive can't be unpacked"), False),
+        (Failure("ModelUnreachable", "the hub is away", temporary=True), True),
+        (OSError(28, "No space left on device", "x"), False),
+        (OSError(5, "Input/output error", "x"), True),
+    ],
+)
+def test_what_was_downloaded_is_kept_for_another_try_only(
+    tmp_path: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, kept: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(build_module, "find_model", fail)
+    settings = prepare(tmp_path, classifier)
+    archive = leave_download(settings)
+    with pytest.raises(Failure):
+        build(settings)
+    assert archive.exists() == kept
+
+
+@pytest.mark.parametrize("config", [{}, {"measure": False}, {"methods": ["int8"], "choose": "int8"}])
+def test_a_build_that_has_ended_keeps_no_download(
+    tmp_path: Path, classifier: Path, machine: Machine, config: dict[str, Any]
+) -> None:
+    settings = prepare(tmp_path, classifier, **config)
+    archive = leave_download(settings)
+    build(settings)
+    assert not archive.exists()
 
 
 def test_a_full_storage_is_named(

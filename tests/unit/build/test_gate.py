@@ -98,3 +98,13 @@ def test_the_fastest_of_those_that_passed_is_served() -> None:
     assert choose([none, report(name="bf16", requests_per_second=100.0, passed=True)]) == none
     assert choose([none, report(name="int8", passed=True)]) == none
     assert choose([int8]) is None
+
+
+def test_what_chance_explains_makes_no_variant_the_faster_one() -> None:
+    def of(name: str, rate: float) -> VariantReport:
+        return report(name=name, requests_per_second=rate, passed=True)
+
+    none = of("none", 100.0)
+    assert choose([none, of("bf16", 104.9), of("int8", 105.0)]) == none
+    assert choose([none, of("bf16", 106.0), of("int8", 107.0)]) == of("bf16", 106.0)
+    assert choose([none, of("bf16", 106.0), of("int8", 112.0)]) == of("int8", 112.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from modelyard_build.model import find_model, find_task
 from modelyard_build.tasks import TASKS
 from modelyard_models.digest import model_digest
 from modelyard_models.failure import Failure
+from modelyard_models.modules import MODULES
+from modelyard_server.tasks.pooling import Pooling, read_pooling
 
 from tests.unit.build.builders import make_settings
 from tests.unit.trainer.web import WebServer
@@ -184,3 +188,80 @@ def test_what_transformers_has_for_a_task_fits_it(task: str, mapping: str) -> No
     assert len(names) > 50
     assert not {name for name in names if not TASKS[task].fits(name)}
     assert not TASKS[task].fits("T5ForConditionalGeneration") and not TASKS[task].fits("BertModel")
+
+
+def write_sentences(classifier: Path, folder: Path, path: str = "1_Pooling") -> Path:
+    """A folder for sentence-transformers, with what a hub has beside it."""
+    put(classifier, folder)
+    modules = [("", "Transformer"), (path, "Pooling"), ("2_Normalize", "Normalize")]
+    (folder / MODULES).write_text(
+        json.dumps([
+            {"idx": i, "name": str(i), "path": at, "type": f"sentence_transformers.models.{kind}"}
+            for i, (at, kind) in enumerate(modules)
+        ])
+    )  # fmt: skip
+    for name in ("1_Pooling", "onnx"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (folder / "1_Pooling/notes.md").write_text("no model has a use for it")
+    return folder
+
+
+def pack(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        file.add(folder, "model")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("origin", ["hub", "claim", "archive"])
+def test_a_model_for_sentence_transformers_keeps_its_modules(
+    tmp_path: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    folder = write_sentences(classifier, tmp_path / "sources/pvc/other/m")
+    with WebServer() as web:
+        monkeypatch.setenv("HF_ENDPOINT", web.url)
+        web.models["org/name"] = (
+            "c0ffee" * 6 + "beef",
+            {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()},
+        )
+        web.files["/m.tar.gz"] = pack(folder)
+        uris = {"hub": "hf://org/name", "claim": "pvc://other/m", "archive": f"{web.url}/m.tar.gz"}
+        found = find_model(make_settings(tmp_path, uri=uris[origin]))
+    assert read_pooling(found.folder) == Pooling("cls", normalised=True)
+    kept = {p.relative_to(found.folder).as_posix() for p in found.folder.rglob("*") if p.is_file()}
+    assert {name for name in kept if "/" in name} == {"1_Pooling/config.json"}
+
+
+@pytest.mark.parametrize("path", ["../1_Pooling", "/etc", "a/../../b"])
+def test_a_module_outside_of_its_model_is_refused(tmp_path: Path, classifier: Path, path: str) -> None:
+    folder = write_sentences(classifier, tmp_path / "sources/pvc/other/m", path)
+    failure = refused(find_model, make_settings(tmp_path, uri="pvc://other/m"))
+    assert failure.reason == "ModelInvalid" and "outside the model's folder" in failure.message
+    assert refused(read_pooling, folder).reason == "ModelInvalid"
+
+
+def test_a_copy_of_a_fetched_folder_is_known_by_its_bytes_and_not_by_its_list(
+    tmp_path: Path, classifier: Path
+) -> None:
+    put(classifier, tmp_path / "sources/pvc/other/m")
+    fetched = find_model(make_settings(tmp_path, uri="pvc://other/m"))
+    own, there = (
+        put(fetched.folder, tmp_path / "storage/own"),
+        put(fetched.folder, tmp_path / "sources/pvc/other/copy"),
+    )
+    assert find_model(make_settings(tmp_path, uri="pvc://store/own")).digest == fetched.digest
+    assert find_model(make_settings(tmp_path, uri="pvc://other/copy")) == fetched
+    for folder, uri in ((own, "pvc://store/own"), (there, "pvc://other/copy")):
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
+        assert find_model(make_settings(tmp_path, uri=uri)).digest != fetched.digest
+
+
+def test_a_fetched_folder_that_servers_use_is_left_alone(tmp_path: Path, classifier: Path) -> None:
+    put(classifier, tmp_path / "sources/pvc/other/m")
+    fetched = find_model(make_settings(tmp_path, uri="pvc://other/m"))
+    put(fetched.folder, tmp_path / "sources/pvc/other/copy")
+    for uri in ("pvc://other/copy", "pvc://other/m", "pvc://other/copy"):
+        before = find_model(make_settings(tmp_path, uri=uri)).folder.stat().st_ino
+        assert find_model(make_settings(tmp_path, uri=uri)).folder.stat().st_ino == before

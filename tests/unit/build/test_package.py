@@ -64,25 +64,24 @@ def test_a_published_package_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert package.name(package.make("int8", fill())) == "packages/p/int8-0123456789ab"
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "model/model.safetensors",
-        "packages/p/int8-0123456789ab/model.onnx",
-        "packages/p/int8-0123456789ab.json",
-    ],
-)
-@pytest.mark.parametrize("how", ["cut", "gone"])
-def test_what_is_cut_or_gone_is_no_package(tmp_path: Path, damage: str, how: str) -> None:
-    package, model = make(tmp_path)
+FILES = ["model/model.safetensors", "packages/p/int8-0123456789ab/model.onnx"]
+
+
+def read_damaged(root: Path, damage: Callable[[Path], object], file: str) -> BuildResult | None:
+    package, model = make(root)
     publish(package, model)
-    path = tmp_path / "storage" / damage
-    if how == "gone":
-        path.unlink()
-        assert package.read(model) is None
-    elif path.suffix != ".json":
-        path.write_text("x")
-        assert package.read(model) is None
+    damage(root / "storage" / file)
+    return package.read(model)
+
+
+@pytest.mark.parametrize("file", [*FILES, "packages/p/int8-0123456789ab.json"])
+def test_without_one_of_its_files_it_is_no_package(tmp_path: Path, file: str) -> None:
+    assert read_damaged(tmp_path, Path.unlink, file) is None
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_with_a_file_that_was_cut_it_is_no_package(tmp_path: Path, file: str) -> None:
+    assert read_damaged(tmp_path, lambda path: path.write_text("x"), file) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"outcome": "succeeded"}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,3 +111,23 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     for rows in (Rows("texts", texts=["ünï"]), Rows("validation", ids=[[1]], labels=[0], names=["a"])):
         rows.write(tmp_path / "rows.json")
         assert Rows.read(tmp_path / "rows.json") == rows
+
+
+def test_rows_without_tokens_are_left_out_with_their_labels(tmp_path: Path) -> None:
+    write_split(tmp_path, [[[], [1, 2], []], [[3]]], [[0, 1, 0], [2]])
+    found = read_split(tmp_path)
+    assert found is not None and found.ids is not None and found.labels is not None
+    assert sorted(zip(found.ids, found.labels, strict=True)) == [([1, 2], 1), ([3], 2)]
+
+
+def test_of_a_large_split_no_more_is_held_than_is_taken(tmp_path: Path) -> None:
+    rows = [[number] * 100 for number in range(2_000)]
+    write_split(tmp_path, [rows] * 20, None)
+    tracemalloc.start()
+    try:
+        found = read_split(tmp_path, most=10)
+        assert found is not None and found.ids is not None and len(found.ids) == 10
+        # All of it are 16 MB, its rows' lengths 0.2 MB, and a batch 0.8 MB.
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()

@@ -209,16 +209,59 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
     run(Model(), test, queue=2)
 
 
-def test_the_queue_is_bounded_by_tokens_too_but_one_large_request_is_answered() -> None:
+def test_the_queue_is_bounded_by_tokens_too_but_one_large_request_is_answered_and_small_ones_beside_it() -> (
+    None
+):
     async def test(bench: Bench) -> None:
-        large = bench.ask(*["a" * 90] * 4)
+        large = bench.ask(*["a" * 90] * 5)
         await bench.begun(1)
         with pytest.raises(Full):
-            await bench.batcher.answer(["b" * 50])
-        bench.model.let(4)
-        assert len(await large) == 4
+            await bench.batcher.answer(["b" * 90] * 2)
+        small = [bench.ask("c" * 50) for _ in range(4)]  # of the large one 50 are counted, as of each of them
+        await bench.until(lambda: bench.batcher.waiting == 5)
+        with pytest.raises(Full):
+            await bench.batcher.answer(["d" * 60])
+        bench.model.let(20)
+        assert len(await large) == 5
+        assert len(await asyncio.gather(*small)) == 4
 
     run(Model(), test, queue_tokens=300)
+
+
+def test_a_large_request_is_passed_by_those_that_come_later_and_passes_none() -> None:
+    async def test(bench: Bench) -> None:
+        first = bench.ask("x" * 100)
+        await bench.begun(1)
+        asked = [bench.ask(*[name * 100] * rows) for name, rows in (("a", 5), ("b", 1), ("c", 3), ("d", 1))]
+        await bench.until(lambda: bench.batcher.waiting == 4)
+        bench.model.let(3)
+        await bench.begun(4)  # x, a, a, b
+        asked.append(bench.ask("e" * 100))
+        await bench.until(lambda: bench.batcher.waiting == 4)
+        bench.model.let(100)
+        await asyncio.gather(first, *asked)
+
+    batches = run(Model(), test).model.batches
+    assert "".join(row[0] for batch in batches for row in batch) == "xaabacacdace"
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12))
+def test_a_row_is_passed_by_no_more_requests_than_rows_of_its_own_stand_before_it(sizes: list[int]) -> None:
+    async def test(bench: Bench) -> None:
+        first = bench.ask("x" * 100)
+        await bench.begun(1)
+        tasks = [bench.ask(*[f"{n:02}".ljust(100)] * size) for n, size in enumerate(sizes)]
+        await asyncio.sleep(0)
+        bench.model.let(1000)
+        await asyncio.gather(first, *tasks)
+
+    rows = [int(batch[0][:2]) for batch in run(Model(), test, queue_tokens=10**6).model.batches[1:]]
+    seen = [0] * len(sizes)
+    for place, request in enumerate(rows):
+        assert len({other for other in rows[:place] if other > request}) <= seen[request]
+        seen[request] += 1
+    assert seen == sizes
 
 
 def test_a_row_that_a_batch_fails_for_takes_no_other_with_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,15 @@ def test_what_kind_of_scores_they_are_follows_the_model(
     check_scores(tmp_path / "model")
 
 
-def test_a_model_that_finds_no_end_of_a_row_takes_each_row_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pad", [None, -1, 320])
+def test_a_model_that_finds_no_end_of_a_row_takes_each_row_alone(tmp_path: Path, pad: int | None) -> None:
+    """Older Llamas name -1 as their padding."""
     from transformers import AutoConfig
 
-    model = write_classifier(tmp_path / "model", **GPT2)
-    model.config.pad_token_id = None
-    model.save_pretrained(tmp_path / "model")
-    assert AutoConfig.from_pretrained(tmp_path / "model").pad_token_id is None
+    write_classifier(tmp_path / "model", **GPT2)
+    path = tmp_path / "model/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
+    assert AutoConfig.from_pretrained(tmp_path / "model").pad_token_id == pad
     check_scores(tmp_path / "model")
 
     async def test(predictor: Predictor) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from modelyard_server.failure import Failure
+from modelyard_server.package.tokens import Habits, read_habits
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.tasks.pooling import Pooling, read_pooling
 
@@ -145,6 +146,15 @@ def test_prompt_case_and_bound_are_as_sentence_transformers_has_them(tmp_path: P
     limit, found = encode("the QUICK dog")
     np.testing.assert_array_equal(found, expected)
     assert limit == 17
+
+
+def test_the_bound_is_also_read_under_the_names_of_older_folders_the_first_that_is_there(
+    tmp_path: Path,
+) -> None:
+    kinds = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"]
+    for size, kind in reversed(list(enumerate(kinds, 1))):
+        write_json(tmp_path / f"sentence_{kind}_config.json", {"max_seq_length": size, "do_lower_case": True})
+        assert read_habits(tmp_path) == Habits(lower=True, longest=size)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_a_head_that_the_folder_has_no_weights_for(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("places", [(1, 2, 3), (0, 1, 5), (0, 2)])
+def test_classes_whose_place_in_the_head_would_be_a_guess(folder: Path, places: tuple[int, ...]) -> None:
+    about = json.loads((folder / "config.json").read_text())
+    named = {str(place): f"class {place}" for place in places}
+    labels = {label: int(place) for place, label in named.items()}
+    (folder / "config.json").write_text(json.dumps(about | {"id2label": named, "label2id": labels}))
+    said = refusal(folder)
+    assert f"id2label in its config.json names the classes {', '.join(map(repr, named))}; " in said
+    assert "numbered from 0 on" in said
+
+
 def test_variants_and_runtimes_that_the_folder_or_the_runtime_has_not(folder: Path) -> None:
     assert "runtime torch has no variant int8" in refusal(folder, variant="int8")
     assert "has no model.onnx" in refusal(folder, runtime="onnx")

@@ -68,7 +68,13 @@ embeddings = st.fixed_dictionaries(
         "model": st.just("toy") | scalars,
         "input": values | st.lists(st.integers(-2, 330), max_size=9) | st.lists(words, max_size=4),
     },
-    optional={"encoding_format": words, "dimensions": scalars, "truncate": scalars, "user": scalars},
+    optional={
+        "encoding_format": words,
+        "dimensions": scalars,
+        "truncate": scalars,
+        "user": scalars,
+        "token_ids": st.just(True) | scalars,
+    },
 )
 
 

@@ -9,9 +9,10 @@ from modelyard_server.batching.line import Line
 
 
 def make_line(lengths: list[int], budget: int = 100, *, padding: bool = True) -> Line[int]:
+    """A row of each length, whose turns come in their order."""
     line: Line[int] = Line(budget, padding=padding)
     for index, length in enumerate(lengths):
-        line.add(index, length)
+        line.add(index, length, turn=index)
     return line
 
 
@@ -32,6 +33,13 @@ def test_a_batch_is_sorted_by_length_and_holds_rows_like_its_oldest() -> None:
     assert take(line) == [(1, 90)]
 
 
+def test_a_batch_has_the_row_whose_turn_it_is_and_of_those_the_oldest() -> None:
+    line: Line[int] = Line(20)
+    for index, turn in enumerate([5, 9, 2, 2, 7]):
+        line.add(index, 20, turn)
+    assert [take(line)[0][0] for _ in range(5)] == [2, 3, 0, 4, 1]
+
+
 def test_a_row_longer_than_the_budget_goes_alone() -> None:
     line = make_line([300, 300, 1])
     assert [take(line) for _ in range(3)] == [[(0, 300)], [(1, 300)], [(2, 1)]]
@@ -44,7 +52,7 @@ def test_without_padding_only_rows_of_one_length_share_a_batch() -> None:
 
 def test_a_removed_row_is_in_no_batch() -> None:
     line: Line[int] = Line(100)
-    entries = [line.add(i, 10) for i in range(3)]
+    entries = [line.add(i, 10, i) for i in range(3)]
     line.remove(entries[1])
     line.remove(entries[1])
     assert (line.tokens, len(line)) == (20, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import orjson
 import pytest
 from modelyard_server.app import make_app
-from modelyard_server.protocols.endpoint import MAX_BODY, MAX_ROWS
+from modelyard_server.batching import progress
+from modelyard_server.protocols.endpoint import MAX_ROWS
 from modelyard_server.tasks import find_task
 
 from tests.unit.server.models import LABELS, TEXTS, answer, client_of, make_service, serving, with_client
@@ -130,7 +132,6 @@ REFUSED: list[tuple[Any, int, str]] = [
     (make_input(shape=["1"]), 400, "inputs.0.shape.0"),
     (make_body(*["a"] * (MAX_ROWS + 1)), 400, f"a request has 1 to {MAX_ROWS} texts"),
     (make_body("dog " * 200), 400, "and this model takes 64: shorten it, or ask for it to be cut"),
-    (b" " * (MAX_BODY + 1), 413, "the body has more than"),
 ]
 
 
@@ -149,6 +150,24 @@ def test_what_is_wrong_or_not_supported_is_refused_by_name(classifier: Path) -> 
         assert "binary tensor extension isn't supported" in response.json()["error"]
 
     with_client(make_service(classifier, TASK), test)
+
+
+def test_a_body_is_as_large_as_the_config_says(classifier: Path) -> None:
+    content = orjson.dumps(make_body("a"))
+
+    async def test(client: httpx2.AsyncClient) -> None:
+        assert (await client.post(INFER, content=content)).status_code == 200
+        response = await client.post(INFER, content=content + b" ")
+        assert response.status_code == 413
+        assert f"the body has more than {len(content)} bytes" in response.json()["error"]
+
+    with_client(make_service(classifier, TASK, max_request_bytes=len(content)), test)
+
+    async def test_default(client: httpx2.AsyncClient) -> None:
+        assert (await client.post(INFER, content=content.ljust(16 << 20))).status_code == 200
+        assert (await client.post(INFER, content=content.ljust((16 << 20) + 1))).status_code == 413
+
+    with_client(make_service(classifier, TASK), test_default)
 
 
 def test_a_text_too_long_is_cut_where_that_is_asked_for(classifier: Path) -> None:
@@ -258,6 +277,38 @@ def test_a_worker_that_has_ended_is_neither_live_nor_ready(classifier: Path) -> 
     with_client(service, test)
 
 
+def test_a_model_that_hangs_is_neither_live_nor_ready_and_says_why(
+    classifier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, let = make_service(classifier, TASK), threading.Event()
+
+    async def whole() -> None:
+        async with serving(service) as model, client_of(make_app(service, find_task(TASK))) as client:
+            run = model._runtime.run
+            model._runtime.run = lambda batch: (let.wait(60), run(batch))[1]  # type: ignore[method-assign]
+            asking = asyncio.create_task(client.post(INFER, json=make_body("a dog")))
+            async with asyncio.timeout(60):
+                while not model.running:  # noqa: ASYNC110 - what is waited for has no event
+                    await asyncio.sleep(0.01)
+            assert (await client.get("/v2/health/live")).status_code == 200
+            monkeypatch.setattr(progress, "PATIENCE", 0.0)
+            monkeypatch.setattr(progress, "FACTOR", 0.0)
+            for path in ("/v2/health/live", "/v2/health/ready"):
+                response = await client.get(path)
+                assert response.status_code == 503
+                assert "has to be started anew: the model hangs: it has computed" in response.json()["error"]
+            assert (await client.post(INFER, json=make_body("a"))).status_code == 503
+            assert model.explain_end().reason == "ModelHung"
+            model.abandon()
+            assert (await asking).json() == {"error": "the server stops: ask another"}
+            let.set()
+
+    try:
+        asyncio.run(whole())
+    finally:
+        let.set()
+
+
 def test_a_full_queue_is_503_with_a_time_to_come_again(classifier: Path) -> None:
     service = make_service(classifier, TASK, max_queue=1, max_batch_tokens=8)
 
@@ -286,6 +337,7 @@ def test_an_answer_that_is_no_number_is_an_error_and_nothing_of_it_gets_out(
             )
             assert good.status_code == 200
             assert bad.status_code == 500
+            assert bad.headers["x-should-retry"] == "false"  # it would be no number again
             assert bad.json() == {"error": "the model could not answer; the server's log says why"}
             assert "NotFinite" in caplog.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def test_texts_and_token_ids_alone_and_many_give_the_same_vectors(encoder: Path)
                 (ids, slice(None)),
                 (ids[0], slice(1)),
             ):
-                response = await client.post(EMBED, json=make_body(given, user="somebody"))
+                own = {} if isinstance(given[0], str) else {"token_ids": True}
+                told = {"user": "somebody", "safety_identifier": "hash", "prompt_cache_key": "key"}
+                response = await client.post(EMBED, json=make_body(given, **told, **own))
                 np.testing.assert_allclose(vectors_of(response), expected[rows], atol=1e-5)
                 tokens = sum(map(len, ids[rows]))
                 assert response.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -75,17 +78,21 @@ REFUSED: list[tuple[Any, int, str | None, str]] = [
     (make_body([]), 400, "input", "not empty"),
     (make_body(None), 400, "input", "input must be a string"),
     (make_body({"text": "a"}), 400, "input", "input must be a string"),
+    (make_body([5, 6]), 400, "input", "check_embedding_ctx_length=False"),
+    (make_body([[57668, 53901]]), 400, "input", "say token_ids: true"),
+    (make_body([5], token_ids=False), 400, "input", "input of token ids isn't supported"),
+    (make_body("a", token_ids="yes"), 400, "token_ids", "token_ids: Input should be a valid boolean"),
     (make_body(["a", 1]), 400, "input", "input must be all strings, or all token ids"),
-    (make_body([1, "a"]), 400, "input", "input must be all strings, or all token ids"),
-    (make_body([1, [2]]), 400, "input", "input must be all strings, or all token ids"),
-    (make_body([320]), 400, "input", "from 0 to 319"),
-    (make_body([-1]), 400, "input", "from 0 to 319"),
-    (make_body([1.5]), 400, "input", "from 0 to 319"),
-    (make_body([True]), 400, "input", "from 0 to 319"),
-    (make_body([[]]), 400, "input", "text 0 has no tokens"),
+    (make_body([1, "a"], token_ids=True), 400, "input", "input must be all strings, or all token ids"),
+    (make_body([1, [2]], token_ids=True), 400, "input", "input must be all strings, or all token ids"),
+    (make_body([320], token_ids=True), 400, "input", "from 0 to 319"),
+    (make_body([-1], token_ids=True), 400, "input", "from 0 to 319"),
+    (make_body([1.5], token_ids=True), 400, "input", "from 0 to 319"),
+    (make_body([True], token_ids=True), 400, "input", "from 0 to 319"),
+    (make_body([[]], token_ids=True), 400, "input", "text 0 has no tokens"),
     (make_body(["a"] * (MAX_ROWS + 1)), 400, "input", f"a request has 1 to {MAX_ROWS} texts"),
     (make_body("dog " * 200), 400, None, "and this model takes 64"),
-    (make_body([5] * 65), 400, None, "a text has 65 tokens, and this model takes 64"),
+    (make_body([5] * 65, token_ids=True), 400, None, "a text has 65 tokens, and this model takes 64"),
 ]
 
 
@@ -106,10 +113,28 @@ def test_what_is_wrong_or_not_supported_is_refused_in_openais_form(encoder: Path
     with_client(make_service(encoder, TASK), test)
 
 
+def test_a_packed_body_is_refused_by_the_name_of_its_header(encoder: Path) -> None:
+    async def test(client: httpx2.AsyncClient) -> None:
+        plain = orjson.dumps(make_body("a dog"))
+        for name, content in (
+            ("gzip", gzip.compress(plain)),
+            (" GZIP ", gzip.compress(plain)),
+            ("br", plain),
+        ):
+            response = await client.post(EMBED, content=content, headers={"Content-Encoding": name})
+            assert (response.status_code, response.headers["accept-encoding"]) == (415, "identity")
+            said = f"Content-Encoding {name.strip()!r} isn't supported: send the JSON as it is"
+            assert response.json()["error"]["message"] == said
+        for name in ("", "identity"):
+            vectors_of(await client.post(EMBED, content=plain, headers={"Content-Encoding": name}))
+
+    with_client(make_service(encoder, TASK), test)
+
+
 def test_what_is_too_long_is_cut_where_that_is_asked_for(encoder: Path) -> None:
     async def test(client: httpx2.AsyncClient) -> None:
         for given in ("dog " * 200, [5] * 200):
-            response = await client.post(EMBED, json=make_body(given, truncate=True))
+            response = await client.post(EMBED, json=make_body(given, truncate=True, token_ids=True))
             assert response.json()["usage"]["prompt_tokens"] == 64
 
     with_client(make_service(encoder, TASK), test)

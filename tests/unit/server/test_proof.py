@@ -224,5 +224,8 @@ def test_a_model_without_reference_must_answer_with_as_many_classes_as_it_names(
         async with serving(service) as model:
             await Wrong(model.package).prove(model)
 
-    with pytest.raises(Failure, match=r"tells 3 classes apart; its config\.json names 2"):
+    with pytest.raises(
+        Failure, match=r"tells 3 classes apart; its config\.json names 2: correct id2label"
+    ) as caught:
         asyncio.run(whole())
+    assert caught.value.reason == "ModelInvalid"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from modelyard_trainer.preflight.head import choose_head
+from modelyard_trainer.preflight.head import choose_head, read_labels
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,21 @@ def test_a_head_is_kept_for_its_own_classes_only(
     head = choose_head(base, labels)
     assert (head.labels, head.kept) == (order, kept)
     assert [head.labels[place] for place in head.places(labels)] == list(labels)
+
+
+@pytest.mark.parametrize(
+    ("named", "labels"),
+    [
+        ({1: "b", 0: "a"}, ("a", "b")),
+        ({"1": "b", "0": "a"}, ("a", "b")),
+        ({1: "a", 2: "b"}, ()),
+        ({0: "a", 2: "b"}, ()),
+        (None, ()),
+    ],
+)
+def test_the_order_of_a_bases_classes_is_read_and_never_guessed(
+    named: dict[int | str, str] | None, labels: tuple[str, ...]
+) -> None:
+    config = SimpleNamespace(id2label=named)
+    assert read_labels(config) == labels
+    assert choose_head(read_labels(config), ("b", "a")).kept == bool(labels)

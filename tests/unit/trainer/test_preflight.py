@@ -191,6 +191,11 @@ def test_a_head_for_other_classes_is_told(base: Path) -> None:
     assert warn_of_model(examine(base), ["ham", "spam"]) == []
     (warning,) = warn_of_model(examine(base), ["negative", "positive"])
     assert warning.reason == "NewHead" and "'spam'" in warning.message and "'positive'" in warning.message
+    config = json.loads((base / "config.json").read_text())
+    places = {"id2label": {"1": "spam", "2": "ham"}, "label2id": {"spam": 1, "ham": 2}}
+    (base / "config.json").write_text(json.dumps(config | places))
+    (warning,) = warn_of_model(examine(base), ["ham", "spam"])
+    assert warning.reason == "NewHead" and "doesn't number its classes from 0 on" in warning.message
 
 
 @pytest.mark.parametrize(

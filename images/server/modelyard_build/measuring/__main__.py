@@ -9,6 +9,8 @@ import math
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ import numpy as np
 from modelyard_models.failure import Failure, boundary
 from modelyard_models.files import write_atomic
 from modelyard_server.process import explain
+from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
 from modelyard_server.settings import Settings, read_settings, set_environment
 from modelyard_server.tasks import find_task
 
-from modelyard_build.child import leave_failure
+from modelyard_build.child import end, leave_failure
 from modelyard_build.measuring.knee import climb, measure_rate
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
@@ -54,34 +57,45 @@ def main() -> int:
 
 async def measure(plan: Plan, settings: Settings) -> Figures:
     """Loads the model as a server does, and asks it. Raises Failure."""
-    service, kind = Service(settings), TASKS[settings.config.task]
-    try:
+    service = Service(settings)
+    with _explained(service):
         model = await asyncio.get_running_loop().run_in_executor(
             service.executor, find_task(settings.config.task).load, service
         )
-        model.start()
-        await model.prove()
-    except Exception as error:
-        raise explain(error, service) from error
-    load_seconds = time.monotonic() - plan.begun
-    rows = Rows.read(plan.rows)
     try:
+        with _explained(service):
+            model.start()
+            await model.prove()
+        load_seconds = time.monotonic() - plan.begun
         with boundary(
             "ModelUnproven", "the model does not answer", "the build's log says why; serve another"
         ):
-            asker = await kind.make_asker(service, model, rows)
-            answered = 0
-            if isinstance(kind, PredictiveTask) and isinstance(asker, RowAsker):
-                vectors = await gather_answers(asker, plan)
-                np.savez(plan.answers, **kind.gather(asker.model, vectors))
-                answered = len(vectors)
-                if plan.reference is not None:
-                    reference = await kind.refer(asker, rows.split)
-                    write_atomic(plan.reference, reference.model_dump_json(by_alias=True))
-            latency = await measure_latency(asker)
-            knee = await climb(partial(_measure_rate, asker))
+            return await _ask(plan, service, model, load_seconds)
     finally:
         await model.close()
+
+
+@contextmanager
+def _explained(service: Service) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise explain(error, service) from error
+
+
+async def _ask(plan: Plan, service: Service, model: Served, load_seconds: float) -> Figures:
+    kind, rows = TASKS[service.config.task], Rows.read(plan.rows)
+    asker = await kind.make_asker(service, model, rows)
+    answered = 0
+    if isinstance(kind, PredictiveTask) and isinstance(asker, RowAsker):
+        vectors = await gather_answers(asker, plan)
+        np.savez(plan.answers, **kind.gather(asker.model, vectors))
+        answered = len(vectors)
+        if plan.reference is not None:
+            reference = await kind.refer(asker, rows.split)
+            write_atomic(plan.reference, reference.model_dump_json(by_alias=True))
+    latency = await measure_latency(asker)
+    knee = await climb(partial(_measure_rate, asker))
     return Figures(
         rows=answered,
         max_length=model.limit,
@@ -125,4 +139,4 @@ async def measure_latency(asker: Asker[Any]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -12,7 +12,10 @@ GAIN = 1.05  # less than that is no gain
 PATIENCE = 4.0  # seconds
 _ROUNDS = 4  # answers for each caller that a step has, at least
 _LONGEST = 4.0  # as a multiple of a step's time, whether or not it has them
-_TOGETHER = 0.002  # seconds: answers of one batch come within them
+# A batch's answers come within so many seconds, or such a share of the time that is counted: answering a batch of slow
+# requests takes longer.
+_TOGETHER = 0.002
+_TOGETHER_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,14 @@ async def measure_rate(ask: Callable[[int], Awaitable[object]], callers: int, se
 def count_rate(times: list[float], callers: int, begun: float) -> float:
     """Answers a second, of the times at which they came, in their order.
 
-    A batch's answers come together: those with the first one that is not counted aren't either. What comes after the
-    end comes to fewer and fewer callers: it is not counted.
+    Counted is from one batch's end to another's, so that whole batches are divided by the time that they took. It
+    begins with the answer by which each caller could have had one, whose batch is not counted, and ends with the first
+    of those after which nobody asked again, whose batch is: all callers were there when it was made. What comes later
+    comes to fewer and fewer of them.
     """
-    counted = times[: max(1, len(times) - callers + 1)]
-    if len(counted) <= callers:
-        return len(counted) / (counted[-1] - begun)
-    first = counted[callers - 1]
-    return sum(t > first + _TOGETHER for t in counted) / (counted[-1] - first)
+    last = times[max(0, len(times) - callers)]
+    begins_late = len(times) >= 2 * callers
+    first = times[callers - 1] if begins_late else begun
+    together = max(_TOGETHER, _TOGETHER_SHARE * (last - first))
+    since = first + together if begins_late else begun
+    return sum(since < t <= last + together for t in times) / (last - first)

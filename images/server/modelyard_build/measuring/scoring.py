@@ -18,7 +18,7 @@ from modelyard_server.package.folder import Package, open_package
 from modelyard_server.runtimes.pytorch import load_model
 from modelyard_server.settings import Settings, read_settings, set_environment
 
-from modelyard_build.child import leave_failure
+from modelyard_build.child import end, leave_failure
 from modelyard_build.measuring.plan import Plan, Scored
 from modelyard_build.rows import Rows
 from modelyard_build.tasks import TASKS
@@ -113,4 +113,4 @@ def refer(package: Package, model: Any, rows: Sequence[Sequence[int]], split: st
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

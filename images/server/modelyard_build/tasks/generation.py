@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard_models.failure import Failure
 from modelyard_models.measures import measure_tokens
 from modelyard_server.app import make_app
-from modelyard_server.package.folder import open_package
 from modelyard_server.runtimes.runtime import Output
+from modelyard_server.serving.generator import Generator
 from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
 from modelyard_server.tasks import find_task
@@ -18,19 +19,20 @@ from modelyard_build.tasks.asgi import post
 from modelyard_build.tasks.task import Answers, Asker, BuildTask
 
 PROMPT = 64  # tokens of a request, at most
-ANSWER = 16  # tokens that it asks for
+ANSWER = 16  # tokens that it asks for, if there is room for so many
 
 
 class PromptAsker(Asker[Served]):
-    """A request is the beginning of a row as text, an answer ANSWER tokens: by OpenAI's API, without a network."""
+    """A request is the beginning of a row, an answer ANSWER tokens: by OpenAI's API, without a network."""
 
-    def __init__(self, model: Served, app: ASGIApp, name: str, prompts: list[str]) -> None:
+    def __init__(self, model: Served, app: ASGIApp, name: str, prompts: list[list[int]]) -> None:
         super().__init__(model, len(prompts))
         self._app, self._name, self._prompts = app, name, prompts
 
     async def ask(self, number: int) -> Any:
         """The answer's JSON."""
-        body = {"prompt": self._prompts[number], "max_tokens": ANSWER, "temperature": 0}
+        prompt = self._prompts[number]
+        body = {"prompt": prompt, "max_tokens": min(ANSWER, self.model.limit - len(prompt)), "temperature": 0}
         return await post(self._app, "/v1/completions", {"model": self._name, **body})
 
 
@@ -52,11 +54,13 @@ class TextGeneration(BuildTask):
 
     async def make_asker(self, service: Service, model: Served, rows: Rows) -> PromptAsker:
         """Leaves room for the answer."""
-        settings = service.settings
-        tokens = open_package(settings.folder, settings.config, settings.reference).tokens
+        assert isinstance(model, Generator)  # noqa: S101 - as the server's task makes it
+        tokens = model.package.tokens
         longest = max(1, min(PROMPT, model.limit - ANSWER))
-        found = rows.ids if rows.ids is not None else [tokens.encode(text).ids for text in rows.texts or []]
-        prompts = [tokens.decode(ids[:longest]) for ids in found]
+        texts = [tokens.encode(text).ids.tolist() for text in rows.texts or []]
+        prompts = [ids[:longest] for ids in rows.ids or texts if len(ids)]
+        if not prompts:
+            raise Failure("InvalidBuildConfig", "no text has a token: give other ones")
         service.model, service.state = model, "ready"
         return PromptAsker(model, make_app(service, find_task(self.name)), service.config.name, prompts)
 

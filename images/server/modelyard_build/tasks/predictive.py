@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from modelyard.contract.model import EmbeddingReference, Reference
+from modelyard_models.failure import Failure
 from modelyard_server.package.tokens import Row
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.serving.served import Served
@@ -35,9 +36,12 @@ class PredictiveTask(BuildTask):
     async def make_asker(self, service: Service, model: Served, rows: Rows) -> RowAsker:
         """Rows that are too long are cut, as the server does where it is asked to."""
         assert isinstance(model, Predictor)  # noqa: S101 - as the server's task makes it
-        if rows.texts is not None:
-            return RowAsker(model, await model.encode(rows.texts, truncate=True))
-        return RowAsker(model, [model.take(ids, truncate=True) for ids in rows.ids or []])
+        if rows.texts is None:
+            return RowAsker(model, [model.take(ids, truncate=True) for ids in rows.ids or []])
+        read = [row for row in await model.encode(rows.texts, truncate=True) if len(row)]
+        if not read:
+            raise Failure("InvalidBuildConfig", "no text has a token: give other ones")
+        return RowAsker(model, read)
 
     async def refer(self, asker: RowAsker, split: str) -> Reference | EmbeddingReference:
         """The answers to a few rows, by which a server knows the variant again."""

@@ -11,7 +11,7 @@ from modelyard_models.failure import Failure, lacks_memory, storage_failure
 from modelyard_models.files import write_atomic
 from modelyard_server.settings import set_environment
 
-from modelyard_build.child import leave_failure
+from modelyard_build.child import end, leave_failure
 from modelyard_build.variants import VARIANTS
 from modelyard_build.variants.variant import Plan
 
@@ -40,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main)

@@ -9,7 +9,8 @@ from modelyard_models.headers import read_headers
 
 from modelyard_build.variants.variant import Plan, Variant, copy_rest, load
 
-_FLOATS = ("F16", "F32", "F64")
+_STORED = "BF16"
+_ASIDE = ("I64", "BOOL")  # of places and masks. Other whole numbers are weights, packed
 
 
 class Bf16(Variant):
@@ -19,7 +20,8 @@ class Bf16(Variant):
 
     def is_stored(self, folder: Path) -> bool:
         """By the files' headers."""
-        return not any(header.dtype in _FLOATS for header in read_headers(folder, folder.name).values())
+        dtypes = {header.dtype for header in read_headers(folder, folder.name).values()}
+        return dtypes - set(_ASIDE) == {_STORED}
 
     def make(self, plan: Plan) -> None:
         """Its configuration says bfloat16 too."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from modelyard_server.batching.line import Entry, Line
+from modelyard_server.batching.progress import Progress
 
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
 
 class Full(Exception):  # noqa: N818 - a state, not a mistake
-    """As many requests or tokens wait as may."""
+    """As many requests wait as may, or so many tokens that there is no room for the request's."""
 
 
 class Closed(Exception):  # noqa: N818 - a state, not a mistake
@@ -37,7 +38,7 @@ class Observer(Protocol):
 class Limits:
     """`tokens` of a batch with its padding; `delay` in seconds (see Batcher); `queue` requests that may wait.
 
-    `queue_tokens` bounds what they hold. Without `padding` rows of a batch have one length.
+    `queue_tokens` bounds what they hold (see Batcher). Without `padding` rows of a batch have one length.
     """
 
     tokens: int
@@ -54,6 +55,7 @@ class _Request(Generic[Row, Answer]):
     answers: list[Answer | None]
     entries: list[Entry[tuple[_Request[Row, Answer], int, Row]]] = field(default_factory=list)
     waiting: int = 0  # rows that no batch has taken
+    tokens: int = 0  # of these
     open: int = 0  # rows without an answer
 
 
@@ -67,6 +69,10 @@ class Batcher(Generic[Row, Answer]):
 
     A row that comes while the model is idle is computed at once. Rows that come while it is busy wait until it is
     free; then a batch that isn't full is held until the oldest row has waited `limits.delay` in all.
+
+    A large request takes nobody's place. Its rows have their turns as if each had come with the next request: the n-th
+    row is passed by n requests at most, and passes none that came before. And of each request that waits no more tokens
+    are counted than a new one brings, so that only those are refused for `limits.queue_tokens` that are large too.
     """
 
     def __init__(
@@ -83,12 +89,19 @@ class Batcher(Generic[Row, Answer]):
         self._changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._taken: Sequence[_Entry[Row, Answer]] = ()
-        self.waiting = 0  # requests of which a row waits
+        self.progress = Progress()
+        self._waiting: set[_Request[Row, Answer]] = set()
+        self._turn = 0  # of the next request's first row
         self.running = 0  # requests all of whose rows are taken, and not all answered
 
     def start(self) -> None:
         """Begins to work. To be called on the event loop."""
         self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    @property
+    def waiting(self) -> int:
+        """Requests of which a row waits."""
+        return len(self._waiting)
 
     @property
     def alive(self) -> bool:
@@ -106,17 +119,17 @@ class Batcher(Generic[Row, Answer]):
         if not rows:
             return []
         lengths = [self._measure(row) for row in rows]
-        # One request alone is never too large: else it could not be answered at all.
-        if len(self._line) and (
-            self.waiting >= self._limits.queue or self._line.tokens + sum(lengths) > self._limits.queue_tokens
-        ):
+        tokens = sum(lengths)
+        if not self._has_room(tokens):
             raise Full
         future = asyncio.get_running_loop().create_future()
         request: _Request[Row, Answer] = _Request(future, time.perf_counter(), [None] * len(rows))
         request.waiting = request.open = len(rows)
-        self.waiting += 1
+        request.tokens = tokens
+        self._waiting.add(request)
         for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            request.entries.append(self._line.add((request, index, row), length))
+            request.entries.append(self._line.add((request, index, row), length, self._turn + index))
+        self._turn += 1
         self._changed.set()
         try:
             await future
@@ -124,10 +137,22 @@ class Batcher(Generic[Row, Answer]):
             self._leave(request)
         return request.answers  # type: ignore[return-value]  # each row has its answer by now
 
-    async def close(self) -> None:
-        """Ends it; those who wait get Closed."""
+    def _has_room(self, tokens: int) -> bool:
+        """Whether a request of so many may wait. One alone is never too large: else it could not be answered at all."""
+        if not self._waiting:
+            return True
+        counted = sum(min(request.tokens, tokens) for request in self._waiting)
+        return self.waiting < self._limits.queue and counted + tokens <= self._limits.queue_tokens
+
+    def abandon(self) -> None:
+        """Gives up what is computed and what waits: those who asked get Closed. The thread may never come back."""
         if self._worker is not None:
             self._worker.cancel()
+
+    async def close(self) -> None:
+        """Ends it; those who wait get Closed."""
+        self.abandon()
+        if self._worker is not None:
             await asyncio.wait([self._worker])
 
     async def _work(self) -> None:
@@ -164,8 +189,9 @@ class Batcher(Generic[Row, Answer]):
         for entry in batch:
             request = entry.item[0]
             request.waiting -= 1
+            request.tokens -= entry.length
             if not request.waiting:
-                self.waiting -= 1
+                self._waiting.remove(request)
                 self.running += 1
                 self._observer.see_wait(now - request.arrived)
         try:
@@ -191,11 +217,15 @@ class Batcher(Generic[Row, Answer]):
 
     async def _call(self, batch: Sequence[_Entry[Row, Answer]]) -> Sequence[Answer]:
         rows = [entry.item[2] for entry in batch]
+        lengths = [entry.length for entry in batch]
         loop = asyncio.get_running_loop()
-        answers, seconds = await loop.run_in_executor(self._executor, self._compute_timed, rows)
+        self.progress.begin(len(rows) * max(lengths))
+        try:
+            answers, seconds = await loop.run_in_executor(self._executor, self._compute_timed, rows)
+        finally:
+            self.progress.end()
         if len(answers) != len(rows):
             raise RuntimeError(f"{len(answers)} answers to {len(rows)} rows")
-        lengths = [entry.length for entry in batch]
         self._observer.see_batch(len(rows), sum(lengths), max(lengths), seconds)
         return answers
 
@@ -219,7 +249,7 @@ class Batcher(Generic[Row, Answer]):
     def _leave(self, request: _Request[Row, Answer]) -> None:
         """Counts a request out, with what of it still waits."""
         if request.waiting:
-            self.waiting -= 1
+            self._waiting.remove(request)
             for entry in request.entries:
                 self._line.remove(entry)
             request.waiting = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ _PADDING_SHARE = 1 / 8
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[Item]):
-    """A row that waits. `length` is its tokens, `number` its place by age."""
+    """A row that waits. `length` is its tokens, `number` its place by age, `turn` that by which its turn comes."""
 
     item: Item
     length: int
     number: int
+    turn: int
 
 
 class Line(Generic[Item]):
-    """Rows by length, the oldest of which is always in the next batch: none is passed over twice.
+    """Rows by length, and by whose turn it is: of the next batch that row is always one.
 
+    So none waits for more batches than there are rows of an earlier turn, and older ones of the same.
     `budget` is what a batch may have: its rows times the tokens of the longest. A row that is longer goes alone.
     Without `padding` all rows of a batch have the same length.
     """
@@ -34,6 +37,7 @@ class Line(Generic[Item]):
         self._spare = int(budget * _PADDING_SHARE) if padding else 0
         self._by_length: list[tuple[int, int, Entry[Item]]] = []
         self._by_age: dict[int, Entry[Item]] = {}  # in the order of their numbers
+        self._by_turn: list[tuple[int, int]] = []  # a heap of turn and number; of rows that have gone too
         self._numbers = 0
         self.tokens = 0
 
@@ -49,10 +53,11 @@ class Line(Generic[Item]):
         """Whether what waits fills a batch."""
         return self.tokens >= self.budget
 
-    def add(self, item: Item, length: int) -> Entry[Item]:
+    def add(self, item: Item, length: int, turn: int) -> Entry[Item]:
         """Puts a row in."""
-        entry = Entry(item, length, self._numbers)
+        entry = Entry(item, length, self._numbers, turn)
         self._numbers += 1
+        heapq.heappush(self._by_turn, (turn, entry.number))
         insort(self._by_length, (length, entry.number, entry))
         self._by_age[entry.number] = entry
         self.tokens += length
@@ -65,13 +70,13 @@ class Line(Generic[Item]):
             self.tokens -= entry.length
 
     def take(self) -> list[Entry[Item]]:
-        """Takes out the next batch, the shortest row first: the oldest row and those nearest to it in length.
+        """Takes out the next batch, the shortest row first: the one whose turn it is, and those nearest in length.
 
         Raises IndexError where nothing waits.
         """
         if not self._by_age:
             raise IndexError("no row waits")
-        low = self._place(next(iter(self._by_age.values())))
+        low = self._place(self._find_next())
         high, padding = low + 1, 0
         while best := self._widen(low, high, self._spare - padding):
             added, low, high = best
@@ -82,6 +87,11 @@ class Line(Generic[Item]):
             del self._by_age[entry.number]
             self.tokens -= entry.length
         return batch
+
+    def _find_next(self) -> Entry[Item]:
+        while (entry := self._by_age.get(self._by_turn[0][1])) is None:
+            heapq.heappop(self._by_turn)
+        return entry
 
     def _place(self, entry: Entry[Item]) -> int:
         # Numbers differ, so that entries are never compared.

@@ -17,6 +17,7 @@ from transformers.generation.continuous_batching.continuous_api import OutputRou
 from transformers.generation.continuous_batching.requests import RequestStatus
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 
+from modelyard_server.batching.progress import Progress
 from modelyard_server.generation import attention
 from modelyard_server.generation.memory import PAGE
 from modelyard_server.generation.request import Broken, Ended, Sampling
@@ -43,12 +44,24 @@ class _Open:
 
 
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]
-    """Where the cache is full, transformers takes no new requests until one has ended; one that left counts here too.
+    """Notes the steps: each lasts from where it is scheduled until transformers comes to look for the next.
 
-    Else all wait without end once those that filled the cache have left (transformers 5.23).
+    Where the cache is full, transformers takes no new requests until one has ended; one that left counts here too. Else
+    all wait without end once those that filled the cache have left (transformers 5.23).
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.progress = Progress()
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Any:
+        requests, fast, tokens, read = super().schedule_batch(token_budget, cache_budget)
+        if requests:
+            self.progress.begin(tokens)
+        return requests, fast, tokens, read
+
     def clear_cancelled_requests(self) -> list[Any]:
+        self.progress.end()
         cancelled: list[Any] = super().clear_cancelled_requests()
         if cancelled:
             self.block_new_requests = False
@@ -114,6 +127,12 @@ class Engine:
         return bool(self._manager.is_running()) and self.crash is None
 
     @property
+    def progress(self) -> Progress:
+        """Of its steps."""
+        found: Progress = self._processor.scheduler.progress
+        return found
+
+    @property
     def crash(self) -> Exception | None:
         """Why it works no more, if that was not asked for."""
         found: Exception | None = self._manager.background_thread_status.fatal_error
@@ -161,6 +180,7 @@ class Engine:
         for output in outputs:
             opened = self._open.get(output.request_id)
             if opened is None:
+                self._sampler.broken.discard(output.request_id)  # of a step that had begun when it left
                 continue
             if output.request_id in self._sampler.broken:
                 opened.tokens.put_nowait(Broken())
@@ -173,6 +193,11 @@ class Engine:
             elif output.status == RequestStatus.FINISHED:
                 del self._open[output.request_id]
                 opened.tokens.put_nowait(None)
+
+    def abandon(self) -> None:
+        """Gives up what is open: those who asked get Ended. The thread may never come back."""
+        for opened in self._open.values():
+            opened.tokens.put_nowait(Ended())
 
     async def close(self) -> None:
         """Ends it; requests that are open get Ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,19 @@ from modelyard_server.failure import Failure
 Ids: TypeAlias = Any  # a NumPy array of int64
 
 INLINE_CHARACTERS = 16_384  # of one request; more is tokenised aside, so that others are heard meanwhile
+_BRIEF = 1024  # characters, whose tokens are made in a millisecond or two; the tokenizer keeps Python from going on
+# A text may have more tokens than are wanted. Then its beginning tells: of so many characters for each token that is
+# wanted and for some more, and if that isn't enough of so many times as many. What a tokenizer makes of a beginning
+# changes with what follows it, but only at its end, and by less than those some: a word that is known to WordPiece by
+# none of its pieces is one token, and up to a hundred where it is cut.
+_CHARACTERS, _MARGIN, _GROWTH = 16, 256, 4
 _UNBOUNDED = 1 << 30  # tokens: what tokenizers without a length of their own say is larger
 _DEFAULT_LONGEST = 8192  # tokens, where neither tokenizer nor model has a bound
+# sentence-transformers reads texts as the first of these says that is there; older folders have the model's type in it.
+_READING = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 _PROBE = "A text, to see that 2 ways agree: naïve, 深, \U0001f600."
 
 
@@ -30,13 +42,21 @@ class Untemplated(Exception):  # noqa: N818 - the caller's problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One text as the model takes it: `ids` (tokens,), and its token types where the model is given any."""
+    """One text as the model takes it: `ids` (tokens,), and its token types where the model is given any.
+
+    Unless it is `whole`, the text has more tokens.
+    """
 
     ids: Ids
     types: Ids | None = None
+    whole: bool = True
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def describe(self) -> str:
+        """How many tokens the text has."""
+        return f"{len(self)} tokens" if self.whole else f"more than {len(self)} tokens"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,13 +95,20 @@ class Tokens:
         self._fast = self._find_fast()
         self._cutting: dict[int, Any] = {}
 
-    def encode(self, text: str, cut_at: int | None = None) -> Row:
-        """A text with the model's special tokens; with `cut_at` no more than so many in all."""
-        text = self._habits.prompt + text
-        return self._encode(text.lower() if self._habits.lower else text, cut_at)
+    def encode(self, text: str, cut_at: int | None = None, most: int | None = None) -> Row:
+        """A text with the model's special tokens; with `cut_at` no more than so many in all.
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
-        """A conversation as the model's chat template has it, up to where the model answers. Raises Untemplated."""
+        Of a text with more than `most` tokens it may be a beginning with more than `most`: a caller may send a text
+        that has thousands of times as many, and they are not all made to refuse it.
+        """
+        text = self._habits.prompt + text
+        return self._encode(text.lower() if self._habits.lower else text, cut_at, most)
+
+    def encode_chat(self, messages: Sequence[dict[str, str]], most: int | None = None) -> Row:
+        """A conversation as the model's chat template has it, up to where the model answers. `most` as of encode.
+
+        Raises Untemplated.
+        """
         if not self._tokenizer.chat_template:
             raise Untemplated(
                 "this model has no chat template: ask /v1/completions, with the prompt as the model wants it"
@@ -92,7 +119,8 @@ class Tokens:
             )
         except Exception as error:  # templates raise what they like
             raise Untemplated(f"the model's chat template refuses these messages: {error}") from error
-        return self._row(self._tokenizer(text, add_special_tokens=False)["input_ids"], None)
+        # The template has the special tokens.
+        return self._encode(text, None, most, special=False)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens; special ones have none."""
@@ -126,13 +154,27 @@ class Tokens:
                 types[index, place] = 0 if row.types is None else row.types
         return Batch(ids, mask, types)
 
-    def _encode(self, text: str, cut_at: int | None) -> Row:
+    def _encode(self, text: str, cut_at: int | None, most: int | None, *, special: bool = True) -> Row:
+        if most is not None and not (cut_at is not None and self._tokenizer.truncation_side == "left"):
+            size = _CHARACTERS * (most + _MARGIN)
+            while size < len(text):
+                row = self._encode_whole(text[:size], None, special)
+                if len(row) >= most + _MARGIN:
+                    cut = row if cut_at is None else self._encode_whole(text[:size], cut_at, special)
+                    return dataclasses.replace(cut, whole=False)
+                size *= _GROWTH
+        return self._encode_whole(text, cut_at, special)
+
+    def _encode_whole(self, text: str, cut_at: int | None, special: bool) -> Row:
         if self._fast is None:
             options = {} if cut_at is None else {"truncation": True, "max_length": cut_at}
-            made = self._tokenizer(text, **options)
+            made = self._tokenizer(text, add_special_tokens=special, **options)
             return self._row(made["input_ids"], made.get("token_type_ids"))
         fast = self._fast if cut_at is None else self._cut(cut_at)
-        encoding = fast.encode(text)
+        if len(text) <= _BRIEF:
+            encoding = fast.encode(text, add_special_tokens=special)
+        else:  # the tokenizers' only call that lets Python's other threads go on
+            [encoding] = fast.encode_batch([text], add_special_tokens=special)
         return self._row(encoding.ids, encoding.type_ids)
 
     def _row(self, ids: Sequence[int], types: Sequence[int] | None) -> Row:
@@ -144,7 +186,7 @@ class Tokens:
         """The tokenizer that cuts at a length; one is kept for each, of which a server has one or two."""
         if length not in self._cutting:
             assert self._fast is not None  # noqa: S101 - asked only where there is one
-            copy = type(self._fast).from_str(self._fast.to_str())
+            copy = _copy(self._fast)
             copy.enable_truncation(length, direction=self._tokenizer.truncation_side)
             self._cutting[length] = copy
         return self._cutting[length]
@@ -153,10 +195,25 @@ class Tokens:
         """The Rust tokenizer itself, which takes a tenth of the time; None where transformers does more than it."""
         if not getattr(self._tokenizer, "is_fast", False):
             return None
-        fast = type(self._tokenizer.backend_tokenizer).from_str(self._tokenizer.backend_tokenizer.to_str())
+        fast = _copy(self._tokenizer.backend_tokenizer)
         fast.no_truncation()
         fast.no_padding()
-        return fast if fast.encode(_PROBE).ids == self._tokenizer(_PROBE)["input_ids"] else None
+        probe = " ".join([_PROBE, *(f"{special}a {special} a" for special in _list_special(self._tokenizer))])
+        return fast if fast.encode(probe).ids == self._tokenizer(probe)["input_ids"] else None
+
+
+def _copy(fast: Any) -> Any:
+    made = type(fast).from_str(fast.to_str())
+    made.encode_special_tokens = (
+        fast.encode_special_tokens
+    )  # whether they are mere text in texts; no part of to_str()
+    return made
+
+
+def _list_special(tokenizer: Any) -> list[str]:
+    """All texts that may be read as a special token, those without a role among them."""
+    added = tokenizer.added_tokens_decoder.values()
+    return sorted({*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)})
 
 
 def load_tokens(folder: Path, about: Any) -> Tokens:
@@ -183,7 +240,7 @@ def read_habits(folder: Path) -> Habits:
     prompting = _read_object(folder / "config_sentence_transformers.json")
     prompts, name = prompting.get("prompts"), prompting.get("default_prompt_name")
     prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
-    reading = _read_object(folder / "sentence_bert_config.json")
+    reading = next((_read_object(folder / name) for name in _READING if (folder / name).is_file()), {})
     longest = reading.get("max_seq_length")
     return Habits(
         prompt=prompt if isinstance(prompt, str) else "",

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -30,26 +31,23 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False,),
     "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
     "tool_choice": ("none", "auto"), "response_format": ({"type": "text"},), "modalities": (["text"],),
-    "store": (False,), "service_tier": ("auto", "default"),
+    "store": (False,), "service_tier": ("auto", "default"), "metadata": ({},), "top_logprobs": (0,),
 }  # fmt: skip
+_NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {
+    "tool_calls": ([],),
+    "annotations": ([],),
+}  # as answers have them
 
 
-def _leave_out_null(value: Any) -> Any:
-    """OpenAI's clients send null for what isn't there."""
-    if not isinstance(value, dict):
-        return value
-    return {name: said for name, said in value.items() if said is not None}
-
-
-def _leave_out_defaults(value: Any) -> Any:
-    """They, and those of others, also send the default for what isn't wanted."""
+def _leave_out(neutral: dict[str, tuple[Any, ...]], value: Any) -> Any:
+    """What asks for nothing: clients send null, or the default, for what isn't there or wanted."""
     if not isinstance(value, dict):
         return value
     return {
         name: said
         for name, said in value.items()
         if said is not None
-        and not any(said == n and type(said) in (type(n), float) for n in _NEUTRAL.get(name, ()))
+        and not any(said == n and type(said) in (type(n), float) for n in neutral.get(name, ()))
     }
 
 
@@ -72,7 +70,7 @@ class CompletionRequest(openai.OpenAIRequest):
     seed: int | None = None
     max_tokens: int | None = Field(None, ge=1)
 
-    _without_nothing = model_validator(mode="before")(_leave_out_defaults)
+    _without_nothing = model_validator(mode="before")(partial(_leave_out, _NEUTRAL))
 
 
 class Message(BaseModel):
@@ -83,7 +81,7 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[dict[str, Any]]
 
-    _without_nothing = model_validator(mode="before")(_leave_out_null)
+    _without_nothing = model_validator(mode="before")(partial(_leave_out, _NEUTRAL_IN_MESSAGE))
 
 
 class ChatRequest(CompletionRequest):
@@ -113,7 +111,7 @@ class _Endpoint(ABC):
 
     async def __call__(self, request: Request) -> Response:
         """Raises Problem and what the generator raises."""
-        body = await read_body(request, self.body)
+        body = await read_body(self._service, request, self.body)
         openai.check_model(self._service, body.model)
         model = self._service.model_for_request()
         if not isinstance(model, Generator):
@@ -167,8 +165,9 @@ class _Endpoint(ABC):
                 async for piece in pieces:
                     yield event(self.add(piece))
             except Exception as error:
-                yield make_event(openai.render(explain(error)))
-                raise
+                problem = explain(error)
+                yield make_event(openai.render(problem))
+                raise problem from error
             yield event(self.close(), told.reason)
             if usage:
                 yield make_event(about | {"choices": [], "usage": describe_usage(told)})

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope, Send
 from modelyard_server.batching.batcher import Closed, Full
 from modelyard_server.package.tokens import Untemplated
 from modelyard_server.protocols.problem import Problem, bad_request, describe_invalid
-from modelyard_server.serving.served import TooLong
+from modelyard_server.serving.predictor import Predictor
+from modelyard_server.serving.served import NotFinite, TooLong
 from modelyard_server.serving.service import Service
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 16 << 20  # bytes
 MAX_ROWS = 2048  # texts of one request, as OpenAI has it
 _GONE = 499  # nginx' code for a caller that went away; counted, never sent
 
@@ -118,11 +118,16 @@ def explain(error: Exception) -> Problem:
     if isinstance(error, Closed):
         return Problem(503, "the server stops: ask another", code="stopping")
     log.error("a request failed", exc_info=error)
-    return Problem(500, "the model could not answer; the server's log says why", code="internal_error")
+    said = "the model could not answer; the server's log says why"
+    return Problem(500, said, code="internal_error", lasts=isinstance(error, NotFinite))
 
 
-async def read_body(request: Request, model: type[Body]) -> Body:
+async def read_body(service: Service, request: Request, model: type[Body]) -> Body:
     """The request's JSON as the protocol's model. Raises Problem, Gone."""
+    packed = request.headers.get("content-encoding", "").strip()
+    if packed.lower() not in ("", "identity"):
+        raise Problem(415, f"Content-Encoding {packed[:40]!r} isn't supported: send the JSON as it is")
+    most = service.config.max_request_bytes
     parts, size = [], 0
     while True:
         message = await request.receive()
@@ -130,8 +135,8 @@ async def read_body(request: Request, model: type[Body]) -> Body:
             raise Gone
         part: bytes = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY:
-            raise Problem(413, f"the body has more than {MAX_BODY} bytes: send fewer texts at once")
+        if size > most:
+            raise Problem(413, f"the body has more than {most} bytes: send fewer texts at once")
         parts.append(part)
         if not message.get("more_body", False):
             break
@@ -143,6 +148,20 @@ async def read_body(request: Request, model: type[Body]) -> Body:
         return model.model_validate(parsed)
     except ValidationError as error:
         raise describe_invalid(error.errors(include_url=False, include_context=False)) from None
+
+
+def ready_predictor(service: Service) -> Predictor:
+    """The model, where it can be asked. Raises Problem (503)."""
+    model = service.model_for_request()
+    if not isinstance(model, Predictor):
+        raise Problem(503, service.why_unready() or "the model can't answer")
+    return model
+
+
+def check_count(rows: int, param: str) -> None:
+    """Raises Problem for no text, or more than one request may have."""
+    if not 1 <= rows <= MAX_ROWS:
+        raise bad_request(f"a request has 1 to {MAX_ROWS} texts, and this one {rows}", param)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelyard_server.protocols.endpoint import MAX_ROWS, answer, read_body, unless_gone
+from modelyard_server.protocols.endpoint import answer, check_count, read_body, ready_predictor, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.serving.head import TensorInfo
-from modelyard_server.serving.predictor import INPUT, Predictor
+from modelyard_server.serving.predictor import INPUT
 from modelyard_server.serving.service import Service
 
 _BINARY = "inference-header-content-length"
@@ -65,7 +65,7 @@ class Infer:
         predictor = ready_predictor(self._service)
         if _BINARY in request.headers:
             raise unsupported("the binary tensor extension", "send the data as JSON")
-        body = await read_body(request, InferRequest)
+        body = await read_body(self._service, request, InferRequest)
         texts = read_texts(body)
         infos = {info.name: info for info in predictor.head.list_outputs()}
         truncate, wanted = read_wishes(body, infos, predictor.head.switches)
@@ -115,14 +115,6 @@ def check_model(service: Service, request: Request) -> None:
         raise Problem(404, f"model {name!r} has no version {version!r}; it has {config.revision!r}")
 
 
-def ready_predictor(service: Service) -> Predictor:
-    """The model, where it can be asked. Raises Problem (503)."""
-    model = service.model_for_request()
-    if not isinstance(model, Predictor):
-        raise Problem(503, service.why_unready() or "the model can't answer")
-    return model
-
-
 def read_texts(body: InferRequest) -> list[str]:
     """The texts of the one input. Raises Problem."""
     given = body.inputs[0]
@@ -143,12 +135,6 @@ def read_texts(body: InferRequest) -> list[str]:
         raise bad_request(f"data of input {INPUT!r} must be strings", "inputs")
     check_count(len(data), "inputs")
     return data
-
-
-def check_count(rows: int, param: str) -> None:
-    """Raises Problem for no text, or more than one request may have."""
-    if not 1 <= rows <= MAX_ROWS:
-        raise bad_request(f"a request has 1 to {MAX_ROWS} texts, and this one {rows}", param)
 
 
 def _check_rows(rows: Sequence[Any]) -> None:

@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelyard_server.package.tokens import Row
-from modelyard_server.protocols.endpoint import answer, read_body, unless_gone
-from modelyard_server.protocols.oip import check_count, ready_predictor
+from modelyard_server.protocols.endpoint import answer, check_count, read_body, ready_predictor, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.runtimes.runtime import Floats
 from modelyard_server.serving.predictor import Predictor
@@ -21,21 +20,24 @@ from modelyard_server.serving.service import Service
 
 
 class OpenAIRequest(BaseModel):
-    """What every request says. Fields that aren't known are refused by name."""
+    """What every request says. Fields that aren't known are refused by name; on some that are, no answer depends."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str
-    user: str | None = None  # whom the caller asks for; no answer depends on it
+    user: str | None = None  # whom the caller asks for
+    safety_identifier: str | None = None  # the same, by its newer name
+    prompt_cache_key: str | None = None  # which requests begin alike
 
 
 class EmbeddingsRequest(OpenAIRequest):
-    """The body of POST /v1/embeddings. `truncate` is ours: cut what is too long."""
+    """The body of POST /v1/embeddings. Ours are `truncate`: cut what is too long; and `token_ids`: ids may be given."""
 
     input: Any
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     truncate: bool | None = None
+    token_ids: bool | None = None
 
 
 def render(problem: Problem) -> dict[str, Any]:
@@ -63,10 +65,10 @@ class Embeddings:
 
     async def __call__(self, request: Request) -> Response:
         """Raises Problem and what the predictor raises."""
-        body = await read_body(request, EmbeddingsRequest)
+        body = await read_body(self._service, request, EmbeddingsRequest)
         check_model(self._service, body.model)
         predictor = ready_predictor(self._service)
-        rows = await _read_input(body.input, predictor, body.truncate or False)
+        rows = await _read_input(body, predictor)
         if body.dimensions is not None:
             raise unsupported("dimensions", "the model's embeddings are given whole")
         vectors = await unless_gone(request, predictor.answer(rows))
@@ -86,8 +88,9 @@ class Embeddings:
         )
 
 
-async def _read_input(given: Any, predictor: Predictor, truncate: bool) -> list[Row]:
-    """A text, texts, a text's token ids, or those of several. Raises Problem, TooLong."""
+async def _read_input(body: EmbeddingsRequest, predictor: Predictor) -> list[Row]:
+    """A text, texts, and if that is said a text's token ids, or those of several. Raises Problem, TooLong."""
+    given, truncate = body.input, body.truncate or False
     if isinstance(given, str):
         rows = await predictor.encode([given], truncate=truncate)
     elif not isinstance(given, list) or not given:
@@ -96,6 +99,14 @@ async def _read_input(given: Any, predictor: Predictor, truncate: bool) -> list[
         check_count(len(given), "input")
         rows = await predictor.encode(given, truncate=truncate)
     else:
+        if not body.token_ids and isinstance(given[0], int | list):
+            # Any ids have vectors, and nobody would notice that they are those of other texts.
+            raise unsupported(
+                "input of token ids",
+                "clients make them with OpenAI's tokenizer (tiktoken), which is not this model's: send the text"
+                " (langchain's OpenAIEmbeddings does with check_embedding_ctx_length=False), or say token_ids: true if"
+                " they are of the model's own tokenizer",
+            )
         lists = given if isinstance(given[0], list) else [given]
         check_count(len(lists), "input")
         most = predictor.package.tokens.vocabulary

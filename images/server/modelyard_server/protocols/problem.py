@@ -11,18 +11,30 @@ RETRY_SECONDS = 1  # by then the gateway has chosen another, or a batch is done
 class Problem(Exception):  # noqa: N818 - the domain's word
     """An answer other than 200: its status, and one sentence that says what to change.
 
-    `param` is the field that is meant, `code` a word for programs (OpenAI's errors have both).
+    `param` is the field that is meant, `code` a word for programs (OpenAI's errors have both). `lasts`: the same
+    request would fail again.
     """
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        lasts: bool = False,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.lasts = lasts
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those of its answer: when to come again, where that can help."""
+        """Those of its answer: when to come again, where that can help, or what would be taken."""
+        if self.lasts:
+            return {"x-should-retry": "false"}  # else OpenAI's clients repeat every 5xx
+        if self.status == 415:
+            return {"accept-encoding": "identity"}
         return {"retry-after": str(RETRY_SECONDS)} if self.status == 503 else {}
 
 

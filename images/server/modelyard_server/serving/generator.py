@@ -14,6 +14,7 @@ from modelyard.contract.model import Reference
 from modelyard_models.failure import describe, lacks_memory
 
 from modelyard_server.batching.batcher import Closed, Full
+from modelyard_server.batching.progress import Progress
 from modelyard_server.failure import Failure
 from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
 from modelyard_server.generation.text import Detokenizer, StopFinder
@@ -82,11 +83,18 @@ class Generator(Served):
         return self._engine.running
 
     @property
-    def alive(self) -> bool:
+    def works(self) -> bool:
         return self._engine.alive
+
+    @property
+    def progress(self) -> Progress:
+        return self._engine.progress
 
     def start(self) -> None:
         self._engine.start()
+
+    def abandon(self) -> None:
+        self._engine.abandon()
 
     async def close(self) -> None:
         await self._engine.close()
@@ -105,12 +113,12 @@ class Generator(Served):
 
     async def encode(self, text: str) -> Row:
         """A prompt's tokens, with those that the model wants before it."""
-        return await self._aside(text, lambda: self.package.tokens.encode(text))
+        return await self._aside(text, lambda: self.package.tokens.encode(text, most=self.limit))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
         """The tokens of a conversation up to where the model answers. Raises Untemplated."""
         size = "".join(message["content"] for message in messages)
-        return await self._aside(size, lambda: self.package.tokens.encode_chat(messages))
+        return await self._aside(size, lambda: self.package.tokens.encode_chat(messages, self.limit))
 
     def count_room(self, row: Row, most: int | None) -> int:
         """How many tokens an answer may have. Raises TooLong."""
@@ -118,7 +126,7 @@ class Generator(Served):
         if room < 1 or (most is not None and most > room):
             wanted = f" and {most} are asked for" if most is not None else ""
             raise TooLong(
-                f"the prompt has {len(row)} tokens{wanted}, and this model takes {self.limit} in all, with at least 1"
+                f"the prompt has {row.describe()}{wanted}, and this model takes {self.limit} in all, with at least 1"
                 " of the answer: shorten the prompt, or ask for fewer"
             )
         return room if most is None else most

@@ -30,7 +30,7 @@ class Metrics:
         self._running = gauge("vllm:num_requests_running", "Requests that are computed.")
         self._waiting = gauge("vllm:num_requests_waiting", "Requests that wait.")
         self._latency = seconds(
-            "vllm:e2e_request_latency_seconds", "From a request's last byte until its answer is whole."
+            "vllm:e2e_request_latency_seconds", "From a request's head until its answer is whole."
         )
         self._queue = seconds("vllm:request_queue_time_seconds", "How long requests waited.")
         self._prompt = Counter(

@@ -12,6 +12,7 @@ from modelyard_models.failure import boundary
 from modelyard_models.padding import sees_padding
 
 from modelyard_server.batching.batcher import Batcher, Limits
+from modelyard_server.batching.progress import Progress
 from modelyard_server.package.folder import Package
 from modelyard_server.package.tokens import INLINE_CHARACTERS, Row
 from modelyard_server.runtimes.runtime import Floats, Runtime
@@ -51,8 +52,12 @@ class Predictor(Served):
         return self._batcher.running
 
     @property
-    def alive(self) -> bool:
+    def works(self) -> bool:
         return self._batcher.alive
+
+    @property
+    def progress(self) -> Progress:
+        return self._batcher.progress
 
     def start(self) -> None:
         self._batcher.start()
@@ -77,6 +82,9 @@ class Predictor(Served):
         outputs = [info.describe() for info in self.head.list_outputs()]
         return {"inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}], "outputs": outputs}
 
+    def abandon(self) -> None:
+        self._batcher.abandon()
+
     async def close(self) -> None:
         await self._batcher.close()
 
@@ -89,7 +97,7 @@ class Predictor(Served):
     def take(self, ids: Sequence[int], *, truncate: bool) -> Row:
         """Tokens that a caller has made. Raises TooLong."""
         if len(ids) > self.limit and not truncate:
-            raise self._too_long(len(ids))
+            raise self._too_long(f"{len(ids)} tokens")
         return self.package.tokens.take(ids[: self.limit])
 
     async def answer(self, rows: Sequence[Row]) -> list[Floats]:
@@ -99,17 +107,17 @@ class Predictor(Served):
     def _encode(self, texts: Sequence[str], truncate: bool) -> list[Row]:
         tokens, rows = self.package.tokens, []
         for text in texts:
-            row = tokens.encode(text)
+            row = tokens.encode(text, most=self.limit)
             if len(row) > self.limit:
                 if not truncate:
-                    raise self._too_long(len(row))
-                row = tokens.encode(text, self.limit)
+                    raise self._too_long(row.describe())
+                row = tokens.encode(text, self.limit, self.limit)
             rows.append(row)
         return rows
 
-    def _too_long(self, length: int) -> TooLong:
+    def _too_long(self, length: str) -> TooLong:
         return TooLong(
-            f"a text has {length} tokens, and this model takes {self.limit}: shorten it, or ask for it to be cut with"
+            f"a text has {length}, and this model takes {self.limit}: shorten it, or ask for it to be cut with"
             " the parameter truncate"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from modelyard_server.batching.progress import Progress
 from modelyard_server.failure import Failure
 
 
@@ -33,8 +34,18 @@ class Served(ABC):
 
     @property
     @abstractmethod
+    def works(self) -> bool:
+        """Whether what computes is still there."""
+
+    @property
+    @abstractmethod
+    def progress(self) -> Progress:
+        """Of what it computes."""
+
+    @property
     def alive(self) -> bool:
         """Whether it can still answer; once not, it never will again."""
+        return self.works and self.progress.explain_hang() is None
 
     @abstractmethod
     def start(self) -> None:
@@ -49,9 +60,16 @@ class Served(ABC):
 
     def explain_end(self) -> Failure:
         """Why it is not alive any more, though nobody has closed it."""
+        hang = self.progress.explain_hang() if self.works else None
+        if hang is not None:
+            return Failure("ModelHung", hang, temporary=True)
         return Failure(
             "ModelCrashed", "what answers requests has ended; the server's log says why", temporary=True
         )
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Tells those who wait that no answer comes, once it is not alive. Waits for nothing."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -42,7 +42,14 @@ class Service:
             return f"the model {self.config.name} is being loaded"
         if self.state == "draining":
             return "the server was asked to stop: it takes no new work"
-        return None if self.alive else "the server can't answer any more and has to be started anew"
+        return self.why_dead()
+
+    def why_dead(self) -> str | None:
+        """Why only a new process can help, in one sentence; None: it need not."""
+        if self.alive:
+            return None
+        why = "there is no model" if self.model is None else self.model.explain_end().message
+        return f"the server can't answer any more and has to be started anew: {why}"
 
     def model_for_request(self) -> Served | None:
         """The model, also while it drains; None where there is none to ask."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from modelyard.contract.model import Reference
+from modelyard_models.failure import shorten
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import Package
@@ -30,13 +31,16 @@ class ClassHead(Head):
 
     def __init__(self, package: Package) -> None:
         super().__init__(package)
-        named = package.about.id2label
-        self.labels = [str(named[index]) for index in sorted(named)]
+        self.labels = read_labels(package.about.id2label)
 
     @property
     def shares(self) -> bool:
-        """A model that reads a text's last token can't find it in a batch, unless it knows which tokens are padding."""
-        return getattr(self.package.about.get_text_config(), "pad_token_id", None) is not None
+        """A model that reads a text's last token can't find it in a batch, unless it knows which tokens are padding.
+
+        Some configurations name one that isn't in the vocabulary, with which nothing can be padded.
+        """
+        pad = getattr(self.package.about.get_text_config(), "pad_token_id", None)
+        return isinstance(pad, int) and 0 <= pad < self.package.tokens.vocabulary
 
     def read(self, found: Floats, batch: Batch) -> Floats:
         """Logits as they are."""
@@ -58,12 +62,11 @@ class ClassHead(Head):
         check_difference(self.package, reference, worst)
 
     def _check_size(self, vector: Floats, least: int) -> None:
-        if vector.shape != (len(self.labels),) or len(vector) < least:
-            raise Failure(
-                "ModelUnproven",
-                f"the model tells {len(vector)} classes apart; its config.json names {len(self.labels)}, and its"
-                f" reference.json asks for {least}",
-            )
+        told = f"the model tells {len(vector)} classes apart; its config.json names {len(self.labels)}"
+        if vector.shape != (len(self.labels),):
+            raise Failure("ModelInvalid", f"{told}: correct id2label, so that each class has its name")
+        if len(vector) < least:
+            raise Failure("ModelUnproven", f"{told}, and its reference.json asks for {least}")
 
     def list_outputs(self) -> Sequence[TensorInfo]:
         """label, score, scores."""
@@ -90,6 +93,17 @@ class TextClassification(PredictiveTask):
 
     name = "text-classification"
     head = ClassHead
+
+
+def read_labels(named: Mapping[int, Any]) -> list[str]:
+    """The names of classes by their places in the head. Raises Failure (ModelInvalid) where one would be guessed."""
+    if sorted(named) != list(range(len(named))):
+        raise Failure(
+            "ModelInvalid",
+            f"id2label in its config.json names the classes {shorten(map(str, sorted(named)), 6)}; a head's classes are"
+            f" numbered from 0 on without a gap: correct the keys, so that each class has the name it was trained with",
+        )
+    return [str(named[place]) for place in range(len(named))]
 
 
 def to_scores(logits: Floats, kind: str | None) -> Floats:

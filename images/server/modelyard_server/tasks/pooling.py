@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from modelyard_models.files import read_json
+from modelyard_models.modules import MODULES, list_folders
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.tokens import Ids
 from modelyard_server.runtimes.runtime import Floats
 
-MODULES = "modules.json"
 _MODE = "pooling_mode"
 _MODES = {
     "pooling_mode_mean_tokens": "mean",
@@ -62,6 +62,7 @@ def read_pooling(folder: Path) -> Pooling:
     """As the folder says; without a word of it the mean, normalised. Raises Failure (ModelInvalid)."""
     if not (folder / MODULES).exists():
         return Pooling()
+    list_folders(folder, folder.name)
     modules = read_json(folder / MODULES)
     kinds = [(_read_kind(module), module) for module in modules] if isinstance(modules, list) else []
     names = [kind for kind, _ in kinds]

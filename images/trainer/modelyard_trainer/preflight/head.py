@@ -42,10 +42,12 @@ def choose_head(base: Sequence[str] | None, labels: Sequence[str]) -> Head:
 
 
 def read_labels(config: Any) -> tuple[str, ...]:
-    """The class names of a configuration, in the order of its head."""
-    named: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
-    ordered = sorted(named.items(), key=lambda item: int(item[0]))
-    return tuple(str(name) for _, name in ordered)
+    """The class names of a configuration, in the order of its head; none where it doesn't name each place from 0 on."""
+    given: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
+    named = {int(place): str(name) for place, name in given.items()}
+    return (
+        tuple(named[place] for place in range(len(named))) if sorted(named) == list(range(len(named))) else ()
+    )
 
 
 def reads_end(model: Any) -> bool:

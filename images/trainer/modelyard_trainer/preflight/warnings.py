@@ -20,12 +20,16 @@ def warn_of_model(base: Base, labels: Sequence[str]) -> list[DataWarning]:
     """
     found = []
     if base.labels is not None and not choose_head(base.labels, labels).kept:
+        told = (
+            f"tells {len(base.labels)} classes apart ({shorten(base.labels, _SHOWN)})"
+            if base.labels
+            else "doesn't number its classes from 0 on (id2label in its config.json)"
+        )
         found.append(
             DataWarning(
                 reason="NewHead",
-                count=len(base.labels),
-                message=f"the base model tells {len(base.labels)} classes apart"
-                f" ({shorten(base.labels, _SHOWN)}), the data have {len(labels)} ({shorten(labels, _SHOWN)}): its head"
+                count=len(base.labels) or None,
+                message=f"the base model {told}, the data have {len(labels)} ({shorten(labels, _SHOWN)}): its head"
                 " is replaced by a new one. To train it further, name the data's classes as it does",
             )
         )

@@ -195,11 +195,13 @@ def test_what_changes_nothing_may_be_said(llama: Path) -> None:
             "n": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "tools": [], "logprobs": False,
             "tool_choice": "none", "response_format": {"type": "text"}, "user": "somebody", "seed": None, "stop": None,
             "stream_options": None, "stream": None, "store": False, "max_completion_tokens": 8,
+            "metadata": {}, "top_logprobs": 0, "safety_identifier": "hash", "prompt_cache_key": "key",
         }  # fmt: skip
         for name, value in neutral.items():
             assert (await ask(client, CHAT, chat(**{name: value})))["choices"] == plain, name
         echoed = {"role": "assistant", "content": "a", "refusal": None, "tool_calls": None, "audio": None}
-        await ask(client, CHAT, chat(messages=[*USER, echoed, *USER]))
+        for name in ("tool_calls", "annotations"):
+            await ask(client, CHAT, chat(messages=[*USER, echoed | {name: []}, *USER]))
 
     with_client(make_service(llama, TASK), test)
 
@@ -217,7 +219,10 @@ REFUSED: list[tuple[str, Any, str | None, str]] = [
     (CHAT, chat(n=2), "n", "n isn't supported"),
     (CHAT, chat(n=True), "n", "n isn't supported"),
     (CHAT, chat(logprobs=True), "logprobs", "logprobs isn't supported"),
-    (CHAT, chat(top_logprobs=0), "top_logprobs", "top_logprobs isn't supported"),
+    (CHAT, chat(top_logprobs=1), "top_logprobs", "top_logprobs isn't supported"),
+    (CHAT, chat(metadata={"a": "b"}), "metadata", "metadata isn't supported"),
+    (CHAT, chat(messages=[{"role": "assistant", "content": "a", "tool_calls": [{}]}]), "messages.0.tool_calls",
+     "tool_calls isn't supported"),
     (CHAT, chat(tools=[{"type": "function"}]), "tools", "tools isn't supported"),
     (CHAT, chat(response_format={"type": "json_object"}), "response_format", "response_format isn't supported"),
     (CHAT, chat(logit_bias={"5": 1}), "logit_bias", "logit_bias isn't supported"),
@@ -352,7 +357,9 @@ def test_who_comes_to_a_full_queue_is_told_to_come_again(llama: Path) -> None:
     asyncio.run(whole())
 
 
-def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(llama: Path) -> None:
+def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(
+    llama: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     service = make_service(llama, TASK)
 
     async def whole() -> None:
@@ -370,8 +377,11 @@ def test_a_model_that_breaks_in_a_stream_ends_it_with_an_error(llama: Path) -> N
             *_, last, empty = response.text.split("\n\n")
             assert empty == ""
             assert "server_error" in last
+            assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+                "a request failed"
+            ]
             whole = await client.post(TEXT, json=text(max_tokens=50))
-            assert whole.status_code == 500
+            assert (whole.status_code, whole.headers["x-should-retry"]) == (500, "false")
             found = read(service.metrics)
             assert found["modelyard_server_answers_total{code=500}{protocol=openai}"] == 2
             assert found["vllm:request_success_total{finished_reason=abort}"] == 2

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from modelyard_server.batching import progress
 from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
 from modelyard_server.generation.sampling import draw
 from modelyard_server.serving.generator import Generator
@@ -190,7 +191,9 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(llama: Path) -> Non
         assert found[0] == generate(model, good, 8)
         assert isinstance(found[2], list)
         assert model.alive
-        assert not model._engine._sampler.broken
+        async with asyncio.timeout(60):  # a step that had begun may tell of it again
+            while model._engine._sampler.broken:
+                await asyncio.sleep(0.01)
 
     with_engine(llama, test)
 
@@ -222,6 +225,45 @@ def test_a_crash_ends_all_requests_and_says_why(llama: Path, error: Exception, r
             await make(model, [5], 3)
 
     with_engine(llama, test)
+
+
+def test_a_step_that_never_ends_is_told_as_a_hang_and_steps_that_end_are_not(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let, begun = threading.Event(), threading.Event()
+
+    async def test(model: Generator) -> None:
+        monkeypatch.setattr(progress, "FACTOR", 0.0)
+        await make(model, [5, 6, 7], 8)
+        await until(lambda: model.progress._running is None)
+        monkeypatch.setattr(progress, "PATIENCE", 0.0)
+        assert model.alive  # it has nothing to do
+        monkeypatch.setattr(progress, "PATIENCE", 3600.0)
+        before = model._model.forward
+
+        def forward(*args: Any, **options: Any) -> Any:
+            begun.set()
+            let.wait(60)
+            return before(*args, **options)
+
+        model._model.forward = forward
+        asking = asyncio.ensure_future(make(model, [5, 6], 3))
+        await until(begun.is_set)
+        assert model.alive
+        monkeypatch.setattr(progress, "PATIENCE", 0.0)
+        await until(lambda: not model.alive)
+        failure = model.explain_end()
+        assert (failure.reason, failure.temporary) == ("ModelHung", True)
+        assert "the model hangs: it has computed 2 tokens for" in failure.message
+        model.abandon()
+        with pytest.raises(Ended):
+            await asking
+        let.set()
+
+    try:
+        with_engine(llama, test)
+    finally:
+        let.set()
 
 
 @pytest.mark.parametrize(("variant", "dtype"), [("none", torch.float32), ("bf16", torch.bfloat16)])

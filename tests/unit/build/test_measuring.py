@@ -1,0 +1,144 @@
+"""The processes that measure: what they are told, what they ask, and that they end."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from modelyard.contract import codes
+from modelyard.contract.server import ServerConfig
+from modelyard_build import bench as bench_module
+from modelyard_build.bench import Bench, Subject
+from modelyard_build.measuring.__main__ import measure
+from modelyard_build.measuring.plan import Figures, Plan
+from modelyard_build.rows import Rows
+from modelyard_build.tasks import TASKS
+from modelyard_models.failure import Failure
+
+from tests.unit.build.builders import make_settings
+from tests.unit.server.models import make_service, serving_any, write_classifier, write_generator
+from tests.unit.server.models import make_settings as make_server_settings
+
+WRONG = {
+    "task": "text-generation", "split": "texts", "dtype": "float32", "tolerance": 0.01,
+    "rows": [{"text": None, "inputIds": [5, 6, 7], "candidates": [1, 2], "logProbs": [-0.1, -3.0]}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama") / "model"
+    write_generator(folder)
+    return folder
+
+
+def test_a_model_that_fails_its_proof_leaves_no_thread_that_works(tmp_path: Path, llama: Path) -> None:
+    (tmp_path / "wrong.json").write_text(json.dumps(WRONG))
+    Rows("texts", texts=["the quick brown fox"]).write(tmp_path / "rows.json")
+    settings = make_server_settings(llama, "text-generation", variant="none")
+    told = {"begun": time.monotonic(), "rows": tmp_path / "rows.json", "answers": tmp_path / "answers.npz"}
+    plan = Plan.model_validate(told | {"reference": None, "count": None, "seconds": 1.0})
+    before = set(threading.enumerate())
+    with pytest.raises(Failure) as caught:
+        asyncio.run(measure(plan, dataclasses.replace(settings, reference=tmp_path / "wrong.json")))
+    assert caught.value.reason == "ModelUnproven"
+    # The executor's thread waits for work, and is ended with the process.
+    assert not [t for t in set(threading.enumerate()) - before if not t.name.startswith("model")]
+
+
+END = """
+import threading, time
+from modelyard_build.child import end
+threading.Thread(target=time.sleep, args=(3600,)).start()
+def main():
+    {}
+end(main)
+"""
+
+
+@pytest.mark.parametrize(("does", "code"), [("return 3", 3), ("raise ValueError('the library broke')", 1)])
+def test_a_process_ends_whatever_its_threads_do(does: str, code: int) -> None:
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", END.format(does)],
+        env=environment,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == code
+    assert (b"the library broke" in ended.stderr) == (code == 1)
+
+
+def test_a_variant_is_measured_with_what_it_will_be_served_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[ServerConfig] = []
+
+    def run_child(module: str, plan: Path, target: Path, environment: Mapping[str, str]) -> None:
+        told.append(ServerConfig.model_validate_json(Path(environment[codes.ENV_SERVER_CONFIG]).read_bytes()))
+        figures = Figures(
+            rows=1, max_length=7, load_seconds=1, latency_milliseconds=1, requests_per_second=1, concurrency=1
+        )
+        target.write_text(figures.model_dump_json())
+        np.savez(Plan.model_validate_json(plan.read_bytes()).answers, logits=np.zeros((1, 3)))
+
+    monkeypatch.setattr(bench_module, "run_child", run_child)
+    rows, subject = Rows("texts", texts=["a"]), Subject("bf16", "torch", "packages/p/bf16", None)
+    batching = {"maxLength": 7, "maxBatchTokens": 99, "maxBatchDelayMilliseconds": 0.5}
+    for config in (batching, {}):
+        Bench(make_settings(tmp_path, **config), "text-classification", rows, tmp_path).measure(subject, 1)
+    served = {"name": "build", "task": "text-classification", "folder": "packages/p/bf16", "variant": "bf16"}
+    assert told == [ServerConfig.model_validate(served | batching), ServerConfig.model_validate(served)]
+
+
+TEXTS = [
+    "日本語のとても長い文章です。今日はとても暑いですね。" * 3, "the quick brown fox " * 6, "",
+    "ünïcode 深い 😀 " * 6,
+]  # fmt: skip
+
+
+def ask_all(folder: Path, limit: int, rows: Rows, task: str = "text-generation") -> list[Any]:
+    async def whole() -> list[Any]:
+        service = make_service(folder, task, max_length=limit)
+        async with serving_any(service) as model:
+            asker = await TASKS[task].make_asker(service, model, rows)
+            return [await asker.ask(number) for number in range(asker.size)]
+
+    return asyncio.run(whole())
+
+
+@pytest.mark.parametrize("limit", [2, 16, 17, 128])
+def test_a_prompt_leaves_room_for_an_answer_however_short_the_model_is(llama: Path, limit: int) -> None:
+    answers = ask_all(llama, limit, Rows("texts", texts=TEXTS))
+    assert len(answers) >= 3
+    for answer in answers:
+        usage = answer["usage"]
+        assert 1 <= usage["completion_tokens"] <= 16 and usage["total_tokens"] <= limit
+
+
+def test_rows_without_a_token_are_not_asked(llama: Path) -> None:
+    assert len(ask_all(llama, 64, Rows("validation", ids=[[], [5, 6, 7], [2]]))) == 2
+    with pytest.raises(Failure) as caught:
+        ask_all(llama, 64, Rows("validation", ids=[[]]))
+    assert caught.value.reason == "InvalidBuildConfig"
+
+
+def test_texts_without_a_token_are_not_asked(tmp_path: Path) -> None:
+    write_classifier(tmp_path / "model", frames=False)  # no special tokens around a text
+    task = "text-classification"
+    assert len(ask_all(tmp_path / "model", 64, Rows("texts", texts=["", "a dog", "good"]), task)) == 2
+    with pytest.raises(Failure) as caught:
+        ask_all(tmp_path / "model", 64, Rows("texts", texts=[""]), task)
+    assert caught.value.reason == "InvalidBuildConfig"
