@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from modelyard_gateway.balance.servers import Target
 
 from tests.chromium import browse
 from tests.unit.gateway.rig import Handler, Request, Rig, reply, run
@@ -95,6 +96,22 @@ def test_a_page_of_a_model_with_keys_asks_for_one(rig: Rig) -> None:
             await page.until("document.title.startsWith('m')")
             assert await page.run("document.getElementById('trouble').hidden")
             assert "secret" not in await page.run("document.getElementById('curl').textContent")
+
+    run(scenario())
+
+
+def test_a_page_says_what_the_servers_tell_and_why_none_answers(rig: Rig) -> None:
+    async def scenario() -> None:
+        limit = {"requests_per_second": 0.001, "burst": 1, "per": "address"}
+        made = rig.gateway(chat, suspended=True, rate_limit=limit)
+        async with made as (gateway, server), browse(rig.folder / "browser") as page:
+            told = Target(100, 0, frozenset({("127.0.0.1", server.port)}), "text-generation")
+            gateway.process.take({"r1": told})
+            await page.open(f"http://127.0.0.1:{gateway.process.port}/")
+            await page.until("document.getElementById('trouble')?.textContent.includes('is suspended')")
+            assert "text-generation" in await page.run("document.getElementById('about').textContent")
+            await page.until("samples.length > 2")  # no limit to how often it looks
+            assert "is suspended" in await page.run("document.getElementById('trouble').textContent")
 
     run(scenario())
 

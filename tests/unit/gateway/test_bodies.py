@@ -107,9 +107,9 @@ def test_a_body_that_comes_with_its_head_counts_among_those_that_are_kept(rig: R
         async with rig.gateway() as (gateway,):
             gateway.serve()
             caller = await gateway.call()
-            caller.send(encode(b"x" * 1000))
+            caller.send(encode(b"x" * 10_000))
             await gateway.until(lambda: gateway.load == (1, 0))
-            assert kept(gateway) == 1000
+            assert kept(gateway) == 10_000
             caller.close()
             await gateway.until(lambda: kept(gateway) == 0)
 

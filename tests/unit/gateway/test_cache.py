@@ -104,6 +104,7 @@ def test_only_calls_with_one_answer_are_kept(path: str, request_: Any, task: str
         b'{"a": "' + b"x" * LONGEST + b'"}',
         b'{"a": 1, "a": 2}',
         b'{"b": [{"a\\"": 1, "a\\"": 1}]}',
+        rb'{"a": "\u003a", "b": 1, "b": 2}',
         b'{"a": 18446744073709551617}',
         b'{"a": [-9223372036854775809]}',
     ],

@@ -15,7 +15,8 @@ LONGEST = 64 << 10  # bytes
 
 _INFER = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?/infer")
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
 _GENERATES = frozenset(("/v1/chat/completions", "/v1/completions"))
 
 
@@ -43,11 +44,19 @@ def make_key(head: RequestHead, body: bytes, task: str | None) -> bytes | None:
         canonical = orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
-    bare = _STRINGS.sub(b"", body)
-    # Of the same names one is left.
-    if bare.count(b":") != _STRINGS.sub(b"", canonical).count(b":") or _LONG_NUMBER.search(bare):
+    if not _has_one_meaning(body, canonical):
         return None
     return hashlib.blake2b(b"%b\0%b" % (head.target, canonical), digest_size=24).digest()
+
+
+def _has_one_meaning(body: bytes, canonical: bytes) -> bool:
+    """By looks that cost a tenth of reading it."""
+    # Of the same names one is left, with its colon. A colon that is written as an escape would hide that.
+    if body.count(b":") != canonical.count(b":") or b"\\u003" in body:
+        return False
+    return _LONG_NUMBER not in body.translate(_DIGITS) or _LONG_NUMBER not in _STRINGS.sub(
+        b"", body
+    ).translate(_DIGITS)
 
 
 def _is_greedy(request: dict[str, Any]) -> bool:

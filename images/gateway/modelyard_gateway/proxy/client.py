@@ -22,10 +22,12 @@ IDLE_SECONDS = 90.0  # of a connection between two requests
 _LINGER_SECONDS = 2.0  # after a refusal, in which the caller may still be sending what nobody reads
 STALL_SECONDS = 10.0  # without a byte of a body that a server waits for
 UNREAD_SECONDS = 30.0  # without a byte of an answer that the caller reads, once it is whole
+_SMALL = 4 << 10  # bytes of a body that are part of what a connection costs: to count them would cost more
 _PIECES = 256  # of a body, in which it is kept
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
 
 _SLOW_BODY = Refusal(408, "the request's body did not come in time")
+_CR = 0x0D
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -103,7 +105,7 @@ class Client(asyncio.Protocol):
         self._beginning = True
         at, size = 0, len(data)
         while at < size:
-            if data.startswith(b"\r\n", at):
+            if data[at] == _CR and data.startswith(b"\r\n", at):
                 # Some clients end a body with a line that nobody asked for. RFC 9112, section 2.2: at least one.
                 if self._blank:
                     self.reject(Refusal(400, "this is no HTTP/1.1: empty lines stand where a request should"))
@@ -117,7 +119,8 @@ class Client(asyncio.Protocol):
                 self.since = time.monotonic()
                 self._check_head(0)
                 break
-            self._blank = False
+            if self._blank:
+                self._blank = False
             try:
                 head, name, trace = self._front.read_head(data[at:end])
             except Malformed as error:
@@ -133,7 +136,9 @@ class Client(asyncio.Protocol):
                 exchange.whole = True
                 if length:
                     exchange.size = length
-                    self._store(exchange, [data[end:at]], length)
+                    exchange.pieces.append(data[end:at])
+                    if length > _SMALL and not self._front.dispatcher.keep(exchange, length):
+                        exchange.repeatable = False
                 self._front.admit(exchange, now)
                 if exchange.open:
                     self._front.proceed(exchange, now)
@@ -214,6 +219,8 @@ class Client(asyncio.Protocol):
 
         Where there is no room for that it is sent once, and no more of it is taken than its server takes.
         """
+        if exchange.status:
+            return  # it won't be sent again
         if len(exchange.pieces) > _PIECES:  # each costs more than a byte or two that are in it
             exchange.pieces = [b"".join(exchange.pieces)]
         if exchange.repeatable and self._front.dispatcher.keep(exchange, size):
@@ -222,6 +229,7 @@ class Client(asyncio.Protocol):
             exchange.repeatable = False
             exchange.pieces += pieces
         elif exchange.repeatable:
+            exchange.repeatable = False
             self._front.dispatcher.forget(exchange)  # the server has all of it
 
     def _stop(self, exchange: Exchange, refusal: Refusal) -> None:

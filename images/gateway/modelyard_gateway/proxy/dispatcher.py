@@ -102,10 +102,9 @@ class Dispatcher:
         return True
 
     def forget(self, exchange: Exchange) -> None:
-        """Its body is kept no more: it has been sent, and won't be again."""
+        """Its body is kept no more: a server has it, and no other will."""
         self.kept -= exchange.stored
         exchange.stored = 0
-        exchange.repeatable = False
         exchange.pieces.clear()
 
     def can_go_elsewhere(self, exchange: Exchange) -> bool:

@@ -57,6 +57,7 @@ class Front:
         self._routes = routes
         self._keys = keys
         self._rates = Rates(config.rate_limit) if config.rate_limit is not None else None
+        self._checks = config.suspended or keys is not None or config.rate_limit is not None
         self._metrics = metrics
         self._log = log
         # Ids need to be unlike others, not secret; the kernel's random bytes cost as much as parsing the request.
@@ -86,43 +87,41 @@ class Front:
 
     def admit(self, exchange: Exchange, now: float) -> None:
         """Decides by its head whether a request is taken; answers it if not."""
-        client, head = exchange.client, exchange.head
+        head = exchange.head
         route = self._routes.find(head)
         if route is not None:
             exchange.own = route.answer
         if head.length > self.max_bytes:
-            client.refuse(exchange, self.too_large, outcomes.REFUSED)
-            return
-        if self._keys is not None and not (route is not None and route.open):
-            exchange.caller = self._keys.find(head.secret)
+            exchange.client.refuse(exchange, self.too_large, outcomes.REFUSED)
+        elif self._checks and not (route is not None and route.open):
+            self._check(exchange, now)
+
+    def _check(self, exchange: Exchange, now: float) -> None:
+        client, secret = exchange.client, exchange.head.secret
+        if self._keys is not None:
+            exchange.caller = self._keys.find(secret)
             if exchange.caller is None:
-                client.refuse(exchange, NO_KEY if head.secret is None else WRONG_KEY, outcomes.REFUSED)
+                client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
                 return
-        if route is not None:
+        if exchange.own is not None:
             return
         if self._config.suspended:
             self._metrics.unavailable[outcomes.SUSPENDED] += 1
             client.refuse(exchange, SUSPENDED, outcomes.UNAVAILABLE)
-        elif self._rates is not None:
-            self._limit(exchange, self._rates, now)
-
-    def _limit(self, exchange: Exchange, rates: Rates, now: float) -> None:
-        wait = rates.take(exchange.caller, exchange.client.address, now)
-        if wait:
+        elif self._rates is not None and (wait := self._rates.take(exchange.caller, client.address, now)):
             self._metrics.limited += 1
             refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
-            exchange.client.refuse(exchange, refusal, outcomes.REFUSED)
+            client.refuse(exchange, refusal, outcomes.REFUSED)
 
     def proceed(self, exchange: Exchange, now: float) -> None:
         """Its body is here, or as much of it as is waited for: answers it, or asks a server."""
         exchange.proceeded = True
         if exchange.own is not None:
             exchange.client.answer(exchange, *exchange.own())
-        elif self.cache is None or not exchange.whole or not self._recall(self.cache, exchange):
-            self._dispatch(exchange, now)
-
-    def _dispatch(self, exchange: Exchange, now: float) -> None:
-        self.dispatcher.dispatch(exchange, now, self.cache.waiting if self.cache is not None else 0)
+        elif self.cache is None:
+            self.dispatcher.dispatch(exchange, now)
+        elif not exchange.whole or not self._recall(self.cache, exchange):
+            self.dispatcher.dispatch(exchange, now, self.cache.waiting)
 
     def _recall(self, cache: Cache, exchange: Exchange) -> bool:
         """Answers from what is kept, or lets it wait for another's answer; False where a server is to be asked."""
@@ -176,7 +175,7 @@ class Front:
             new = self._lead(cache, leader, flight.key, True)
             for follower in followers:
                 cache.follow(new, follower)
-            self._dispatch(leader, now)
+            self.dispatcher.dispatch(leader, now, cache.waiting)
             return
         for follower in followers:
             if not follower.open:
@@ -187,7 +186,7 @@ class Front:
             else:
                 self._metrics.cache["miss"] += 1
                 follower.cached = "miss"
-                self._dispatch(follower, now)
+                self.dispatcher.dispatch(follower, now, cache.waiting)
 
     def leave(self, exchange: Exchange) -> None:
         """Nobody wants its answer any more."""
@@ -221,10 +220,11 @@ class Front:
             self.dispatcher.forget(exchange)
         seconds = now - exchange.began
         revision = exchange.server.revision if exchange.server is not None else exchange.revision
-        if exchange.following is not None and self.cache is not None:
-            self.cache.leave(exchange)
-        if exchange.flight is not None and self.cache is not None:
-            self._land(self.cache, exchange, exchange.flight, outcome)
+        if self.cache is not None:
+            if exchange.following is not None:
+                self.cache.leave(exchange)
+            if exchange.flight is not None:
+                self._land(self.cache, exchange, exchange.flight, outcome)
         self._metrics.see(revision.name if revision is not None else NO_REVISION, outcome, seconds)
         self._log.write(describe(exchange, address, outcome, seconds, self._wall + exchange.began))
 
