@@ -126,7 +126,7 @@ def test_a_drain_ends_when_its_time_is_over(classifier: Path, tmp_path: Path) ->
                     asyncio.create_task(
                         client.post(f"{server.url}/v2/models/toy/infer", json={"inputs": [tensor]})
                     )
-                    for _ in range(8)
+                    for _ in range(24)
                 ]
                 await until(lambda: metric(server, "vllm:num_requests_waiting") >= 4)
                 server.stop()

@@ -146,7 +146,7 @@ class Process:
         log.info("draining")
         self.front.draining = True
         begun = time.monotonic()
-        await self._pause(codes.GATEWAY_ANNOUNCE_SECONDS)
+        await self._pause(codes.ANNOUNCE_SECONDS)
         if self._server is not None:
             self._server.close()
         self.front.close_idle(begun)

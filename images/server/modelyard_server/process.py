@@ -9,7 +9,7 @@ import socket
 from types import FrameType
 
 import uvicorn
-from modelyard.contract.codes import EXIT_OK
+from modelyard.contract import codes
 from modelyard_models.failure import describe, source_failure
 
 from modelyard_server.app import make_app
@@ -21,7 +21,6 @@ from modelyard_server.tasks import Task, find_task
 
 log = logging.getLogger(__name__)
 
-ANNOUNCE_SECONDS = 5.0  # after SIGTERM, until those who send requests know; for as long they are still taken
 LINGER_SECONDS = 5.0  # after a failure, in which whoever asks for readiness is told why
 _WATCH_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 120  # of an idle connection: longer than gateways keep theirs, so that they end them
@@ -49,7 +48,7 @@ class Process:
         self._task: Task = find_task(settings.config.task)
         self._stopping: asyncio.Task[None] | None = None
         self._server: _Server | None = None
-        self._code = EXIT_OK
+        self._code = codes.EXIT_OK
 
     async def run(self) -> int:
         """Serves until it is asked to stop, or the model can't be served. Returns the exit code.
@@ -91,10 +90,7 @@ class Process:
 
     async def _drain(self, server: _Server) -> None:
         """Goes on accepting for a little, then lets uvicorn close the port and finish what runs."""
-        whole = self._settings.config.drain_seconds
-        announce = min(ANNOUNCE_SECONDS, whole / 2)
-        server.config.timeout_graceful_shutdown = max(1, round(whole - announce))
-        await asyncio.sleep(announce)
+        await asyncio.sleep(codes.ANNOUNCE_SECONDS)
         server.should_exit = True
 
     def _end(self) -> None:

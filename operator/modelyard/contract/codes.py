@@ -47,8 +47,9 @@ AGENT_PORT = 9400
 SERVER_PORT = 8080
 GATEWAY_PORT = 8080
 GATEWAY_ADMIN_PORT = 9401  # health, metrics and load, not for callers
-# For which a gateway that was told to stop goes on accepting, until those who send requests know. Then it drains.
-GATEWAY_ANNOUNCE_SECONDS = 5
+# For which a gateway or a server that was told to stop goes on accepting, until those who send requests know. Then it
+# drains.
+ANNOUNCE_SECONDS = 5
 RDZV_PORT = 29400
 
 # Files in the runtime folder, written by temp + rename.

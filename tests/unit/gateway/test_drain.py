@@ -20,7 +20,7 @@ from tests.unit.gateway.rig import NOWHERE, Upstream, encode, reply, run
 def test_what_comes_while_it_announces_its_end_has_the_whole_drain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codes, "GATEWAY_ANNOUNCE_SECONDS", 1.0)
+    monkeypatch.setattr(codes, "ANNOUNCE_SECONDS", 1.0)
 
     async def scenario() -> None:
         (tmp_path / "token").write_text("token")

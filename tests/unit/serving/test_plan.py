@@ -473,7 +473,7 @@ def test_a_gateway_that_goes_has_time_to_tell_and_then_to_answer(limit: int, dra
     world = served(traffic={"timeoutSeconds": limit})
     pod = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]["spec"]["template"]
     assert f'"drainSeconds":{drain}.0' in str(pod["metadata"]["annotations"])
-    assert pod["spec"]["terminationGracePeriodSeconds"] == codes.GATEWAY_ANNOUNCE_SECONDS + drain + 5
+    assert pod["spec"]["terminationGracePeriodSeconds"] == codes.ANNOUNCE_SECONDS + drain + 5
 
 
 def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() -> None:

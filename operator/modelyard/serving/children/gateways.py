@@ -120,7 +120,7 @@ def _build_pod(site: Site, gateway: Gateway, traffic: Traffic, config: GatewayCo
         "restartPolicy": "Always",
         "serviceAccountName": names.gateway(site.name),
         "automountServiceAccountToken": True,
-        "terminationGracePeriodSeconds": codes.GATEWAY_ANNOUNCE_SECONDS + math.ceil(config.drain_seconds) + 5,
+        "terminationGracePeriodSeconds": codes.ANNOUNCE_SECONDS + math.ceil(config.drain_seconds) + 5,
         # Two on one node would end together.
         "topologySpreadConstraints": [
             {

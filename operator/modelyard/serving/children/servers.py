@@ -25,8 +25,6 @@ from modelyard.workloads.pods import overlay, template
 
 COMPONENT = "server"
 POD_TEMPLATE = "spec.server.podTemplate"
-# Seconds for which a server that shall end goes on accepting: gateways hear of it first.
-_LEAVING = 5
 _SPARE = 5  # seconds from the end of the draining to the end of the process
 # Kubernetes' own HTTP port name, by which Services and probes find it.
 _PORT = "http"
@@ -155,12 +153,12 @@ def _build_pod(site: Site, resources: Resources, config: ServerConfig, running: 
         container["livenessProbe"] = _probe(running.alive, period=10, failures=6, timeout=10)
     if not running.drains:
         # It may stop listening as soon as it is told to end; gateways hear of that first.
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": _LEAVING}}}
+        container["lifecycle"] = {"preStop": {"sleep": {"seconds": codes.ANNOUNCE_SECONDS}}}
     pod = template.build(
         site.profile, container, [volume, RUNTIME_VOLUME, *template.build_scratch(resources)]
     )
     pod["restartPolicy"] = "Always"
-    pod["terminationGracePeriodSeconds"] = _LEAVING + int(config.drain_seconds) + _SPARE
+    pod["terminationGracePeriodSeconds"] = codes.ANNOUNCE_SECONDS + int(config.drain_seconds) + _SPARE
     return pod
 
 
@@ -170,7 +168,7 @@ def find_drain(server: Server, profile: Profile) -> int:
     asked = pod.get("terminationGracePeriodSeconds")
     if not isinstance(asked, int):
         return profile.termination_grace_period_seconds
-    return max(1, asked - _LEAVING - _SPARE)
+    return max(1, asked - codes.ANNOUNCE_SECONDS - _SPARE)
 
 
 def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> dict[str, Any]:
