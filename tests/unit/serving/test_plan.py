@@ -588,3 +588,17 @@ def test_servers_drain_for_as_long_as_their_pods_have() -> None:
     made = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-{revision}")]["spec"]["template"]
     assert made["spec"]["terminationGracePeriodSeconds"] == 610
     assert '"drainSeconds":600' in str(made["metadata"]["annotations"])
+
+
+def test_servers_that_an_operator_added_and_did_not_live_to_tell_of_stay_for_their_delay() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10})
+    (revision,) = world.revisions()
+    told = {**world.status["scaling"]}
+    world.load.put(running=30, rate=10.0)
+    world.wait(20)
+    assert world.revisions() == {revision: 3}
+    world.cluster.change(KEY, lambda o: o["status"].update(scaling=told))
+    world.load.put()
+    world.restart()
+    world.wait(30)
+    assert world.revisions() == {revision: 3}

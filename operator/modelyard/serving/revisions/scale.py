@@ -74,8 +74,11 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
     # The last number that was told: the pass in which it changes is planned twice, the second time with the servers
     # as they shall be, and both must say the same.
     last = before.desired if before else serving.replicas
-    present = Present(last, min(serving.ready, last))
-    decision = decide(reports.load, state, config, present, view.now.timestamp())
+    decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
+    if decision.replicas < serving.replicas > last:
+        # What was told is old: an operator has died of telling more. None of these goes without its delay.
+        last = serving.replicas
+        decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
     # One that was never ready is waited for, however long that takes: idle it is not before.
     replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
     changed = replicas != last
@@ -99,6 +102,10 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
     else:
         draft.hold(_READY, "True", "Following", "The number of servers follows the load; see status.scaling.")
     return Wish(replicas, decision.look_in)
+
+
+def _count(serving: Revision, replicas: int) -> Present:
+    return Present(replicas, min(serving.ready, replicas))
 
 
 def has_served(view: View, revision: str) -> bool:
