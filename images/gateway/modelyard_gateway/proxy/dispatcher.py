@@ -56,13 +56,8 @@ class Dispatcher:
                 self._load.move(now, 0, 1, 1)
                 self._give(exchange, server)
                 return
-<<<<<<< HEAD
-        if self.is_full():
-            self._turn_away(exchange, FULL, outcomes.FULL)
-=======
         if self.is_full(beside):
-            self._end(exchange, FULL, outcomes.UNAVAILABLE)
->>>>>>> h-gw
+            self._turn_away(exchange, FULL, outcomes.FULL)
             return
         self._load.move(now, 1, 0, 1)
         self._wait(exchange)
