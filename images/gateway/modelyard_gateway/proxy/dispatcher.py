@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.telemetry.load import Load, News
 from modelyard_gateway.telemetry.metrics import Metrics
 from modelyard_gateway.wire.refusal import Refusal
+
+log = logging.getLogger(__name__)
 
 KEPT = 1 << 20  # bytes of one body that are kept to be sent, or sent again
 KEPT_IN_ALL = 64 << 20  # bytes of all such bodies; further ones are sent once
@@ -54,7 +57,7 @@ class Dispatcher:
             server = self.fleet.choose(now, exchange.revision)
             if server is not None:
                 self._load.move(now, 0, 1, 1)
-                self._give(exchange, server)
+                self._give(exchange, server, now)
                 return
         if self.is_full(beside):
             self._turn_away(exchange, FULL, outcomes.FULL)
@@ -90,7 +93,7 @@ class Dispatcher:
             return False
         del self._line[exchange]
         self._load.move(now, -1, 1)
-        self._give(exchange, server)
+        self._give(exchange, server, now)
         return True
 
     def keep(self, exchange: Exchange, size: int) -> bool:
@@ -159,7 +162,7 @@ class Dispatcher:
         if reason == "busy" or other is None:
             server.pause(now)
         if other is not None:
-            self._give(exchange, other)
+            self._give(exchange, other, now)
         else:
             if reason != "busy":
                 exchange.tried = ()  # by then it may be there again
@@ -202,7 +205,23 @@ class Dispatcher:
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
+            self._blame(exchange, time.monotonic())
             self._end(exchange, SLOW, outcomes.TIMEOUT)
+
+    def _blame(self, exchange: Exchange, now: float) -> None:
+        """Leaves a server alone of which nothing came, to nobody, while it had a request for most of its time.
+
+        One that answers others is slow, or has a line of its own; and one must be left that is asked.
+        """
+        server = exchange.server
+        if server is None or exchange.upstream is None or server.heard != exchange.heard:
+            return
+        had = now - max(exchange.given, exchange.client.since)  # the request, as far as it came
+        if had < (now - exchange.began) / 2 or not self.fleet.has_better(server):
+            return
+        if not server.hangs:
+            log.warning("server %s has answered nothing for %.1f s: others are asked", server.name, had)
+        server.hang(now)
 
     def _why_waiting(self) -> tuple[Refusal, str]:
         if not self.fleet.count_servers():
@@ -225,6 +244,8 @@ class Dispatcher:
                 # The one used last is at the end.
                 while server.idle and cast(Upstream, server.idle[0]).since < now - _IDLE_SECONDS:
                     server.idle.pop(0).close()
+        if self._line:
+            self.fleet.relieve()
         self.release(now)
 
     def end_line(self) -> None:
@@ -246,9 +267,9 @@ class Dispatcher:
             self._news.tell()
         self._line[exchange] = None
 
-    def _give(self, exchange: Exchange, server: Server) -> None:
+    def _give(self, exchange: Exchange, server: Server, now: float) -> None:
         self.fleet.take(server)
-        exchange.server = server
+        exchange.server, exchange.given, exchange.heard = server, now, server.heard
         # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
         idle = server.idle if not exchange.broken else []
         while idle:
