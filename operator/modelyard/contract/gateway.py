@@ -17,7 +17,7 @@ class CacheConfig(ContractModel):
 
 
 class RateLimitConfig(ContractModel):
-    """A token bucket for each caller, in each gateway for itself: the operator has divided by their number."""
+    """A token bucket for each caller, in each gateway for itself: the operator has divided the rate by their number."""
 
     requests_per_second: float = Field(gt=0)
     burst: int = Field(ge=1)

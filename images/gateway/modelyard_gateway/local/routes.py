@@ -90,7 +90,7 @@ class Routes:
         why = self._why_refusing()
         if why is None:
             return _json(told | {"ready": True})
-        return 503, Refusal(503, why, 5).fields(), orjson.dumps({"error": why}), outcomes.UNAVAILABLE
+        return 503, Refusal(503, why, 5).fields(), orjson.dumps({"error": why}), outcomes.UNREADY
 
 
 def _json(content: Any) -> Answer:

@@ -34,7 +34,9 @@ UNREACHABLE = Refusal(503, "no server could be reached: come again in some secon
 NO_ROOM = Refusal(503, "all servers were busy for too long: come again in some seconds", 5)
 FULL = Refusal(503, "too many requests wait already: come again in a second", 1)
 ENDING = Refusal(503, "the gateway stops: ask again", 1)
-SLOW = Refusal(504, "the model did not answer in time")
+_LATE = "the model did not answer in time"
+HUNG = Refusal(504, _LATE)
+SLOW = Refusal(504, _LATE, again=False)  # it would be computed once more, for as long
 
 
 class Dispatcher:
@@ -205,23 +207,25 @@ class Dispatcher:
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
-            self._blame(exchange, time.monotonic())
-            self._end(exchange, SLOW, outcomes.TIMEOUT)
+            self._end(exchange, HUNG if self._blame(exchange) else SLOW, outcomes.TIMEOUT)
 
-    def _blame(self, exchange: Exchange, now: float) -> None:
-        """Leaves a server alone of which nothing came, to nobody, while it had a request for most of its time.
+    def _blame(self, exchange: Exchange) -> bool:
+        """Whether its server is at fault: nothing came from it, to anybody, while it had the request most of the time.
 
-        One that answers others is slow, or has a line of its own; and one must be left that is asked.
+        It is left alone then. One that answers others is slow, or has a line of its own; and one must be left that is
+        asked.
         """
+        now = time.monotonic()
         server = exchange.server
         if server is None or exchange.upstream is None or server.heard != exchange.heard:
-            return
+            return False
         had = now - max(exchange.given, exchange.client.since)  # the request, as far as it came
         if had < (now - exchange.began) / 2 or not self.fleet.has_better(server):
-            return
+            return False
         if not server.hangs:
             log.warning("server %s has answered nothing for %.1f s: others are asked", server.name, had)
         server.hang(now)
+        return True
 
     def _why_waiting(self) -> tuple[Refusal, str]:
         if not self.fleet.count_servers():
@@ -271,7 +275,8 @@ class Dispatcher:
         self.fleet.take(server)
         exchange.server, exchange.given, exchange.heard = server, now, server.heard
         # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
-        idle = server.idle if not exchange.broken else []
+        # So does one that can't be sent again: the server may just be closing one for its age.
+        idle = server.idle if exchange.repeatable and not exchange.broken else []
         while idle:
             connection = cast(Upstream, idle.pop())
             if not connection.transport.is_closing():

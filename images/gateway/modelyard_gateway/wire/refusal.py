@@ -23,17 +23,23 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a caller is told instead of an answer. retry_after: in seconds; 0: nothing about that."""
+    """What a caller is told instead of an answer. retry_after: in seconds; 0: nothing about that.
+
+    again: False where to ask again is of no use. OpenAI's clients do so by themselves with each 5xx.
+    """
 
     status: int
     message: str
     retry_after: int = 0
+    again: bool = True
 
     def fields(self) -> bytes:
         """Header lines."""
         fields = JSON
         if self.retry_after:
             fields += b"retry-after: %d\r\n" % self.retry_after
+        if not self.again:
+            fields += b"x-should-retry: false\r\n"
         if self.status == 401:
             fields += b"www-authenticate: Bearer\r\n"
         return fields
