@@ -170,12 +170,14 @@ def test_a_server_that_just_closes_an_old_connection_costs_nothing_whatever_the_
             listener = await asyncio.start_server(once, "127.0.0.1", 0, limit=1 << 22)
             server.port = listener.sockets[0].getsockname()[1]
             gateway.serve(server)
-            for _ in range(3):
-                assert (await gateway.ask(b"x" * size)).status == 200
-            assert len(made) == 3
-            for writer in made:
-                writer.transport.abort()
-            listener.close()
+            try:
+                for _ in range(3):
+                    assert (await gateway.ask(b"x" * size)).status == 200
+                assert len(made) == 3
+            finally:
+                for writer in made:
+                    writer.transport.abort()
+                listener.close()
 
     run(scenario())
 

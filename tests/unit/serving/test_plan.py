@@ -133,7 +133,9 @@ def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
     assert after == pods
     gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
     assert gateway["spec"]["replicas"] == 3
-    assert '"maxQueue":7' in str(gateway["spec"]["template"]["metadata"]["annotations"])
+    told = str(gateway["spec"]["template"]["metadata"]["annotations"])
+    assert '"maxQueue":7' in told
+    assert '"engine":"auto"' in told
 
 
 def test_gateways_share_a_callers_rate_and_each_has_its_burst() -> None:

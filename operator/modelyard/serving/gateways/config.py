@@ -19,6 +19,7 @@ def build_config(view: View) -> GatewayConfig:
         namespace=view.namespace,
         deployment=view.name,
         task=view.spec.task,
+        engine=view.spec.engine.type,
         timeout_seconds=traffic.timeout_seconds,
         max_queue=traffic.max_queue,
         max_request_bytes=traffic.max_request_bytes,
