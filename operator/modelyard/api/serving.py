@@ -234,7 +234,9 @@ class Scaling(ApiModel):
 
 
 class Cache(ApiModel):
-    """Answers kept for equal requests whose answer can't differ."""
+    """Answers kept for equal requests whose answer can't differ; they come as they are, with the first one's `id` and
+    `created`.
+    """
 
     max_entries: int = Field(10_000, ge=1, le=10_000_000, description="Most answers kept by each gateway.")
     ttl_seconds: Seconds = Field(3600, description="How long an answer is kept.")
@@ -249,8 +251,18 @@ class ApiKeys(ApiModel):
 class RateLimit(ApiModel):
     """How often each may ask."""
 
-    requests_per_second: float = Field(gt=0, le=1e6, description="In the long run.")
-    burst: int = Field(10, ge=1, le=1_000_000, description="At once, after a pause.")
+    requests_per_second: float = Field(
+        gt=0,
+        le=1e6,
+        description="In the long run, of all gateways together: each lets its share through, which is all that a"
+        " caller on a single connection has.",
+    )
+    burst: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        description="At once, after a pause, at each gateway: a connection stays at one.",
+    )
     per: Literal["key", "address"] = Field("address", description="Whose requests are counted together.")
 
 

@@ -17,7 +17,7 @@ class CacheConfig(ContractModel):
 
 
 class RateLimitConfig(ContractModel):
-    """A token bucket for each caller, in each gateway for itself: the operator has divided by their number."""
+    """A token bucket for each caller, in each gateway for itself: the operator has divided the rate by their number."""
 
     requests_per_second: float = Field(gt=0)
     burst: int = Field(ge=1)
@@ -31,6 +31,9 @@ class GatewayConfig(Versioned):
     namespace: str
     deployment: str = Field(description="The ModelDeployment whose EndpointSlices are followed.")
     task: str | None = None
+    engine: Literal["auto", "builtin", "vllm", "custom"] = Field(
+        "custom", description="As in the spec: of the built-in server the gateways know all paths."
+    )
     timeout_seconds: float = Field(60.0, gt=0)
     max_queue: int = Field(200, description="Requests that wait for a server; those beyond get 503.", ge=0)
     max_request_bytes: int = Field(1 << 20, ge=1)

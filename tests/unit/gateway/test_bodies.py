@@ -161,6 +161,30 @@ def test_there_is_an_end_to_connections_and_whoever_is_sent_away_hears_it(
     run(scenario())
 
 
+def test_where_there_are_many_connections_those_idle_for_longest_make_room(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "_MANY_CLIENTS", 3)
+
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            callers = []
+            for _ in range(5):
+                callers.append(await gateway.call())
+                assert (await callers[-1].ask()).status == 200
+            callers[0].send(b"POST / HTTP/1.1\r\n")
+            await gateway.until(lambda: any(made.is_busy() for made in gateway.process.front.clients))
+            assert (await callers[1].ask()).status == 200
+            assert len(gateway.process.front.clients) == 5  # any of them may be used in a moment
+            monkeypatch.setattr(front, "_SHORTEST_IDLE", 0.0)
+            assert await callers[2].is_closed()
+            assert await callers[3].is_closed()
+            assert (await callers[1].ask()).status == 200
+            assert len(gateway.process.front.clients) == 3
+
+    run(scenario())
+
+
 def test_the_kernel_looks_whether_callers_are_still_there(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.gateway(reply()) as (gateway, _):

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 import pytest
 from modelyard_gateway.proxy import client
 
-from tests.unit.gateway.rig import Answer, Handler, Request, Rig, encode, reply, run
+from tests.unit.gateway.rig import Answer, Handler, Request, Rig, encode, read_request, reply, run
 
 
 async def hang(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -152,6 +152,36 @@ def test_a_kept_connection_that_the_server_closed_is_no_failure(rig: Rig) -> Non
     run(scenario())
 
 
+@pytest.mark.parametrize("size", [10, 1_500_000])
+def test_a_server_that_just_closes_an_old_connection_costs_nothing_whatever_the_size(
+    rig: Rig, size: int
+) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(), max_request_bytes=10_000_000) as (gateway, server):
+            made: list[asyncio.StreamWriter] = []
+
+            async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                made.append(writer)
+                assert await read_request(reader)
+                await reply(b"ok")(Request(b"", b""), writer)
+                await reader.read(1)  # the next one comes too late
+                writer.transport.abort()
+
+            listener = await asyncio.start_server(once, "127.0.0.1", 0, limit=1 << 22)
+            server.port = listener.sockets[0].getsockname()[1]
+            gateway.serve(server)
+            try:
+                for _ in range(3):
+                    assert (await gateway.ask(b"x" * size)).status == 200
+                assert len(made) == 3
+            finally:
+                for writer in made:
+                    writer.transport.abort()
+                listener.close()
+
+    run(scenario())
+
+
 def test_half_an_answer_is_never_taken_for_a_whole_one(rig: Rig) -> None:
     async def scenario() -> None:
         async def half(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -186,6 +216,9 @@ def test_a_server_that_is_too_slow_is_given_up(rig: Rig) -> None:
             answer = await gateway.ask(path="/v1/embeddings")
             assert answer.status == 504
             assert answer.json()["error"]["code"] == "timeout"
+            assert (
+                answer.fields["x-should-retry"] == "false"
+            )  # OpenAI's client would have it computed three times
             with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
                 await gateway.ask(b"half")
             await gateway.until(lambda: server.gone == 2)  # it is told by the end of its connection

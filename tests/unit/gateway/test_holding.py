@@ -121,11 +121,15 @@ def test_a_suspended_deployment_says_so(rig: Rig) -> None:
             answer = await gateway.ask(path="/v1/embeddings")
             assert answer.status == 503
             assert "suspended" in answer.json()["error"]["message"]
+            assert answer.fields["x-should-retry"] == "false"
             assert (await gateway.ask(path="/v2/health/live", method="GET")).status == 200
             assert (await gateway.ask(path="/v2/health/ready", method="GET")).status == 503
             status = await gateway.ask(path="/-/status", method="GET")  # the page shows why
             assert (status.status, "suspended" in status.json()["trouble"]) == (200, True)
             assert gateway.process.metrics.unavailable["suspended"] == 1
+            # Who looks whether it is ready hasn't failed.
+            assert (gateway.process.metrics.count(), gateway.process.metrics.count_failed()) == (1, 1)
+            assert [line["outcome"] for line in gateway.lines()].count("unready") == 1
             assert gateway.process.why_unready() is None  # or callers would not reach it to hear that
             assert not server.got
 

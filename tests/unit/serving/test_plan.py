@@ -133,7 +133,20 @@ def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
     assert after == pods
     gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
     assert gateway["spec"]["replicas"] == 3
-    assert '"maxQueue":7' in str(gateway["spec"]["template"]["metadata"]["annotations"])
+    told = str(gateway["spec"]["template"]["metadata"]["annotations"])
+    assert '"maxQueue":7' in told
+    assert '"engine":"auto"' in told
+
+
+def test_gateways_share_a_callers_rate_and_each_has_its_burst() -> None:
+    world = served()
+    world.edit(
+        traffic={"rateLimit": {"requestsPerSecond": 10, "burst": 7, "per": "address"}},
+        gateway={"replicas": 4},
+    )
+    gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
+    told = str(gateway["spec"]["template"]["metadata"]["annotations"])
+    assert '"rateLimit":{"requestsPerSecond":2.5,"burst":7,"per":"address"}' in told
 
 
 def test_a_profile_that_is_edited_restarts_no_server() -> None:

@@ -34,11 +34,16 @@ class Connection(Protocol):
 
 
 class Server:
-    """One server. `outstanding`: requests that it has now; `idle`: connections, the one used last at the end."""
+    """One server. `outstanding`: requests that it has now, `limit` at most; `idle`: connections, the one used last at
+    the end. heard: how often anything came from it. hangs: nothing came for too long, to nobody.
+    """
 
     __slots__ = (
+        "_told",
         "address",
         "failures",
+        "hangs",
+        "heard",
         "idle",
         "limit",
         "name",
@@ -53,7 +58,9 @@ class Server:
         self.address = address
         self.revision = revision
         self.name = f"{address[0]}:{address[1]}"
-        self.limit: float = float("inf")
+        self.limit = self._told = float("inf")
+        self.heard = 0
+        self.hangs = False
         self.outstanding = 0
         self.turn = 0
         self.failures = 0
@@ -68,6 +75,17 @@ class Server:
         self.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2**self.failures)
         self.failures = min(self.failures + 1, 10)
 
+    def hang(self, now: float) -> None:
+        """It takes requests and answers none: after its rest it gets one at a time, until anything comes from it."""
+        self.rest(now)
+        self.hangs, self.limit = True, 1
+
+    def allow(self, limit: float) -> None:
+        """So many requests at a time."""
+        self._told = limit
+        if not self.hangs:
+            self.limit = limit
+
     def pause(self, now: float) -> None:
         """It broke off, or takes none: if it dies, its port takes connections for some milliseconds more."""
         self.rests_until = max(self.rests_until, now + _PAUSE)
@@ -76,6 +94,7 @@ class Server:
         """It is there."""
         self.failures = 0
         self.rests_until = 0.0
+        self.hangs, self.limit = False, self._told
 
     def close_idle(self) -> None:
         """Ends all free connections."""
@@ -117,7 +136,7 @@ class Fleet:
             revision.weight, revision.task = target.weight, target.task
             self._resize(revision, target.addresses)
             for server in revision.servers.values():
-                server.limit = target.concurrency or float("inf")
+                server.allow(target.concurrency or float("inf"))
         self._weighted = [revision for _, revision in sorted(self.revisions.items()) if revision.weight > 0]
         changed = self.weights() != before
         if changed:
@@ -148,6 +167,22 @@ class Fleet:
     def has_other(self, tried: tuple[Server, ...]) -> bool:
         """Whether there is a ready server beside these, be it busy."""
         return any(server not in tried for revision in self._weighted for server in revision.servers.values())
+
+    def has_better(self, server: Server) -> bool:
+        """Whether there is another ready server, none that failed when it was last tried."""
+        return any(
+            other is not server and not other.failures
+            for revision in self._weighted
+            for other in revision.servers.values()
+        )
+
+    def relieve(self) -> None:
+        """Where no server is left but those that failed, to leave alone those that hang helps nobody."""
+        if not self.count_reachable():
+            for revision in self._weighted:
+                for server in revision.servers.values():
+                    if server.hangs:
+                        server.answered()
 
     def draw(self) -> Revision | None:
         """The revision whose turn it is, whether it has servers or not; None where none has a weight."""

@@ -13,6 +13,7 @@ from modelyard import __version__
 from modelyard.contract.gateway import GatewayConfig
 
 from modelyard_gateway.balance.servers import Fleet
+from modelyard_gateway.local.looks import LOOKS, Looks
 from modelyard_gateway.page import read_files
 from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.wire.refusal import JSON, Refusal
@@ -51,6 +52,7 @@ class Routes:
         self._config = config
         self._fleet = fleet
         self._why_refusing = why_refusing
+        self._looks = Looks(config, fleet)
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
         self._routes = {
@@ -72,10 +74,13 @@ class Routes:
 
     def find(self, head: RequestHead) -> Route | None:
         """None for what a server answers."""
-        route = self._routes.get(head.path)
-        if route is None or head.method not in _METHODS or (route.idle and self._fleet.count_servers()):
+        if head.method not in LOOKS:
             return None
-        return route
+        route = self._routes.get(head.path)
+        if route is not None and head.method in _METHODS and not (route.idle and self._fleet.count_servers()):
+            return route
+        refusal = self._looks.refuse(head)
+        return Route(partial(_refuse, refusal, head.path)) if refusal is not None else None
 
     def _describe(self) -> dict[str, Any]:
         return {"id": self._config.name, "object": "model", "created": self._created, "owned_by": "modelyard"}
@@ -90,11 +95,16 @@ class Routes:
         why = self._why_refusing()
         if why is None:
             return _json(told | {"ready": True})
-        return 503, Refusal(503, why, 5).fields(), orjson.dumps({"error": why}), outcomes.UNAVAILABLE
+        return 503, Refusal(503, why, 5).fields(), orjson.dumps({"error": why}), outcomes.UNREADY
 
 
 def _json(content: Any) -> Answer:
     return 200, JSON, orjson.dumps(content), outcomes.OK
+
+
+def _refuse(refusal: Refusal, path: str) -> Answer:
+    outcome = outcomes.UNREADY if refusal.status == 503 else outcomes.REFUSED
+    return refusal.status, refusal.fields(), refusal.body(path), outcome
 
 
 def _page(fields: bytes, body: bytes) -> Answer:

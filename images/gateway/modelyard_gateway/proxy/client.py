@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from modelyard_gateway.proxy.front import Front
 
 HEAD_SECONDS = 10.0  # from a head's first byte to its last
-IDLE_SECONDS = 90.0  # of a connection between two requests
+# Of a connection between two requests: longer than load balancers keep theirs (Google's 600 s, Envoy an hour), so that
+# it isn't closed when they are just using it.
+IDLE_SECONDS = 3720.0
 _LINGER_SECONDS = 2.0  # after a refusal, in which the caller may still be sending what nobody reads
 STALL_SECONDS = 10.0  # without a byte of a body that a server waits for
 UNREAD_SECONDS = 30.0  # without a byte of an answer that the caller reads, once it is whole

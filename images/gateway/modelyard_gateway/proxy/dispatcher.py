@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.telemetry.load import Load, News
 from modelyard_gateway.telemetry.metrics import Metrics
 from modelyard_gateway.wire.refusal import Refusal
+
+log = logging.getLogger(__name__)
 
 KEPT = 1 << 20  # bytes of one body that are kept to be sent, or sent again
 KEPT_IN_ALL = 64 << 20  # bytes of all such bodies; further ones are sent once
@@ -31,7 +34,9 @@ UNREACHABLE = Refusal(503, "no server could be reached: come again in some secon
 NO_ROOM = Refusal(503, "all servers were busy for too long: come again in some seconds", 5)
 FULL = Refusal(503, "too many requests wait already: come again in a second", 1)
 ENDING = Refusal(503, "the gateway stops: ask again", 1)
-SLOW = Refusal(504, "the model did not answer in time")
+_LATE = "the model did not answer in time"
+HUNG = Refusal(504, _LATE)
+SLOW = Refusal(504, _LATE, again=False)  # it would be computed once more, for as long
 
 
 class Dispatcher:
@@ -54,7 +59,7 @@ class Dispatcher:
             server = self.fleet.choose(now, exchange.revision)
             if server is not None:
                 self._load.move(now, 0, 1, 1)
-                self._give(exchange, server)
+                self._give(exchange, server, now)
                 return
         if self.is_full(beside):
             self._turn_away(exchange, FULL, outcomes.FULL)
@@ -90,7 +95,7 @@ class Dispatcher:
             return False
         del self._line[exchange]
         self._load.move(now, -1, 1)
-        self._give(exchange, server)
+        self._give(exchange, server, now)
         return True
 
     def keep(self, exchange: Exchange, size: int) -> bool:
@@ -158,7 +163,7 @@ class Dispatcher:
         if reason == "busy" or other is None:
             server.pause(now)
         if other is not None:
-            self._give(exchange, other)
+            self._give(exchange, other, now)
         else:
             if reason != "busy":
                 exchange.tried = ()  # by then it may be there again
@@ -201,7 +206,25 @@ class Dispatcher:
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
         else:
-            self._end(exchange, SLOW, outcomes.TIMEOUT)
+            self._end(exchange, HUNG if self._blame(exchange) else SLOW, outcomes.TIMEOUT)
+
+    def _blame(self, exchange: Exchange) -> bool:
+        """Whether its server is at fault: nothing came from it, to anybody, while it had the request most of the time.
+
+        It is left alone then. One that answers others is slow, or has a line of its own; and one must be left that is
+        asked.
+        """
+        now = time.monotonic()
+        server = exchange.server
+        if server is None or exchange.upstream is None or server.heard != exchange.heard:
+            return False
+        had = now - max(exchange.given, exchange.client.since)  # the request, as far as it came
+        if had < (now - exchange.began) / 2 or not self.fleet.has_better(server):
+            return False
+        if not server.hangs:
+            log.warning("server %s has answered nothing for %.1f s: others are asked", server.name, had)
+        server.hang(now)
+        return True
 
     def _why_waiting(self) -> tuple[Refusal, str]:
         if not self.fleet.count_servers():
@@ -224,6 +247,8 @@ class Dispatcher:
                 # The one used last is at the end.
                 while server.idle and cast(Upstream, server.idle[0]).since < now - _IDLE_SECONDS:
                     server.idle.pop(0).close()
+        if self._line:
+            self.fleet.relieve()
         self.release(now)
 
     def end_line(self) -> None:
@@ -245,11 +270,12 @@ class Dispatcher:
             self._news.tell()
         self._line[exchange] = None
 
-    def _give(self, exchange: Exchange, server: Server) -> None:
+    def _give(self, exchange: Exchange, server: Server, now: float) -> None:
         self.fleet.take(server)
-        exchange.server = server
+        exchange.server, exchange.given, exchange.heard = server, now, server.heard
         # One that failed gets a new connection: of a server that dies the others are dead too, if not known to be.
-        idle = server.idle if not exchange.broken else []
+        # So does one that can't be sent again: the server may just be closing one for its age.
+        idle = server.idle if exchange.repeatable and not exchange.broken else []
         while idle:
             connection = cast(Upstream, idle.pop())
             if not connection.transport.is_closing():

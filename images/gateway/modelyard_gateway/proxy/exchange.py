@@ -25,6 +25,7 @@ class Exchange:
     stored: bytes of it that count among those kept by the gateway.
     own: how the gateway answers it by itself. proceeded: it has asked for a server (or for a kept answer).
     server: that has it, or had it last; upstream: the connection. tried: servers that failed, or are not to get it.
+    given: since when the server has it; heard: how often anything had come from it by then.
     repeats: how often it was sent again; broken: of them, after a server broke off.
     status: of the answer, once that has begun. streaming: its parts come whenever they like. moved: since that was last
     looked at, one came.
@@ -43,6 +44,8 @@ class Exchange:
     server: Server | None = None
     upstream: Upstream | None = None
     tried: tuple[Server, ...] = ()
+    given = 0.0
+    heard = 0
     repeats = broken = 0
     status = 0
     streaming = moved = False

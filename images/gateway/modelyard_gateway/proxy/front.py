@@ -24,8 +24,10 @@ from modelyard_gateway.wire.refusal import Refusal
 from modelyard_gateway.wire.request import Reader, RequestHead
 
 _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
+_MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
+_SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
-SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true")
+SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true", again=False)
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
 CROWDED = Refusal(503, "too many connections: come again in some seconds", 5)
 WRONG_KEY = Refusal(401, "the API key is not one of this model's")
@@ -238,11 +240,21 @@ class Front:
             if not client.is_busy() and client.since < before:
                 client.transport.close()
 
+    def _make_room(self, now: float) -> None:
+        surplus = len(self.clients) - _MANY_CLIENTS
+        if surplus <= 0:
+            return
+        before = now - _SHORTEST_IDLE
+        idle = [client for client in self.clients if not client.is_busy() and client.since < before]
+        for client in sorted(idle, key=lambda client: client.since)[:surplus]:
+            client.transport.close()
+
     def sweep(self, now: float) -> None:
         """Ends what took too long. To be called some times a second."""
         deadline = now - self._config.timeout_seconds
         for client in list(self.clients):
             client.sweep(now, deadline)
+        self._make_room(now)
         self.dispatcher.sweep(now)
         if self._keys is not None:
             self._keys.refresh()

@@ -68,6 +68,10 @@ class Upstream(asyncio.Protocol):
         if exchange is None:
             self.close()  # nobody asked: it must not be taken for the next answer
             return
+        server = self.server
+        server.heard += 1
+        if server.hangs:
+            server.answered()
         try:
             if self._head is None:
                 self._receive_head(exchange, data)

@@ -14,6 +14,7 @@ JSON = b"content-type: application/json\r\n"
 _CODES = {
     401: "invalid_api_key",
     404: "not_found",
+    405: "method_not_allowed",
     413: "request_too_large",
     429: "rate_limit_exceeded",
     503: "unavailable",
@@ -23,17 +24,27 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a caller is told instead of an answer. retry_after: in seconds; 0: nothing about that."""
+    """What a caller is told instead of an answer. retry_after: in seconds; 0: nothing about that.
+
+    again: False where to ask again is of no use. OpenAI's clients do so by themselves with each 5xx.
+    allow: the method that the path takes.
+    """
 
     status: int
     message: str
     retry_after: int = 0
+    again: bool = True
+    allow: str = ""
 
     def fields(self) -> bytes:
         """Header lines."""
         fields = JSON
         if self.retry_after:
             fields += b"retry-after: %d\r\n" % self.retry_after
+        if not self.again:
+            fields += b"x-should-retry: false\r\n"
+        if self.allow:
+            fields += b"allow: %b\r\n" % self.allow.encode()
         if self.status == 401:
             fields += b"www-authenticate: Bearer\r\n"
         return fields

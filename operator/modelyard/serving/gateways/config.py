@@ -19,6 +19,7 @@ def build_config(view: View) -> GatewayConfig:
         namespace=view.namespace,
         deployment=view.name,
         task=view.spec.task,
+        engine=view.spec.engine.type,
         timeout_seconds=traffic.timeout_seconds,
         max_queue=traffic.max_queue,
         max_request_bytes=traffic.max_request_bytes,
@@ -26,10 +27,11 @@ def build_config(view: View) -> GatewayConfig:
         if traffic.cache
         else None,
         keys=traffic.api_keys is not None,
-        # Each gateway sees its share of a caller's requests.
+        # In the long run each gateway sees its share of a caller's requests; what comes at once may come on one
+        # connection, which is one gateway's.
         rate_limit=RateLimitConfig(
             requests_per_second=rate.requests_per_second / gateway.replicas,
-            burst=max(1, rate.burst // gateway.replicas),
+            burst=rate.burst,
             per=rate.per,
         )
         if rate

@@ -1,0 +1,53 @@
+"""Whoever only looks (GET, HEAD, OPTIONS) wakes no server: load balancers, browsers and scanners do so all day."""
+
+from __future__ import annotations
+
+import re
+
+from modelyard.contract.gateway import GatewayConfig
+
+from modelyard_gateway.balance.servers import Fleet
+from modelyard_gateway.wire.refusal import Refusal
+from modelyard_gateway.wire.request import RequestHead
+
+LOOKS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+_POSTS = r"/v1/(chat/completions|completions|embeddings)|/v2/models/{name}(/versions/[^/]+)?/infer"
+_GETS = r"/metrics|/v2/models/{name}(/versions/[^/]+(/ready)?)?"
+# A browser asks so before a request that will wake a server; without an answer it would never send that.
+_PREFLIGHT = b"\r\naccess-control-request-method:"
+
+_NO_SERVER = Refusal(
+    503,
+    "there is no server at the moment, and only to look starts none; /v2/health/ready tells of the gateway",
+    5,
+)
+_NOT_THIS_WAY = Refusal(405, "this path takes POST", allow="POST")
+
+
+class Looks:
+    """What is answered to those for whom the gateway has no answer of its own."""
+
+    def __init__(self, config: GatewayConfig, fleet: Fleet) -> None:
+        self._config = config
+        self._fleet = fleet
+        name = re.escape(config.name)
+        self._posts = re.compile(_POSTS.format(name=name))
+        self._gets = re.compile(_GETS.format(name=name))
+
+    def refuse(self, head: RequestHead) -> Refusal | None:
+        """None where a server is asked."""
+        if self._knows_paths() and not self._gets.fullmatch(head.path):
+            if self._posts.fullmatch(head.path):
+                return _NOT_THIS_WAY
+            return Refusal(404, f"there is nothing at {head.path}")
+        if self._fleet.count_servers() or (head.method == "OPTIONS" and _PREFLIGHT in head.prefix):
+            return None
+        return _NO_SERVER
+
+    def _knows_paths(self) -> bool:
+        """Whether it is our own server that answers: another may stand there for text generation, or by the spec."""
+        engine = self._config.engine
+        if engine != "auto":
+            return engine == "builtin"
+        return (self._config.task or self._fleet.task()) not in (None, "text-generation")

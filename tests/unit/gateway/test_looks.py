@@ -1,0 +1,100 @@
+"""Whoever only looks wakes no server."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest.mock import MagicMock
+
+import pytest
+from modelyard.contract.gateway import GatewayConfig
+from modelyard_gateway.balance.servers import Fleet, Target
+from modelyard_gateway.local.routes import Routes
+from modelyard_gateway.wire.request import Reader
+from modelyard_server.app import Common
+from modelyard_server.tasks import TASKS
+
+from tests.unit.gateway.rig import Rig, encode, reply, run
+
+_PREFLIGHT = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
+
+
+@pytest.mark.parametrize(
+    ("engine", "task"),
+    [("builtin", None), ("auto", "text-classification"), ("auto", None), ("vllm", None), ("custom", None)],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "known"),
+    [
+        ("GET", "/health", 404),
+        ("GET", "/robots.txt", 404),
+        ("GET", "/v1/models/other", 404),
+        ("GET", "/v2/models/m/stats", 404),
+        ("OPTIONS", "/v1/models", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("HEAD", "/v1/embeddings", 405),
+        ("OPTIONS", "/v2/models/m/versions/r1/infer", 405),
+        ("GET", "/metrics", 503),
+        ("GET", "/v2/models/m/versions/r1", 503),
+    ],
+)
+def test_at_zero_it_is_answered_and_nobody_is_told(
+    rig: Rig, engine: str, task: str | None, method: str, path: str, known: int
+) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(engine=engine) as (gateway,):
+            gateway.process.take({"r1": Target(100, 0, frozenset(), task or "")})
+            tag = gateway.process.news.tag()
+            answer = await gateway.ask(path=path, method=method)
+            assert answer.status == (known if engine == "builtin" or task else 503)
+            assert answer.fields.get("allow") == ("POST" if answer.status == 405 else None)
+            assert gateway.process.news.tag() == tag
+            assert gateway.process.metrics.count_failed() == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("engine", ["builtin", "custom"])
+def test_with_a_server_it_answers_what_the_gateway_does_not_know_better(rig: Rig, engine: str) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"own"), engine=engine) as (gateway, server):
+            assert (await gateway.ask(path="/metrics", method="GET")).body == b"own"
+            assert (await gateway.ask(path="/health", method="GET")).status == (
+                404 if engine == "builtin" else 200
+            )
+            assert len(server.got) == (1 if engine == "builtin" else 2)
+
+    run(scenario())
+
+
+def test_a_preflight_is_held_as_the_request_after_it_would_be(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(engine="vllm") as (gateway,):
+            gateway.serve()
+            tag = gateway.process.news.tag()
+            asked = asyncio.ensure_future(
+                gateway.ask(path="/v1/chat/completions", method="OPTIONS", fields=_PREFLIGHT)
+            )
+            await gateway.until(lambda: gateway.load == (1, 0))
+            assert gateway.process.news.tag() != tag
+            asked.cancel()
+
+    run(scenario())
+
+
+def test_the_paths_that_the_gateway_knows_are_those_of_the_built_in_server() -> None:
+    config = GatewayConfig(name="m", namespace="ns", deployment="d", engine="builtin")
+    routes, read = Routes(config, Fleet(), lambda: None, dict), Reader()
+    service = MagicMock()
+    served = [
+        *Common(service).list_routes(),
+        *(r for task in TASKS.values() for r in task.list_routes(service)),
+    ]
+    statuses = {}
+    for route in served:
+        path = route.path.format(model="m", version="r1")
+        found = routes.find(read(encode(path=path, method="GET"))[0])
+        assert found is not None
+        statuses[path] = "GET" in (route.methods or ()), found.answer()[0]
+    assert len(statuses) == 15
+    assert {status for gets, status in statuses.values() if gets} <= {200, 503}
+    assert {status for gets, status in statuses.values() if not gets} == {405}
