@@ -176,11 +176,15 @@ class OperatorProcess:
 
     def metric(self, pattern: str) -> float:
         """Sum of the samples whose name and labels match."""
+        return sum(self.samples(pattern).values())
+
+    def samples(self, pattern: str) -> dict[str, float]:
+        """These samples, by name and labels."""
         port = self.wait_for("starting")["port"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         samples = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
-        return sum(float(value) for name, value in samples if re.fullmatch(pattern, name))
+        return {name: float(value) for name, value in samples if re.fullmatch(pattern, name)}
 
     def leads(self) -> bool:
         """Whether it may write."""

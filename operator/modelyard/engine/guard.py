@@ -53,7 +53,10 @@ class Guard:
         return concerned
 
     def deleted(self, key: Key, uid: str) -> None:
-        """An own delete took effect."""
+        """An own delete took effect. The watch may have told of it before the answer came: then nothing is awaited."""
+        known = self._cache.entry(key)
+        if known is None or known.uid != uid:
+            return
         self._cache.remove(key)
         self._expect(key, uid, None)
 

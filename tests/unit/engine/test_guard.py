@@ -126,3 +126,15 @@ def test_a_deleted_objects_last_state_is_the_one_that_the_watch_told() -> None:
     ended = {"kind": "Pod", "metadata": pod | {"resourceVersion": "2"}, "status": {"phase": "Failed"}}
     assert case.guard.observe("DELETED", ended) == (OWNER,)
     assert [o["status"] for o in case.cache.departed(OWNER, "toy")] == [{"phase": "Failed"}]
+
+
+def test_an_end_that_the_watch_told_of_before_the_answer_came_is_not_awaited() -> None:
+    case = Case()
+    case.guard.observe("ADDED", obj(1))
+    case.guard.observe("DELETED", obj(2))
+    case.guard.deleted(KEY, "u")
+    case.guard.observe("ADDED", obj(3, uid="v", v="another"))
+    case.guard.deleted(KEY, "u")
+    case.clock.advance(6)
+    assert case.doubtful == []
+    assert case.data == {"v": "another"}
