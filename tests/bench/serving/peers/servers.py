@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -109,7 +110,12 @@ def _run(command: Sequence[object], port: int, ready: str, **environment: str) -
             error.add_note(log.read()[-2000:].decode(errors="replace"))
             raise
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            # Some start workers in sessions of their own, which only they know to end.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
