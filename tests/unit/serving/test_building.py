@@ -9,7 +9,6 @@ import pytest
 from modelyard.engine.errors import ClusterError, Refused
 from modelyard.engine.plan import Key, Manifest
 
-from tests.fakes.cluster import Call, Crash
 from tests.unit.serving.world import NAME, NAMESPACE, World, built, deployment, trained_job
 
 ELSEWHERE = {"uri": "pvc://models/mine"}
@@ -127,14 +126,7 @@ def test_an_operator_that_dies_while_jobs_are_refused_is_followed_by_one_that_bu
     number: int, when: str
 ) -> None:
     world = World()
-    died: list[Call] = []
-
-    def die(n: int, call: Call) -> None:
-        if n == number and not died:
-            died.append(call)
-            raise Crash
-
-    setattr(world.cluster, when, die)
+    world.let_die(number, when)
     live(world)
     assert world.condition("Ready") == ("True", "Serving")
     assert len(world.names("Job")) == 1

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.cluster import Call, Crash
 from tests.unit.serving.world import DIGEST, World, built, deployment, trained_job
 
 OTHER = "sha256-" + "2" * 64
@@ -64,13 +63,6 @@ def test_an_operator_that_dies_at_a_write_is_followed_by_one_that_reaches_the_sa
     number: int, when: str
 ) -> None:
     world = World()
-    died: list[Call] = []
-
-    def die(n: int, call: Call) -> None:
-        if n == number and not died:
-            died.append(call)
-            raise Crash
-
-    setattr(world.cluster, when, die)
+    died = world.let_die(number, when)
     assert end_state(live(world)) == EXPECTED
     assert died

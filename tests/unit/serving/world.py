@@ -17,7 +17,7 @@ from modelyard.serving.plan import plan_deployment
 from tests.builders import make_settings
 from tests.crds.admission import refusals
 from tests.fakes.clock import FakeClock
-from tests.fakes.cluster import Crash, FakeCluster
+from tests.fakes.cluster import Call, Crash, FakeCluster
 from tests.fakes.harness import Engine
 from tests.kstatus import assert_kstatus, conditions_of
 
@@ -152,6 +152,18 @@ class World:
             self.clock.advance(step)
             self.settle()
         return self
+
+    def let_die(self, number: int, when: str) -> list[Call]:
+        """The operator dies once, `before` or `after` this write of its. Returns where the write will stand."""
+        died: list[Call] = []
+
+        def die(n: int, call: Call) -> None:
+            if n == number and not died:
+                died.append(call)
+                raise Crash
+
+        setattr(self.cluster, when, die)
+        return died
 
     def restart(self) -> World:
         """Another operator over the same cluster."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -161,30 +161,24 @@ class Metrics(Collector):
             durations.add_metric(key, buckets, series.seconds)
         yield requests
         yield durations
-        retries = CounterMetricFamily(
+        yield _count_by(
+            "reason",
+            self.retries,
             prefix + "retries",
             "Requests that were sent again: it could not be reached, broke off before its answer, or was busy (503).",
-            labels=("reason",),
         )
-        for reason, number in self.retries.items():
-            retries.add_metric((reason,), number)
-        yield retries
-        cache = CounterMetricFamily(
+        yield _count_by(
+            "result",
+            self.cache,
             prefix + "cache_requests",
             "Requests whose answer may be kept: hit, miss, or shared with another that was under way.",
-            labels=("result",),
         )
-        for result, number in self.cache.items():
-            cache.add_metric((result,), number)
-        yield cache
-        unavailable = CounterMetricFamily(
+        yield _count_by(
+            "reason",
+            self.unavailable,
             prefix + "unavailable",
             "Requests that got no server and were answered 503, by why.",
-            labels=("reason",),
         )
-        for reason, number in self.unavailable.items():
-            unavailable.add_metric((reason,), number)
-        yield unavailable
         yield CounterMetricFamily(
             prefix + "rate_limited", "Requests refused by the rate limit.", value=self.limited
         )
@@ -197,3 +191,11 @@ class Metrics(Collector):
     def render(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _count_by(label: str, numbers: Mapping[str, int], name: str, about: str) -> CounterMetricFamily:
+    """A counter with one label."""
+    family = CounterMetricFamily(name, about, labels=(label,))
+    for value, number in numbers.items():
+        family.add_metric((value,), number)
+    return family

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tests.bench.serving.comparison import Serving
@@ -25,61 +25,50 @@ _TRANSFORMERS = "from transformers.cli.transformers import main; main()"
 _PATIENCE = 300.0  # seconds until a server answers
 
 
-@contextmanager
-def naive(folder: Path) -> Iterator[Serving]:
+def naive(folder: Path) -> AbstractContextManager[Serving]:
     """FastAPI around a pipeline."""
     port = free_port()
     program = [environments.make("fastapi") / "python", PROGRAMS / "naive.py", folder, port]
-    with _run(program, port, "/ready") as serving:
-        yield serving
+    return _run(program, port, "/ready")
 
 
-@contextmanager
-def litserve(folder: Path) -> Iterator[Serving]:
+def litserve(folder: Path) -> AbstractContextManager[Serving]:
     """LitServe with batching."""
     port = free_port()
     program = [environments.make("fastapi") / "python", PROGRAMS / "batching.py", folder, port]
-    with _run(program, port, "/health") as serving:
-        yield serving
+    return _run(program, port, "/health")
 
 
-@contextmanager
-def bentoml(folder: Path) -> Iterator[Serving]:
+def bentoml(folder: Path) -> AbstractContextManager[Serving]:
     """BentoML with adaptive batching."""
     port = free_port()
     tools = environments.make("bentoml")
     program = [tools / "python", "-m", "bentoml", "serve", "adaptive:Classifier", "--working-dir", PROGRAMS,
                "--host", "127.0.0.1", "--port", port]  # fmt: skip
     own = {"MODEL_FOLDER": str(folder), "BENTOML_DO_NOT_TRACK": "True"}
-    with _run(program, port, "/readyz", **own) as serving:
-        yield serving
+    return _run(program, port, "/readyz", **own)
 
 
-@contextmanager
-def infinity(folder: Path) -> Iterator[Serving]:
+def infinity(folder: Path) -> AbstractContextManager[Serving]:
     """infinity in float32, as it comes but for what it would compile, and with batches of its own default."""
     port = free_port()
     program = [environments.make("infinity") / "infinity_emb", "v2", "--model-id", folder,
                "--served-model-name", "m", "--engine", "torch", "--device", "cpu", "--dtype", "float32",
                "--no-compile", "--no-bettertransformer", "--host", "127.0.0.1", "--port", port]  # fmt: skip
-    with _run(program, port, "/health", DO_NOT_TRACK="1") as serving:
-        yield serving
+    return _run(program, port, "/health", DO_NOT_TRACK="1")
 
 
-@contextmanager
-def transformers_serve(folder: Path) -> Iterator[Serving]:
+def transformers_serve(folder: Path) -> AbstractContextManager[Serving]:
     """transformers' own server, with continuous batching and room for 64 requests."""
     port = free_port()
     program = [environments.make("fastapi") / "python", "-c", _TRANSFORMERS, "serve", folder,
                "--device", "cpu", "--dtype", "float32", "--continuous-batching", "--attn-implementation", "sdpa",
                "--cb-block-size", "256", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512",
                "--host", "127.0.0.1", "--port", port]  # fmt: skip
-    with _run(program, port, "/health") as serving:
-        yield serving
+    return _run(program, port, "/health")
 
 
-@contextmanager
-def vllm(folder: Path) -> Iterator[Serving]:
+def vllm(folder: Path) -> AbstractContextManager[Serving]:
     """vLLM's build for processors, in float32."""
     port = free_port()
     program = [environments.make("vllm") / "python", "-m", "vllm.entrypoints.openai.api_server", "--model", folder,
@@ -90,8 +79,7 @@ def vllm(folder: Path) -> Iterator[Serving]:
         "VLLM_CPU_OMP_THREADS_BIND": str(SERVER),
         "VLLM_NO_USAGE_STATS": "1",
     }
-    with _run(program, port, "/health", **own) as serving:
-        yield serving
+    return _run(program, port, "/health", **own)
 
 
 @contextmanager
