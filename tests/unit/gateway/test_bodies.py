@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from modelyard_gateway.proxy import client, dispatcher, front
+from modelyard_gateway.proxy import dispatcher, front, patience
 
 from tests.unit.gateway.rig import Gateway, Request, Rig, Upstream, encode, reply, run
 
@@ -37,7 +37,7 @@ def test_a_body_that_stalls_has_no_server(rig: Rig) -> None:
 
 
 def test_a_long_body_that_stalls_gives_its_server_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(patience, "STALL_SECONDS", 0.4)
 
     async def scenario() -> None:
         async with rig.gateway(echo, max_request_bytes=5_000_000) as (gateway, server):

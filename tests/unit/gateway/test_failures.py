@@ -8,7 +8,7 @@ import struct
 from collections.abc import Awaitable
 
 import pytest
-from modelyard_gateway.proxy import client
+from modelyard_gateway.proxy import patience
 
 from tests.unit.gateway.rig import Answer, Handler, Request, Rig, encode, read_request, reply, run
 
@@ -417,7 +417,7 @@ def test_a_stream_that_does_not_move_gives_its_place_back(rig: Rig, size: int, o
 def test_answers_that_nobody_reads_end_with_their_connection(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, closing: bool
 ) -> None:
-    monkeypatch.setattr(client, "UNREAD_SECONDS", 0.4)
+    monkeypatch.setattr(patience, "UNREAD_SECONDS", 0.4)
 
     async def scenario() -> None:
         async with rig.gateway(reply()) as (gateway, _):

@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from modelyard_gateway.proxy import client
+from modelyard_gateway.proxy import patience
 from modelyard_gateway.wire.fields import MAX_HEAD
 
 from tests.unit.gateway.rig import Rig, encode, reply, run
@@ -166,7 +166,7 @@ def test_a_body_over_the_limit_is_refused_in_words_that_reach_the_caller(rig: Ri
 
 
 def test_slow_heads_and_bodies_end_and_hurt_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.3)
 
     async def scenario() -> None:
         async with rig.gateway(reply(), timeout_seconds=0.8) as (gateway, server):
@@ -190,8 +190,8 @@ def test_slow_heads_and_bodies_end_and_hurt_nobody(rig: Rig, monkeypatch: pytest
 def test_idle_connections_end_and_an_offer_of_http_2_is_no_failure(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert client.IDLE_SECONDS > 3600  # no load balancer of note keeps one for longer
-    monkeypatch.setattr(client, "IDLE_SECONDS", 0.3)
+    assert patience.IDLE_SECONDS > 3600  # no load balancer of note keeps one for longer
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.3)
 
     async def scenario() -> None:
         async with rig.gateway(reply()) as (gateway, server):

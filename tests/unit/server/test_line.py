@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,24 @@ def test_a_batch_has_the_row_whose_turn_it_is_and_of_those_the_oldest() -> None:
     for index, turn in enumerate([5, 9, 2, 2, 7]):
         line.add(index, 20, turn)
     assert [take(line)[0][0] for _ in range(5)] == [2, 3, 0, 4, 1]
+
+
+def test_rows_far_behind_pass_none_of_another_length() -> None:
+    line = make_line([10, *[50] * 8, 10])  # the last one stands behind more than four batches
+    assert take(line) == [(0, 10)]
+    assert take(line) == [(1, 50), (2, 50)]
+
+
+def test_a_row_whose_turn_is_before_that_of_others_is_chosen_from_with_them() -> None:
+    line: Line[str] = Line(100)
+    for turn in range(40):
+        line.add("large", 20, turn)
+    assert len(line.take()) == 5
+    for _ in range(2):
+        line.add("small", 10, turn=1)
+    line.add("late", 10, turn=99)
+    assert [entry.item for entry in line.take()] == ["small", "small"]
+    assert [entry.item for entry in line.take()] == ["large"] * 5
 
 
 def test_a_row_longer_than_the_budget_goes_alone() -> None:
@@ -94,11 +114,14 @@ def test_every_batch_keeps_its_bounds_has_the_oldest_row_and_loses_none(
 
 
 @given(lengths, st.integers(8, 200))
-def test_a_batch_leaves_no_row_that_it_has_room_for(rows: list[int], budget: int) -> None:
+def test_a_batch_leaves_no_early_row_that_it_has_room_for(rows: list[int], budget: int) -> None:
     line = make_line(rows, budget)
     batch = take(line)
     widths = [length for _, length in batch]
-    left = [entry.length for entry in line]
+    taken = {item for item, _ in batch}
+    early = [index for index in range(len(rows)) if sum(rows[:index]) < 4 * budget]
+    assert taken <= set(early)
+    left = [rows[index] for index in early if index not in taken]
 
     def fits(length: int) -> bool:
         longest = max(*widths, length)
@@ -108,3 +131,23 @@ def test_a_batch_leaves_no_row_that_it_has_room_for(rows: list[int], budget: int
     shorter = max((length for length in left if length <= widths[0]), default=None)
     longer = min((length for length in left if length >= widths[-1]), default=None)
     assert not any(fits(length) for length in (shorter, longer) if length is not None)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 30), st.booleans()), max_size=80))
+def test_whoever_leaves_meanwhile_the_first_by_turn_is_in_each_batch(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    line: Line[int] = Line(60)
+    waiting: dict[int, Any] = {}
+    for index, (length, turn, leaves) in enumerate(steps):
+        waiting[index] = line.add(index, length, turn)
+        if leaves:
+            line.remove(waiting.pop(min(waiting)))
+        elif length % 3 == 0:
+            first = min(waiting.values(), key=lambda entry: (entry.turn, entry.number))
+            batch = line.take()
+            assert first in batch
+            for entry in batch:
+                del waiting[entry.item]
+        assert len(line) == len(waiting)
+        assert line.tokens == sum(entry.length for entry in waiting.values())

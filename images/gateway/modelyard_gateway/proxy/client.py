@@ -6,29 +6,23 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, cast
 
+from modelyard_gateway.proxy import heads
 from modelyard_gateway.proxy.exchange import Exchange
+from modelyard_gateway.proxy.patience import Patience
 from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.wire.chunks import Chunks
 from modelyard_gateway.wire.fields import END, MAX_HEAD, Malformed
-from modelyard_gateway.wire.refusal import Refusal, start_line
+from modelyard_gateway.wire.refusal import Refusal
 from modelyard_gateway.wire.request import CHUNKED
 from modelyard_gateway.wire.response import ResponseHead
 
 if TYPE_CHECKING:
     from modelyard_gateway.proxy.front import Front
 
-HEAD_SECONDS = 10.0  # from a head's first byte to its last
-# Of a connection between two requests: longer than load balancers keep theirs (Google's 600 s, Envoy an hour), so that
-# it isn't closed when they are just using it.
-IDLE_SECONDS = 3720.0
-_LINGER_SECONDS = 2.0  # after a refusal, in which the caller may still be sending what nobody reads
-STALL_SECONDS = 10.0  # without a byte of a body that a server waits for
-UNREAD_SECONDS = 30.0  # without a byte of an answer that the caller reads, once it is whole
 _SMALL = 4 << 10  # bytes of a body that are part of what a connection costs: to count them would cost more
 _PIECES = 256  # of a body, in which it is kept
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
 
-_SLOW_BODY = Refusal(408, "the request's body did not come in time")
 _CR = 0x0D
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -36,22 +30,24 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Client(asyncio.Protocol):
     """`since`: monotonic seconds of the last change of state: connected, begun a head, answered, refused; of the last
     part of a body or a stream.
+
+    ahead: what has come and isn't looked at yet. lingering: refused, and ended once the caller has read why.
+    congested: the caller takes no more at the moment; paused: nothing is read from it.
     """
 
     __slots__ = (
-        "_ahead",
         "_beginning",
         "_blank",
         "_chunks",
-        "_congested",
         "_front",
-        "_lingering",
-        "_paused",
-        "_read",
-        "_unread",
+        "_patience",
         "address",
+        "ahead",
+        "congested",
         "exchange",
         "keep",
+        "lingering",
+        "paused",
         "since",
         "transport",
     )
@@ -62,10 +58,10 @@ class Client(asyncio.Protocol):
         self.keep = True
         self.since = 0.0
         self.address = ""
-        self._ahead = bytearray()
-        self._beginning = self._blank = self._congested = self._lingering = self._paused = False
+        self.ahead = bytearray()
+        self._beginning = self._blank = self.congested = self.lingering = self.paused = False
         self._chunks: Chunks | None = None
-        self._unread, self._read = 0, 0.0  # bytes, and since when they are as many
+        self._patience = Patience()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Of asyncio.Protocol."""
@@ -90,16 +86,16 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Of asyncio.Protocol."""
         exchange = self.exchange
-        if exchange is None and not self._congested:
-            if self._ahead:
+        if exchange is None and not self.congested:
+            if self.ahead:
                 self._continue_head(data)
-            elif not self._lingering:
+            elif not self.lingering:
                 self._begin(data)
         elif exchange is not None and not exchange.whole:
             self._take(exchange, data)
-        elif not self._lingering:
-            self._ahead += data
-            if len(self._ahead) > _AHEAD:
+        elif not self.lingering:
+            self.ahead += data
+            if len(self.ahead) > _AHEAD:
                 self.pause()
 
     def _begin(self, data: bytes) -> None:
@@ -117,7 +113,7 @@ class Client(asyncio.Protocol):
                 continue
             end = data.find(END, at) + 4
             if end < 4 or end - at > MAX_HEAD + 4:
-                self._ahead += data[at:]
+                self.ahead += data[at:]
                 self.since = time.monotonic()
                 self._check_head(0)
                 break
@@ -153,29 +149,29 @@ class Client(asyncio.Protocol):
                         self._take(exchange, data[end:])
                     elif head.expects:
                         self.write(_CONTINUE)
-            if exchange.open or self._congested or not self.keep:
+            if exchange.open or self.congested or not self.keep:
                 if self.keep:
-                    self._ahead += data[at:]
+                    self.ahead += data[at:]
                 break
         self._beginning = False
 
     def _take_ahead(self) -> bytes:
-        data = bytes(self._ahead)
-        self._ahead.clear()
+        data = bytes(self.ahead)
+        self.ahead.clear()
         return data
 
     def _continue_head(self, data: bytes) -> None:
         """More of a head, of which only that is looked at: it may come byte by byte."""
-        known = len(self._ahead)
-        self._ahead += data
-        if self._ahead.find(END, max(0, known - 3)) >= 0 or self._ahead.startswith(b"\r\n"):
+        known = len(self.ahead)
+        self.ahead += data
+        if self.ahead.find(END, max(0, known - 3)) >= 0 or self.ahead.startswith(b"\r\n"):
             self._begin(self._take_ahead())
         else:
             self._check_head(known)
 
     def _check_head(self, known: int) -> None:
         """Refuses what can't become a head. known: bytes of it that were looked at before."""
-        head = self._ahead
+        head = self.ahead
         if len(head) > MAX_HEAD:
             self.reject(Refusal(431, f"the request's head has more than {MAX_HEAD} bytes"))
         elif head.count(b"\n", known) != head.count(b"\r\n", max(0, known - 1)):
@@ -187,7 +183,7 @@ class Client(asyncio.Protocol):
             try:
                 pieces = self._chunks.feed(data)
             except Malformed as error:
-                self._stop(exchange, Refusal(error.status, str(error)))
+                self.stop(exchange, Refusal(error.status, str(error)))
                 return
             if self._chunks.surplus:
                 self.keep = False
@@ -197,14 +193,14 @@ class Client(asyncio.Protocol):
         else:
             left = exchange.head.length - exchange.size
             if len(data) > left:
-                self._ahead += data[left:]
+                self.ahead += data[left:]
                 data = data[:left]
             size = len(data)
             exchange.whole = size == left
             pieces = [data]
         exchange.size += size
         if exchange.size > self._front.max_bytes:
-            self._stop(exchange, self._front.too_large)
+            self.stop(exchange, self._front.too_large)
             return
         self._store(exchange, pieces, size)
         self.since = time.monotonic()
@@ -234,7 +230,7 @@ class Client(asyncio.Protocol):
             exchange.repeatable = False
             self._front.dispatcher.forget(exchange)  # the server has all of it
 
-    def _stop(self, exchange: Exchange, refusal: Refusal) -> None:
+    def stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""
         if exchange.status:
             self.cut(exchange, outcomes.REFUSED)
@@ -252,43 +248,15 @@ class Client(asyncio.Protocol):
         exchange.status = head.status
         if exchange.stored:
             self._front.dispatcher.forget(exchange)
-        plain = exchange.whole and self.keep and head.length >= 0 and not exchange.cached
-        if plain and exchange.head.modern and not self._front.draining:  # as nearly always
-            return b"%b%bx-request-id: %b\r\n\r\n" % (head.prefix, head.framing, exchange.id)
-        begin = b"%b%bx-request-id: %b\r\n" % (head.prefix, head.framing, exchange.id)
-        if exchange.cached:
-            begin += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()
-        if head.length < 0 and exchange.head.method != "HEAD":
-            if exchange.head.modern:
-                begin += b"transfer-encoding: chunked\r\n"
-            else:
-                self.keep = False
-        return begin + self._connection_field(exchange)
-
-    def _connection_field(self, exchange: Exchange) -> bytes:
-        """The end of the head."""
-        if self._front.draining or not exchange.whole:
-            self.keep = False
-        if not self.keep:
-            return b"connection: close\r\n\r\n"
-        return b"\r\n" if exchange.head.modern else b"connection: keep-alive\r\n\r\n"
+        begin, self.keep = heads.pass_on(exchange, head, self.keep and not self._front.draining)
+        return begin
 
     def answer(self, exchange: Exchange, status: int, fields: bytes, body: bytes, outcome: str) -> None:
         """An answer of the gateway's own. `fields`: lines that say what the body is."""
         exchange.status = status
-        if exchange.cached:
-            fields += b"x-modelyard-cache: %b\r\n" % exchange.cached.encode()
-        self.write(
-            b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b"
-            % (
-                start_line(status),
-                fields,
-                len(body),
-                exchange.id,
-                self._connection_field(exchange),
-                b"" if exchange.head.method == "HEAD" else body,
-            )
-        )
+        keep = self.keep and not self._front.draining
+        begin, self.keep = heads.own(exchange, status, fields, len(body), keep)
+        self.write(begin if exchange.head.method == "HEAD" else begin + body)
         self._finish(exchange, time.monotonic(), outcome)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, outcome: str) -> None:
@@ -297,11 +265,7 @@ class Client(asyncio.Protocol):
 
     def reject(self, refusal: Refusal) -> None:
         """Answers what isn't a request, and ends the connection."""
-        body = refusal.body("")
-        self.write(
-            b"%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (start_line(refusal.status), refusal.fields(), len(body), body)
-        )
+        self.write(heads.rejection(refusal))
         self._front.rejected(self, refusal)
         self._linger()
 
@@ -330,13 +294,13 @@ class Client(asyncio.Protocol):
                 self.transport.close()
             else:
                 self._linger()
-        elif self._paused:
+        elif self.paused:
             self.resume()
         self._go_on()
 
     def _go_on(self) -> None:
         """The next request, if it has come already and the caller takes answers."""
-        if self._ahead and self.keep and not self._beginning and not self._congested:
+        if self.ahead and self.keep and not self._beginning and not self.congested:
             self._begin(self._take_ahead())
 
     def _account(self, exchange: Exchange, outcome: str, now: float) -> None:
@@ -347,8 +311,8 @@ class Client(asyncio.Protocol):
 
         As RFC 9112, section 9.6, has it.
         """
-        self._lingering, self.keep = True, False
-        self._ahead.clear()
+        self.lingering, self.keep = True, False
+        self.ahead.clear()
         self.since = time.monotonic()
         self.resume()
         if not self.transport.is_closing():
@@ -356,70 +320,39 @@ class Client(asyncio.Protocol):
 
     def sweep(self, now: float, deadline: float) -> None:
         """Ends what took too long. deadline: requests that began before it are over."""
-        unread = self.transport.get_write_buffer_size()
-        if unread != self._unread:
-            self._unread, self._read = unread, now
-        if self.exchange is not None:
-            self._sweep_exchange(self.exchange, now, deadline)
-        elif unread:
-            if now - self._read > UNREAD_SECONDS:
-                self.transport.abort()  # to close would be to wait for the caller to read
-        elif self._lingering:
-            if now - self.since > _LINGER_SECONDS:
-                self.transport.abort()
-        elif self._ahead:
-            if now - self.since > HEAD_SECONDS:
-                self.reject(Refusal(408, "the request's head did not come in time"))
-        elif now - self.since > IDLE_SECONDS:
-            self.transport.close()
+        self._patience.sweep(self, now, deadline)
 
-    def _sweep_exchange(self, exchange: Exchange, now: float, deadline: float) -> None:
-        """A stream may last for as long as it moves; all else has its time."""
-        if exchange.streaming:
-            if exchange.moved or self._read == now:
-                exchange.moved, self.since = False, now
-            elif self.since < deadline:
-                self.cut(exchange, outcomes.GONE if self._unread else outcomes.TIMEOUT)
-            return
-        # What the caller may not send at the moment it doesn't owe.
-        uploads = not exchange.whole and not self._paused
-        if exchange.began < deadline:
-            if uploads:
-                self._stop(exchange, _SLOW_BODY)
-            elif exchange.status and self._congested:
-                self.cut(exchange, outcomes.GONE)
-            else:
-                self._front.expire(exchange)
-        elif uploads and exchange.upstream is not None and now - self.since > STALL_SECONDS:
-            self._stop(exchange, _SLOW_BODY)
+    def expire(self, exchange: Exchange) -> None:
+        """The time of its request is up, which isn't the caller's fault."""
+        self._front.expire(exchange)
 
     def is_busy(self) -> bool:
         """Whether it has a request, a part of one, or an answer that it is still reading."""
-        waiting = self.exchange is not None or bool(self._ahead) or self._lingering
+        waiting = self.exchange is not None or bool(self.ahead) or self.lingering
         return waiting or self.transport.get_write_buffer_size() > 0
 
     def pause(self) -> None:
         """Reads no more from the caller."""
-        if not self._paused and not self.transport.is_closing():
-            self._paused = True
+        if not self.paused and not self.transport.is_closing():
+            self.paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Reads on."""
-        if self._paused and not self.transport.is_closing():
-            self._paused = False
+        if self.paused and not self.transport.is_closing():
+            self.paused = False
             self.since = time.monotonic()
             self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Of asyncio.Protocol: the caller takes no more at the moment."""
-        self._congested = True
+        self.congested = True
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause()
 
     def resume_writing(self) -> None:
         """Of asyncio.Protocol."""
-        self._congested = False
+        self.congested = False
         if self.exchange is None:
             self._go_on()
         elif self.exchange.upstream is not None:

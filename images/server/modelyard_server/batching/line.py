@@ -6,12 +6,15 @@ import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
 # Of a batch's budget, what may go to padding. Rows that would need more wait for rows like them.
 _PADDING_SHARE = 1 / 8
+# Batches from whose worth of rows, the first by turn, the next one is chosen. From more it is a little fuller, while
+# rows of rare lengths wait until they are the oldest.
+_WINDOW = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +28,7 @@ class Entry(Generic[Item]):
 
 
 class Line(Generic[Item]):
-    """Rows by length, and by whose turn it is: of the next batch that row is always one.
+    """Rows by whose turn it is, and the first of them by length too: of the next batch the very first is always one.
 
     So none waits for more batches than there are rows of an earlier turn, and older ones of the same.
     `budget` is what a batch may have: its rows times the tokens of the longest. A row that is longer goes alone.
@@ -35,9 +38,10 @@ class Line(Generic[Item]):
     def __init__(self, budget: int, *, padding: bool = True) -> None:
         self.budget = budget
         self._spare = int(budget * _PADDING_SHARE) if padding else 0
-        self._by_length: list[tuple[int, int, Entry[Item]]] = []
         self._by_age: dict[int, Entry[Item]] = {}  # in the order of their numbers
-        self._by_turn: list[tuple[int, int]] = []  # a heap of turn and number; of rows that have gone too
+        self._by_turn: list[tuple[int, int]] = []  # a heap of turn and number: behind the window
+        self._window: list[tuple[int, int, Entry[Item]]] = []  # by length and number
+        self._window_tokens = 0
         self._numbers = 0
         self.tokens = 0
 
@@ -58,16 +62,19 @@ class Line(Generic[Item]):
         entry = Entry(item, length, self._numbers, turn)
         self._numbers += 1
         heapq.heappush(self._by_turn, (turn, entry.number))
-        insort(self._by_length, (length, entry.number, entry))
         self._by_age[entry.number] = entry
         self.tokens += length
         return entry
 
     def remove(self, entry: Entry[Item]) -> None:
         """Takes a row out, if it still waits."""
-        if self._by_age.pop(entry.number, None) is not None:
-            del self._by_length[self._place(entry)]
-            self.tokens -= entry.length
+        if self._by_age.pop(entry.number, None) is None:
+            return
+        self.tokens -= entry.length
+        place = self._place(entry)
+        if place < len(self._window) and self._window[place][2] is entry:
+            del self._window[place]
+            self._window_tokens -= entry.length
 
     def take(self) -> list[Entry[Item]]:
         """Takes out the next batch, the shortest row first: the one whose turn it is, and those nearest in length.
@@ -76,39 +83,51 @@ class Line(Generic[Item]):
         """
         if not self._by_age:
             raise IndexError("no row waits")
-        low = self._place(self._find_next())
+        self._fill_window()
+        low = self._place(min((entry for _, _, entry in self._window), key=_order))
         high, padding = low + 1, 0
         while best := self._widen(low, high, self._spare - padding):
             added, low, high = best
             padding += added
-        batch = [entry for _, _, entry in self._by_length[low:high]]
-        del self._by_length[low:high]
+        batch = [entry for _, _, entry in self._window[low:high]]
+        del self._window[low:high]
         for entry in batch:
             del self._by_age[entry.number]
             self.tokens -= entry.length
+            self._window_tokens -= entry.length
         return batch
 
-    def _find_next(self) -> Entry[Item]:
-        while (entry := self._by_age.get(self._by_turn[0][1])) is None:
-            heapq.heappop(self._by_turn)
-        return entry
+    def _fill_window(self) -> None:
+        """Up to its size, and with all whose turn is before that of one that is in."""
+        last = max((_order(entry) for _, _, entry in self._window), default=(-1, -1))
+        while self._by_turn and (self._window_tokens < _WINDOW * self.budget or self._by_turn[0] < last):
+            order = heapq.heappop(self._by_turn)
+            entry = self._by_age.get(order[1])
+            if entry is not None:
+                insort(self._window, (entry.length, entry.number, entry))
+                self._window_tokens += entry.length
+                last = max(last, order)
 
     def _place(self, entry: Entry[Item]) -> int:
         # Numbers differ, so that entries are never compared.
-        return bisect_left(self._by_length, (entry.length, entry.number), key=lambda row: row[:2])
+        return bisect_left(self._window, (entry.length, entry.number), key=lambda row: row[:2])
 
     def _widen(self, low: int, high: int, spare: int) -> tuple[int, int, int] | None:
         """The rows low to high - 1 and one more, on the side where it adds less padding: that, and the new bounds.
 
         None where no row fits on either side.
         """
-        longest, rows = self._by_length[high - 1][0], high - low
+        longest, rows = self._window[high - 1][0], high - low
         options = []
         if low > 0 and longest * (rows + 1) <= self.budget:
-            options.append((longest - self._by_length[low - 1][0], low - 1, high))
-        if high < len(self._by_length):
-            length = self._by_length[high][0]
+            options.append((longest - self._window[low - 1][0], low - 1, high))
+        if high < len(self._window):
+            length = self._window[high][0]
             if length * (rows + 1) <= self.budget:
                 options.append((rows * (length - longest), low, high + 1))
         fitting = [option for option in options if option[0] <= spare]
         return min(fitting, default=None)
+
+
+def _order(entry: Entry[Any]) -> tuple[int, int]:
+    return entry.turn, entry.number
