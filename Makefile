@@ -101,5 +101,5 @@ test-two-nodes: venv ## Training on two nodes of which one is drained or lost; a
 soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
 	$(PYTEST) tests/soak
 
-bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle trainer verification recovery scaling gateway load serving" chooses
+bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle deployments trainer verification recovery scaling gateway load serving" chooses
 	$(PY) -m tests.bench $(ARGS)

@@ -1,7 +1,7 @@
 """`python -m tests.bench [SECTION ...] [--out FILE]`: tables, JSON.
 
-Sections: api, idle, trainer, verification, recovery, scaling, gateway, load, serving. A section that fails says so in
-its table and in the JSON, and the others go on; the exit status is then 1.
+Sections: api, idle, deployments, trainer, verification, recovery, scaling, gateway, load, serving. A section that
+fails says so in its table and in the JSON, and the others go on; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,18 @@ from tests.bench.sections import Rows, Section, print_table, run_sections
 from tests.bench.serving import ceiling, generative, predictive
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("api", "idle", "trainer", "verification", "recovery", "scaling", "gateway", "load", "serving")
+GROUPS = (
+    "api",
+    "idle",
+    "deployments",
+    "trainer",
+    "verification",
+    "recovery",
+    "scaling",
+    "gateway",
+    "load",
+    "serving",
+)
 # What a user would compare with, and where it comes from: peers on a 2-core machine without nodes, Kubernetes 1.37.2,
 # the same method (create call returned -> first child seen; writes by anyone; CPU of all controller processes).
 PEERS = {

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import burst
+from tests.bench import burst, deployments
 from tests.bench.controlplane import DOWN_SECONDS, UP_SECONDS, control_plane, operated
 from tests.bench.process import Operator
 from tests.bench.removal import remove
@@ -65,11 +65,13 @@ async def measure_rest(rows: Rows, server: Server, operator: Operator, stamp: st
         await remove(server, run)
 
 
-def on_control_plane(logs: Path, seconds: int, measure: Measure) -> Callable[[Rows], None]:
+def on_control_plane(
+    logs: Path, seconds: int, measure: Measure, script: Path | None = None
+) -> Callable[[Rows], None]:
     """A section's measurement with a control plane and an operator of its own; it has `seconds` once these are up."""
 
     async def bounded(rows: Rows, kubeconfig: str) -> None:
-        async with operated(kubeconfig, logs) as (server, operator):
+        async with operated(kubeconfig, logs, script) as (server, operator):
             try:
                 async with asyncio.timeout(seconds) as limit:
                     await measure(rows, server, operator, f"{int(time.time()) & 0xFFFFF:x}")
@@ -88,8 +90,8 @@ def on_control_plane(logs: Path, seconds: int, measure: Measure) -> Callable[[Ro
 def sections(logs: Path) -> dict[str, list[Section]]:
     """By group. The logs of a section's components are kept in a folder of its name."""
 
-    def section(name: str, title: str, seconds: int, measure: Measure) -> Section:
-        bound = on_control_plane(logs / name, seconds, measure)
+    def section(name: str, title: str, seconds: int, measure: Measure, script: Path | None = None) -> Section:
+        bound = on_control_plane(logs / name, seconds, measure, script)
         return Section(name, title, seconds + UP_SECONDS + 3 * DOWN_SECONDS, bound)
 
     restart = f"SIGTERM with {SETTLED} settled jobs -> first child of a new one"
@@ -99,4 +101,7 @@ def sections(logs: Path) -> dict[str, list[Section]]:
             section("restart", restart, 600, measure_restart),
         ],
         "idle": [section("idle", "At rest", 4800, measure_rest)],
+        "deployments": [
+            section("deployments", deployments.TITLE, 1200, deployments.measure, deployments.INSIDE)
+        ],
     }

@@ -20,7 +20,8 @@ from tests.cluster import cache, native, plan
 
 CLUSTER = "bench"
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = {"profiles": {"default": {"trainerImage": "localhost/none:1", "agentImage": "localhost/none:1"}}}
+IMAGES = ("trainerImage", "agentImage", "serverImage", "gatewayImage")
+PROFILES = {"profiles": {"default": dict.fromkeys(IMAGES, "localhost/none:1")}}
 # The first start builds Kubernetes.
 UP_SECONDS, DOWN_SECONDS, WAIT_SECONDS = 2400, 120, 5.0
 
@@ -67,9 +68,11 @@ def make_operator(
 
 
 @asynccontextmanager
-async def operated(kubeconfig: str, folder: Path) -> AsyncIterator[tuple[Server, Operator]]:
+async def operated(
+    kubeconfig: str, folder: Path, script: Path | None = None
+) -> AsyncIterator[tuple[Server, Operator]]:
     """A client of the control plane, with the CRDs installed, and an operator at work; its log is in `folder`."""
-    operator = make_operator(kubeconfig, folder)
+    operator = make_operator(kubeconfig, folder, script=script)
     async with Server(kubeconfig) as server:
         await prepare(server)
         operator.start()

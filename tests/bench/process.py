@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import IO
 
@@ -64,6 +66,15 @@ class Operator:
     def leads(self) -> bool:
         """Whether the present process has said that it may write: after a killed one that takes the Lease's time."""
         return b'"message": "leading"' in self.log.read_bytes()[self.started_at :]
+
+    def scrape(self) -> str:
+        """Its metrics. Raises RuntimeError before it has said where they are."""
+        for line in self.log.read_bytes()[self.started_at :].splitlines():
+            if b'"message": "starting"' in line:
+                port = int(json.loads(line)["port"])
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                    return str(answer.read().decode())
+        raise RuntimeError(f"the operator has not said where its metrics are: {self.tail(3)}")
 
     def tail(self, lines: int) -> str:
         """The last lines of its log."""

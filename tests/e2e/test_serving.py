@@ -14,6 +14,7 @@ from tests.bench.serving.protocols import Case
 from tests.dashboards import choose
 from tests.e2e.boards import check_board
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
+from tests.e2e.hostile import SlowCallers
 from tests.e2e.jobs import classification
 from tests.e2e.scraping import Prometheus
 from tests.e2e.serving import Endpoint, expose, infer
@@ -24,6 +25,14 @@ SMALL = {
     "limits": {"cpu": "1", "memory": "1500Mi"},
     "requests": {"cpu": "100m", "memory": "300Mi"},
 }
+# A file system in memory counts as the container's own.
+WITH_RAM = {
+    "spec": {
+        "volumes": [{"name": "ram", "emptyDir": {"medium": "Memory"}}],
+        "containers": [{"name": "server", "volumeMounts": [{"name": "ram", "mountPath": "/ram"}]}],
+    }
+}
+FILL = "with open('/ram/full', 'wb') as file:\n while True: file.write(bytes(1 << 20))"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +50,7 @@ def deployment(kube: Kube, trained: dict[str, Any]) -> Iterator[ModelDeployment]
         "model": {"trainingJobRef": {"name": "served"}},
         "replicas": 2,
         "scaling": {"scaler": "none"},
-        "server": {"resources": SMALL},
+        "server": {"resources": SMALL, "podTemplate": WITH_RAM},
     }
     found = ModelDeployment(kube, "served", spec).create()
     found.wait_ready()
@@ -88,14 +97,14 @@ def test_what_is_wrong_with_a_request_is_told_in_the_protocols_form(endpoint: En
     assert said["error"]["message"]
 
 
-def test_pods_that_are_deleted_killed_or_evicted_cost_no_request(
+def test_pods_that_are_deleted_killed_or_drained_cost_no_request(
     kube: Kube,
     deployment: ModelDeployment,
     endpoint: Endpoint,
     cases: list[Case],
     operator: OperatorDeployment,
 ) -> None:
-    with endpoint.load(cases) as load:
+    with SlowCallers(endpoint, 200) as slow, endpoint.load(cases) as load:
         operator.kill()
         try:
             first, second = (pod["metadata"]["name"] for pod in deployment.servers())
@@ -109,8 +118,28 @@ def test_pods_that_are_deleted_killed_or_evicted_cost_no_request(
             kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=60s")
         finally:
             operator.start()
-        evict(kube, deployment.servers()[0]["metadata"]["name"])
+        drain(kube, deployment)
         wait_servers(deployment, 2)
+    load.report.check()
+    assert slow.ended > 0
+
+
+def test_a_server_that_is_killed_for_its_memory_costs_no_request_and_is_named(
+    kube: Kube, deployment: ModelDeployment, endpoint: Endpoint, cases: list[Case]
+) -> None:
+    with endpoint.load(cases) as load:
+        name = deployment.servers()[0]["metadata"]["name"]
+        # What writes is small: the kernel kills the largest process, which is the server.
+        kube.run("exec", name, "--", "python3", "-c", FILL, check=False)
+
+        def is_told(_: dict[str, Any]) -> bool:
+            pod = kube.get("pod", name)
+            return pod is not None and last_end(pod) == "OOMKilled"
+
+        deployment.wait("the kernel's kill", is_told, 60)
+        # Its memory is full of what was written, so that it would be killed again and again.
+        kube.run("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+        wait_servers(deployment, 2, without=name)
     load.report.check()
 
 
@@ -283,10 +312,37 @@ def wait_servers(deployment: ModelDeployment, count: int, without: str = "") -> 
     deployment.wait(f"{count} servers", there, 90)
 
 
-def evict(kube: Kube, pod: str) -> None:
-    """As a drain of its node does it: by the budget's leave."""
+def last_end(pod: dict[str, Any]) -> str:
+    """Why its container ended, now or before; empty where it never did."""
+    (container,) = pod["status"]["containerStatuses"]
+    ends = [container[state].get("terminated", {}) for state in ("state", "lastState")]
+    return next((end["reason"] for end in ends if end), "")
+
+
+def drain(kube: Kube, deployment: ModelDeployment, seconds: float = 120) -> None:
+    """Takes each server's pod as a drain of its node does: when the budget gives its leave."""
+    left = [pod["metadata"]["name"] for pod in deployment.servers()]
+    refused, until = 0, time.monotonic() + seconds
+    while left:
+        assert time.monotonic() < until, f"not drained in {seconds:.0f} s: {left}\n{deployment.describe()}"
+        if evict(kube, left[0]):
+            left.pop(0)
+        else:
+            refused += 1
+            time.sleep(0.5)
+    assert refused, "the budget let all servers go at once"
+
+
+def evict(kube: Kube, pod: str) -> bool:
+    """Whether the budget allowed it."""
     body = {
         "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": kube.namespace}
     }  # fmt: skip
     path = f"/api/v1/namespaces/{kube.namespace}/pods/{pod}/eviction"
-    kube.run("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    try:
+        kube.run("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+    except AssertionError as error:
+        if "disruption budget" not in str(error):
+            raise
+        return False
+    return True

@@ -13,12 +13,12 @@ from tests.bench.sections import Row, Rows
 from tests.bench.serving.load import Closed, Open, Plan, Target
 from tests.bench.serving.processes import Workers
 from tests.bench.serving.protocols import Case, Speaks
-from tests.bench.serving.summary import summarise
+from tests.bench.serving.summary import count_answers, count_tokens, summarise
 from tests.bench.serving.tree import Tree
 
 ROUNDS = 3
 # Columns of which each median row has the ratio to the first server's.
-COMPARED = ("req/s", "p50 ms", "p99 ms", "tokens/s", "p50 TTFT ms", "CPU ms/req")
+COMPARED = ("req/s", "p50 ms", "p99 ms", "tokens/s", "p50 TTFT ms", "CPU ms/req", "CPU ms/token")
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def measure(serving: Serving, plan: Plan, processes: int = 1) -> Row:
         if stop is None:
             used += tree.look()
     row = summarise(result)
-    answered = row["req/s"] * (result.window[1] - result.window[0]) if row["req/s"] else 0
     own = {
         name: row.pop(name)
         for name in ("own CPU s", "own CPU %", "bottleneck", "failed", "error")
         if name in row
     }
-    per_request = round(used * 1e3 / answered, 3) if answered else None
-    return row | {"CPU ms/req": per_request, "CPU s": round(used, 2), "peak MiB": round(tree.peak_mib)} | own
+    each = {"CPU ms/req": count_answers(result), "CPU ms/token": count_tokens(result)}
+    costs = {name: round(used * 1e3 / number, 3) for name, number in each.items() if number}
+    return row | costs | {"CPU s": round(used, 2), "peak MiB": round(tree.peak_mib)} | own
 
 
 def compare(

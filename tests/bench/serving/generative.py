@@ -19,7 +19,8 @@ from tests.bench.serving.workload import make_chats, read_texts
 
 TITLE = "Chat (SmolLM2-135M, float32), one processor for the server, streams, greedy"
 CHATS = 16
-SECONDS = 40.0
+SECONDS = 30.0
+WARM = 10.0
 ROUNDS = 3
 
 
@@ -42,7 +43,7 @@ def measure(rows: Rows) -> None:
         Contender("vLLM (CPU)", partial(servers.vllm, folder), OpenAIGeneration("m"), cases),
     ]
     with on(CALLERS):
-        compare(rows, contenders, clients(1, 8, 16, seconds=SECONDS, warm=5), ROUNDS)
+        compare(rows, contenders, clients(1, 8, 16, seconds=SECONDS, warm=WARM), ROUNDS)
 
 
 def _make_cases(folder: Path) -> list[Case]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.bench.serving.processors import CALLERS, SERVER, on
 from tests.server.running import free_port, running
 
 NAME = "toy"  # as tests.server.running has it
+# Requests that a gateway gives a server at once: twice those that a build finds it best with, for this classifier.
+CONCURRENCY = 32
 
 
 @contextmanager
@@ -54,7 +57,7 @@ def _gateway(root: Path, upstream: int) -> Iterator[int]:
     port, admin = free_port(), free_port()
     told = {"name": NAME, "namespace": "bench", "deployment": NAME}
     (root / "gateway.json").write_text(json.dumps(told))
-    (root / "servers.json").write_text(json.dumps({"r1": [100, 0, [["127.0.0.1", upstream]]]}))
+    (root / "servers.json").write_text(json.dumps({"r1": [100, CONCURRENCY, [["127.0.0.1", upstream]]]}))
     (root / "token").write_text("none")
     command = [sys.executable, "-m", "modelyard_gateway", f"--port={port}", f"--admin-port={admin}"]
     command += ["--api=http://127.0.0.1:9", f"--account={root}", f"--scratch={root}"]
@@ -63,10 +66,19 @@ def _gateway(root: Path, upstream: int) -> Iterator[int]:
     with (root / "log").open("wb") as log, on(CALLERS):
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        time.sleep(1.0)
-        if process.poll() is not None:
-            raise RuntimeError(f"the gateway ended: {(root / 'log').read_text()[-1000:]}")
+        _await(process, f"http://127.0.0.1:{port}/v2/health/ready", root / "log")
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], url: str, log: Path, seconds: float = 30.0) -> None:
+    ends = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < ends:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"the gateway isn't ready: {log.read_text()[-1000:]}")

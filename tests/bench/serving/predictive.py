@@ -25,40 +25,46 @@ _COARSE = 0.03
 
 
 def measure_classification(rows: Rows) -> None:
-    """Closed loops of 1, 8 and 64 clients."""
-    folder = models.prepare_classifier()
+    """Closed loops of 1, 8 and 64 clients, all with the texts whose labels no number format changes."""
+    task, folder = "text-classification", models.prepare_classifier()
+    variants = {
+        "": (folder, "torch", "float32"),
+        "bf16": (folder, "torch", "bfloat16"),
+        "int8": (models.prepare_int8(folder), "onnx", "float32"),
+    }
     texts = read_texts(models.tweets(), TEXTS)
-    found = _answer("text-classification", folder, texts)
-    named = [
-        Case(text, {"label": [a["label"]], "score": [a["score"]]})
-        for text, a in zip(texts, found, strict=True)
-    ]
+    told = {
+        variant: _answer(task, where, texts, runtime=runtime, dtype=dtype)
+        for variant, (where, runtime, dtype) in variants.items()
+    }
+    sure = [place for place in range(len(texts)) if all(_is_sure(found[place]) for found in told.values())]
+    texts = [texts[place] for place in sure]
+    found = [told[""][place] for place in sure]
     plain = [Case(text, answer) for text, answer in zip(texts, found, strict=True)]
     lists = [Case([text], [answer]) for text, answer in zip(texts, found, strict=True)]
     protocol = OpenInference(modelyard.NAME)
-    start = partial(modelyard.direct, folder, "text-classification")
-    behind = partial(modelyard.through_gateway, folder, "text-classification")
     contenders: list[Contender | Limit] = [
-        Contender("Modelyard", start, protocol, named),
-        Contender("Modelyard, gateway", behind, protocol, named),
-        _limit("in-process", "text-classification", folder, texts),
+        Contender("Modelyard", partial(modelyard.direct, folder, task), protocol, _name(texts, found)),
+        Contender(
+            "Modelyard, gateway",
+            partial(modelyard.through_gateway, folder, task),
+            protocol,
+            _name(texts, found),
+        ),
+        _limit("in-process", task, folder, texts),
         Contender("FastAPI + pipeline", partial(servers.naive, folder), Plain("/classify", "text"), plain),
         Contender("LitServe", partial(servers.litserve, folder), Plain("/classify", "text"), plain),
         Contender("BentoML", partial(servers.bentoml, folder), Plain("/classify", "texts"), lists),
     ]
-    for variant, where, runtime, dtype in (
-        ("bf16", folder, "torch", "bfloat16"),
-        ("int8", models.prepare_int8(folder), "onnx", "float32"),
-    ):
-        made = partial(modelyard.direct, where, "text-classification", variant=variant, runtime=runtime)
-        coarse = OpenInference(modelyard.NAME, tolerance=_COARSE)
-        sure = _choose_sure(texts, _answer("text-classification", where, texts, runtime=runtime, dtype=dtype))
-        contenders += [
-            Contender(f"Modelyard, {variant}", made, coarse, sure),
-            _limit(
-                f"in-process, {variant}", "text-classification", where, texts, runtime=runtime, dtype=dtype
-            ),
-        ]
+    for variant, (where, runtime, dtype) in variants.items():
+        if variant:
+            made = partial(modelyard.direct, where, task, variant=variant, runtime=runtime)
+            coarse = OpenInference(modelyard.NAME, tolerance=_COARSE)
+            asked = _name(texts, [told[variant][place] for place in sure])
+            contenders += [
+                Contender(f"Modelyard, {variant}", made, coarse, asked),
+                _limit(f"in-process, {variant}", task, where, texts, runtime=runtime, dtype=dtype),
+            ]
     with on(CALLERS):
         compare(rows, contenders, clients(1, 8, 64, seconds=SECONDS), ROUNDS)
 
@@ -91,12 +97,16 @@ def _answer(task: str, folder: Path, texts: Sequence[str], **options: Any) -> li
     return answers
 
 
-def _choose_sure(texts: Sequence[str], answers: Sequence[Row]) -> list[Case]:
-    """Those whose label no rounding changes."""
+def _is_sure(answer: Row) -> bool:
+    """Whether no rounding changes its label."""
+    return bool(answer["score"] > 0.5 + _COARSE)
+
+
+def _name(texts: Sequence[str], answers: Sequence[Row]) -> list[Case]:
+    """As the protocol has outputs."""
     return [
         Case(text, {"label": [answer["label"]], "score": [answer["score"]]})
         for text, answer in zip(texts, answers, strict=True)
-        if answer["score"] > 0.5 + _COARSE
     ]
 
 

@@ -22,21 +22,21 @@ def summarise(result: Result) -> Row:
     """One row: rates, milliseconds, failures by kind, the generator's own CPU.
 
     Latencies are of right answers to requests that were due in the window, from when they were due. Rates are of what
-    ended in it, whenever it began: as much is under way at its end as was at its begin. A row with a failure has an
-    `error`; one whose load generator was at its limit says so under `bottleneck`.
+    ended in it, whenever it began: as much is under way at its end as was at its begin. Tokens of streams count
+    when they came. A row with a failure has an `error`; one whose load generator was at its limit says so under
+    `bottleneck`.
     """
     start, end = result.window
     samples = list(result.samples)
     measured = [sample for sample in samples if start <= sample.intended < end]
     right = [sample for sample in measured if not sample.kind]
-    ended = [sample for sample in samples if not sample.kind and start < sample.ended <= end]
     row: Row = {
         "requests": len(measured),
-        "req/s": round(len(ended) / (end - start), 1) if end > start else None,
+        "req/s": _round(count_answers(result) / (end - start)) if end > start else None,
     }
     row |= percentiles("ms", (sample.milliseconds for sample in right))
     if any(sample.tokens for sample in right):
-        row |= _tokens(right, sum(sample.tokens for sample in ended) / (end - start))
+        row |= _tokens(right, count_tokens(result) / (end - start))
     row |= describe_own(result.own)
     late = [(sample.sent - sample.intended) * 1e3 for sample in measured]
     if any(late):
@@ -55,6 +55,29 @@ def summarise(result: Result) -> Row:
     elif not right:
         row["error"] = "no request was answered in the measured time"
     return row
+
+
+def count_answers(result: Result) -> int:
+    """Right ones that ended in the window."""
+    start, end = result.window
+    return sum(1 for sample in result.samples if not sample.kind and start < sample.ended <= end)
+
+
+def count_tokens(result: Result) -> float:
+    """Of right answers, those that came in the window; of a stream they come evenly from its first to its last."""
+    start, end = result.window
+    found = 0.0
+    for sample in result.samples:
+        if sample.kind or not sample.tokens:
+            continue
+        length = sample.last_token - sample.first_token
+        if math.isnan(length) or not length:
+            found += sample.tokens * (start < sample.ended <= end)
+            continue
+        found += start < sample.first_token <= end
+        inside = min(end, sample.last_token) - max(start, sample.first_token)
+        found += (sample.tokens - 1) * max(0.0, inside) / length
+    return found
 
 
 def percentiles(unit: str, values: Iterable[float], percents: tuple[int, ...] = (50, 95, 99)) -> Row:
@@ -86,9 +109,14 @@ def _tokens(right: list[Sample], rate: float) -> Row:
         for sample in first
         if sample.tokens > 1
     ]
-    row: Row = {"tokens/s": round(rate, 1)}
+    row: Row = {"tokens/s": _round(rate)}
     row |= percentiles("TTFT ms", ((s.first_token - s.intended) * 1e3 for s in first), (50, 99))
     row |= percentiles("ms/token", between, (50, 99))
     if any(sample.counted for sample in right):
         row["tokens by"] = "pieces: the server told no usage"
     return row
+
+
+def _round(rate: float) -> float:
+    """Four digits, whatever its size: ratios are computed from it."""
+    return float(f"{rate:.4g}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.bench.serving.load import Own, Result
 from tests.bench.serving.protocols import Tokens
 from tests.bench.serving.samples import Samples
-from tests.bench.serving.summary import percentiles, summarise
+from tests.bench.serving.summary import count_answers, count_tokens, percentiles, summarise
 from tests.bench.serving.wire import Answer, Failure
 
 IDLE = Own(10.0, 1.0, 0.1)
@@ -79,6 +79,26 @@ def test_requests_that_were_sent_late_are_told_and_spoil_the_row_when_it_matters
     assert little["sent late p99 ms"] == pytest.approx(10.0) and "bottleneck" not in little
     much = summarise(result((11.0, 12.0), sent_late=0.5))
     assert much["bottleneck"] == "the load generator: 500.0 ms late at p99"
+
+
+def test_tokens_of_a_stream_count_when_they_came() -> None:
+    # Of ten tokens a second from 8 to 16 those from 10 on; of one from 18 to 22 those until 20.
+    made = result((8.0, 16.0), tokens=Tokens(8.0, 16.0, 81))
+    for part in (
+        result((18.0, 22.0), tokens=Tokens(18.0, 22.0, 41)),
+        result((12.0, 15.0), tokens=Tokens(13.0, 13.0, 1)),
+    ):
+        made.samples.values.extend(part.samples.values)
+    assert count_tokens(made) == pytest.approx(60 + 1 + 20 + 1)
+    assert count_answers(made) == 2
+    assert count_tokens(result((11.0, 12.0), tokens=Tokens(math.nan, math.nan, 20))) == 20
+    assert count_tokens(result((19.0, 21.0), tokens=Tokens(math.nan, math.nan, 20))) == 0
+
+
+def test_small_rates_keep_their_digits() -> None:
+    made = result((11.0, 12.0))
+    made.window = (10.0, 32.5)
+    assert summarise(made)["req/s"] == 0.04444
 
 
 def test_tokens_have_a_rate_a_first_and_a_distance() -> None:

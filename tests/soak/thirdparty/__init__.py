@@ -1,0 +1,1 @@
+"""A server that isn't ours, in an image of its own."""
