@@ -205,7 +205,7 @@ def _add_latency(board: Dashboard) -> None:
             units.PercentUnit, Query(f"{by_name(_P95)} / {timeout}", "{{namespace}}/{{name}}"), width=8,
         ).min(0),
         curves(
-            "In the servers", f"From a request's last byte to its answer. {_THREE_QUANTILES}", units.Seconds,
+            "In the servers", f"From a request's head to the end of its answer. {_THREE_QUANTILES}", units.Seconds,
             *_three_quantiles("vllm:e2e_request_latency_seconds"),
         ),
         curves(
@@ -251,7 +251,8 @@ def _add_servers(board: Dashboard) -> None:
             Query(of_deployments("replicas", "state"), f"{named} {{{{state}}}}"),
         ),
         curves(
-            "Servers that the load asks for", "Where it decides their number; and how many there may be.", units.Short,
+            "Servers that the load asks for",
+            "Within the bounds, where it decides their number; and how many there may be.", units.Short,
             Query(of_deployments("desired_replicas"), f"{named} asked for"),
             Query(of_deployments("max_replicas"), f"{named} at most"),
         ),

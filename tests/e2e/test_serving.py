@@ -16,7 +16,7 @@ from tests.e2e.boards import check_board
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
 from tests.e2e.hostile import SlowCallers
 from tests.e2e.jobs import classification
-from tests.e2e.scraping import Prometheus
+from tests.e2e.scraping import INTERVAL, Prometheus
 from tests.e2e.serving import Endpoint, expose, infer
 from tests.e2e.setup import OperatorDeployment
 
@@ -192,9 +192,9 @@ ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
 """
 
 
-def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_request_fails(
-    kube: Kube, deployment: ModelDeployment, trainer_image: str
-) -> None:
+@pytest.fixture
+def sleepy(kube: Kube, deployment: ModelDeployment, trainer_image: str) -> Iterator[ModelDeployment]:
+    """Behind gateways of its own; whatever becomes of the test, its servers hold no claim afterwards."""
     custom = {
         "image": trainer_image, "command": ["python3", "-c", _SLEEPY], "port": 9000, "protocol": "oip",
         "readinessPath": "/ready",
@@ -215,7 +215,14 @@ def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_re
         },
         "gateway": {"replicas": 1},
     }
-    sleepy = ModelDeployment(kube, "sleepy", spec).create()
+    found = ModelDeployment(kube, "sleepy", spec).create()
+    yield found
+    found.delete()
+
+
+def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_request_fails(
+    kube: Kube, sleepy: ModelDeployment
+) -> None:
     sleepy.wait_ready()
     endpoint = expose(kube, sleepy)
     cases = endpoint.learn("a")
@@ -231,8 +238,9 @@ def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_re
     answered = time.time() - asked
     (server,) = sleepy.servers()
     ready = next(c["lastTransitionTime"] for c in server["status"]["conditions"] if c["type"] == "Ready")
-    # A second for the answer itself, one for what Kubernetes' times leave out, one for all that is ours.
-    assert answered <= parse_time(ready).timestamp() - asked + 3
+    # A second for the answer itself, one for what Kubernetes' times leave out, one for all that is ours, and two for a
+    # machine that has other things to do.
+    assert answered <= parse_time(ready).timestamp() - asked + 5
 
     sizes: list[int] = []
     with endpoint.load(cases, rate=8.0) as load:
@@ -244,7 +252,6 @@ def test_a_server_of_the_users_own_follows_the_load_from_zero_and_back_and_no_re
     load.report.check()
     assert max(sizes) == 3
     sleepy.wait("zero again", is_at_zero, 240)
-    sleepy.delete()
 
 
 def test_the_scale_subresource_says_what_is_there_and_sets_it(
@@ -282,6 +289,9 @@ def test_every_panel_of_the_dashboard_shows_something_of_requests_to_a_deploymen
     )
     deployment.wait_ready()
     kube.run("rollout", "status", f"deployment/{deployment.name}-gateway", "--timeout=90s")
+    # New gateways have told nothing yet, and the panel of those that need a look is right to show that.
+    deployment.wait("a load", lambda status: is_true(status, "ScalingReady"), 60)
+    time.sleep(2 * INTERVAL)
     start, number = time.time(), 0
     while time.time() < start + 30:  # many scrapes
         endpoint.classify(GOOD)

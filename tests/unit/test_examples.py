@@ -20,6 +20,7 @@ from modelyard.training.plan import make_planner
 
 from tests.builders import make_settings
 from tests.crds.admission import refusals
+from tests.unit.serving.world import World, deployment, trained_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,7 @@ def test_every_kind_of_example_is_there() -> None:
     }
     assert {document["kind"] for _, document in DOCUMENTS} == {
         "TrainingJob", "ModelDeployment", "ConfigMap", "Ingress", "HTTPRoute", "HorizontalPodAutoscaler",
+        "NetworkPolicy",
     }  # fmt: skip
 
 
@@ -125,12 +127,37 @@ def test_what_leads_to_an_endpoint_leads_to_its_service_and_its_scale() -> None:
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port["port"]}]
     (path,) = found["Ingress"]["spec"]["rules"][0]["http"]["paths"]
     assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": port["name"]}}
+    annotations = found["Ingress"]["metadata"]["annotations"]
+    traffic = manifest["spec"]["traffic"]
+    patience = int(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"])
+    assert traffic["timeoutSeconds"] < patience == int(rule["timeouts"]["request"].removesuffix("s"))
+    size = int(annotations["nginx.ingress.kubernetes.io/proxy-body-size"].removesuffix("k"))
+    assert size * 1024 == traffic["maxRequestBytes"]
     target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert target == {
         "apiVersion": API_VERSION,
         "kind": "ModelDeployment",
         "name": manifest["metadata"]["name"],
     }
+
+
+def test_the_network_policy_is_about_the_pods_that_there_are() -> None:
+    world = World()
+    world.create(trained_job(), deployment(replicas=1))
+    (policy,) = [document for _, document in DOCUMENTS if document["kind"] == "NetworkPolicy"]
+    chosen = policy["spec"]["podSelector"]["matchLabels"]
+    (rule,) = policy["spec"]["ingress"]
+    admitted = rule["from"][0]["podSelector"]["matchLabels"]
+    templates = [
+        found["spec"]["template"] for found in world.cluster.objects.values() if found["kind"] == "Deployment"
+    ]
+    servers, gateways = (
+        [t for t in templates if wanted.items() <= t["metadata"]["labels"].items()]
+        for wanted in (chosen, admitted)
+    )
+    assert len(servers) == len(gateways) == 1 and servers != gateways
+    (container,) = servers[0]["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [port["port"] for port in rule["ports"]]
 
 
 def test_the_quickstart_has_ten_lines_at_most() -> None:

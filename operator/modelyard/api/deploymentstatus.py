@@ -104,7 +104,7 @@ class CompressionStatus(Bounded):
 class ScalingStatus(Bounded):
     """How many servers, and why."""
 
-    desired: Count = Field(description="Servers that the load asks for.")
+    desired: Count = Field(description="Servers that the load asks for, within the bounds.")
     reason: str | None = Field(None, max_length=128, description="One word why.")
     queued: float | None = Field(None, description="Requests that wait, mean of a minute.")
     in_flight: float | None = Field(None, description="Requests that are computed, mean of a minute.")

@@ -30,7 +30,7 @@ FAMILIES = (
     ),
     _family("condition", "1 where the condition is True, 0 where it is False.", "type"),
     _family("replicas", "Servers of the revision that serves.", "state"),
-    _family("desired_replicas", "Servers that the load asks for."),
+    _family("desired_replicas", "Servers that the load asks for, within the bounds."),
     _family("max_replicas", "Most servers that there may be."),
     _family("scaling_reason", "1 for why there are as many servers, where the load decides it.", "reason"),
     _family("revisions", "Revisions that there are.", "state"),
