@@ -34,6 +34,9 @@ class GatewayConfig(Versioned):
     engine: Literal["auto", "builtin", "vllm", "custom"] = Field(
         "custom", description="As in the spec: of the built-in server the gateways know all paths."
     )
+    protocol: Literal["openai", "oip"] | None = Field(
+        None, description="What servers that aren't ours speak, where the spec says so. None: both."
+    )
     timeout_seconds: float = Field(60.0, gt=0)
     max_queue: int = Field(200, description="Requests that wait for a server; those beyond get 503.", ge=0)
     max_request_bytes: int = Field(1 << 20, ge=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.contract import codes
 from modelyard.engine.plan import Key
+from modelyard.serving.children.site import CONFIG_ANNOTATION
 from modelyard.serving.engines.engine import choose
 
 from tests.builders import make_settings
@@ -106,6 +108,9 @@ def test_a_server_of_the_users_own_is_started_as_they_say() -> None:
     assert container["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http", "scheme": "HTTP"}
     assert "livenessProbe" not in container
+    gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
+    told = json.loads(gateway["spec"]["template"]["metadata"]["annotations"][CONFIG_ANNOTATION])
+    assert (told["engine"], told["protocol"]) == ("custom", "openai")
     before = world.revisions()
     world.edit(engine={"type": "custom", "custom": {**custom, "image": "registry.example/mine:2"}})
     world.wait(3)

@@ -34,6 +34,7 @@ class Status:
         return {
             "name": self._config.name,
             "task": self._config.task or self._fleet.task(),
+            "protocol": self._config.protocol,
             "keys": self._config.keys,
             "trouble": self._why_refusing(),
             "queued": self._load.queued,

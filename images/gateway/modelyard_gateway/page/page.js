@@ -30,7 +30,11 @@ const ways = {
     read: (told) => told.outputs.map((output) => output.name + ": " + output.data.join(", ")).join("\n"),
   },
 };
-const way = () => ways[status.task] || ways[""];
+const way = () => {
+  if (status.protocol === "oip") return ways[""];
+  if (status.protocol === "openai") return ways[status.task === "embeddings" ? "embeddings" : "text-generation"];
+  return ways[status.task] || ways[""];
+};
 
 function showCurl() {
   const [path, body] = way().ask(find("text").value || "Hello");

@@ -13,13 +13,14 @@ _SHORTEST_DRAIN, _LONGEST_DRAIN = 120, 600
 def build_config(view: View) -> GatewayConfig:
     """From the spec alone, so that nothing but a change of it starts gateways anew."""
     traffic, gateway = view.spec.traffic, view.spec.gateway
-    rate = traffic.rate_limit
+    rate, custom = traffic.rate_limit, view.spec.engine.custom
     return GatewayConfig(
         name=view.name,
         namespace=view.namespace,
         deployment=view.name,
         task=view.spec.task,
         engine=view.spec.engine.type,
+        protocol=custom.protocol if custom is not None else None,
         timeout_seconds=traffic.timeout_seconds,
         max_queue=traffic.max_queue,
         max_request_bytes=traffic.max_request_bytes,
