@@ -135,12 +135,13 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
     protocol = OpenAIGeneration(deployment.name, stream=False)
     cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
     with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
-        deployment.patch({"engine": {"type": "custom", "custom": custom}})
+        # It doesn't read maxLength, which would be refused.
+        deployment.patch({"engine": {"type": "custom", "custom": custom}, "server": {"maxLength": None}})
         deployment.wait_ready(600)
         (server,) = [pod for pod in deployment.servers() if _is_ready(pod)]
         assert server["spec"]["containers"][0]["image"] == custom["image"]
         check_answers(client, deployment.name, expected)
-        deployment.patch({"engine": BUILTIN})
+        deployment.patch({"engine": BUILTIN, "server": SERVER})
         deployment.wait_ready(600)
         check_answers(client, deployment.name, expected)
     load.report.check()
