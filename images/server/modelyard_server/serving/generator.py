@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _PROBE = "Is anybody there?"
 _CONTEXT = 8  # tokens of a prompt that decide how the next is read: whether it begins with a space
+_TURN = 32  # characters that a chat template puts around a message, about
 _PROVED = 4  # tokens that are made before the server is ready
 # Share of the largest logit that a batch and a cache may change by rounding on the same machine.
 _ROUNDING = {"float32": 0.001, "float16": 0.01, "bfloat16": 0.05}
@@ -115,11 +116,11 @@ class Generator(Served):
 
     async def encode(self, text: str) -> Row:
         """A prompt's tokens, with those that the model wants before it."""
-        return await self._aside(text, lambda: self.package.tokens.encode(text, most=self.limit))
+        return await self._aside(len(text), lambda: self.package.tokens.encode(text, most=self.limit))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
         """The tokens of a conversation up to where the model answers. Raises Untemplated."""
-        size = "".join(message["content"] for message in messages)
+        size = sum(len(message["content"]) + _TURN for message in messages)
         return await self._aside(size, lambda: self.package.tokens.encode_chat(messages, self.limit))
 
     def count_room(self, row: Row, most: int | None) -> int:
@@ -237,5 +238,5 @@ class Generator(Served):
         with torch.inference_mode():
             return self._model(torch.tensor([ids], device=self._model.device)).logits[0, -last:].float().cpu()
 
-    async def _aside(self, text: str, encode: Callable[[], Row]) -> Row:
-        return encode() if len(text) <= INLINE_CHARACTERS else await asyncio.to_thread(encode)
+    async def _aside(self, size: int, encode: Callable[[], Row]) -> Row:
+        return encode() if size <= INLINE_CHARACTERS else await asyncio.to_thread(encode)
