@@ -24,11 +24,19 @@ from modelyard_build.measuring.__main__ import measure
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
 from modelyard_build.tasks import TASKS
+from modelyard_build.tasks.predictive import PredictiveTask
 from modelyard_models.failure import Failure
 
 from tests.unit.build.builders import make_settings
-from tests.unit.server.models import make_service, serving_any, write_classifier, write_generator
+from tests.unit.server.models import (
+    make_service,
+    serving_any,
+    write_classifier,
+    write_encoder,
+    write_generator,
+)
 from tests.unit.server.models import make_settings as make_server_settings
+from tests.unit.server.test_proof import edit_weights
 
 WRONG = {
     "task": "text-generation", "split": "texts", "dtype": "float32", "tolerance": 0.01,
@@ -142,3 +150,51 @@ def test_texts_without_a_token_are_not_asked(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         ask_all(tmp_path / "model", 64, Rows("texts", texts=[""]), task)
     assert caught.value.reason == "InvalidBuildConfig"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_labels": 1},
+        {"num_labels": 1, "problem_type": "regression"},
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
+        {"num_labels": 3},
+    ],
+)
+def test_a_head_that_answers_otherwise_is_told_by_its_reference_whatever_its_classes(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    """The logarithms of probabilities say nothing of a lone class, and little of classes that stand by themselves."""
+    folder, task = tmp_path / "model", TASKS["text-classification"]
+    assert isinstance(task, PredictiveTask)
+    write_encoder(folder, "AutoModelForSequenceClassification", **config)
+
+    async def prove(refers: bool = False) -> None:
+        service = make_service(folder, task.name)
+        async with serving_any(service) as model:
+            if refers:
+                asker = await task.make_asker(service, model, Rows("texts", texts=TEXTS))
+                reference = await task.refer(asker, "texts")
+                (folder / "reference.json").write_text(reference.model_dump_json(by_alias=True))
+
+    asyncio.run(prove(refers=True))
+    asyncio.run(prove())
+
+    def move(weights: dict[str, Any]) -> None:
+        if config == {"num_labels": 3}:
+            weights["classifier.weight"] *= -1
+        else:  # all classes alike, of which a share of probability would tell nothing
+            weights["classifier.bias"] -= 1
+
+    edit_weights(folder, move)
+    with pytest.raises(Failure, match=r"differ from reference\.json by") as caught:
+        asyncio.run(prove())
+    assert caught.value.reason == "ModelUnproven"
+
+
+def test_a_reference_without_logits_is_compared_as_before(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_encoder(folder, "AutoModelForSequenceClassification", num_labels=1)
+    row = {"text": None, "inputIds": [5, 6, 7], "candidates": [0], "logProbs": [0.0]}
+    (folder / "reference.json").write_text(json.dumps(WRONG | {"task": "text-classification", "rows": [row]}))
+    assert len(ask_all(folder, 64, Rows("texts", texts=["a dog"]), "text-classification")) == 1
