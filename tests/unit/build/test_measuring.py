@@ -20,6 +20,7 @@ from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
 from modelyard_build import bench as bench_module
 from modelyard_build.bench import Bench, Subject
+from modelyard_build.child import run_child
 from modelyard_build.measuring.__main__ import measure
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
@@ -87,6 +88,31 @@ def test_a_process_ends_whatever_its_threads_do(does: str, code: int) -> None:
     )
     assert ended.returncode == code
     assert (b"the library broke" in ended.stderr) == (code == 1)
+
+
+OUT_OF_MEMORY = """
+import sys
+from modelyard_build.child import end
+from modelyard_models.failure import boundary
+def main():
+    with boundary("ModelUnproven", "the model does not answer", "serve another"):
+        raise {}
+end(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError()", "RuntimeError('[x] DefaultCPUAllocator: can\\'t allocate memory')"]
+)
+def test_a_process_that_finds_no_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    (tmp_path / "lacking.py").write_text(OUT_OF_MEMORY.format(error))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with pytest.raises(Failure) as caught:
+        run_child("lacking", tmp_path / "plan", tmp_path / "target", {"PYTHONPATH": path})
+    assert (caught.value.reason, caught.value.temporary) == ("HostOutOfMemory", False)
+    assert "raise server.resources.limits.memory" in caught.value.message
 
 
 def test_a_variant_is_measured_with_what_it_will_be_served_with(
