@@ -21,6 +21,7 @@ from modelyard.contract.server import ServerConfig
 from modelyard_build import bench as bench_module
 from modelyard_build.bench import Bench, Subject
 from modelyard_build.child import run_child
+from modelyard_build.measuring import __main__ as measuring
 from modelyard_build.measuring.__main__ import measure
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
@@ -64,6 +65,27 @@ def test_a_model_that_fails_its_proof_leaves_no_thread_that_works(tmp_path: Path
     assert caught.value.reason == "ModelUnproven"
     # The executor's thread waits for work, and is ended with the process.
     assert not [t for t in set(threading.enumerate()) - before if not t.name.startswith("model")]
+
+
+def test_memory_that_runs_out_while_a_causal_model_is_asked_is_named(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = measuring._ask
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise MemoryError
+
+    async def ask_in_vain(plan: Plan, service: Any, model: Any, load_seconds: float) -> Figures:
+        model._model.forward = fail
+        return await ask(plan, service, model, load_seconds)
+
+    monkeypatch.setattr(measuring, "_ask", ask_in_vain)
+    Rows("texts", texts=["the quick brown fox"]).write(tmp_path / "rows.json")
+    told = {"begun": time.monotonic(), "rows": tmp_path / "rows.json", "answers": tmp_path / "answers.npz"}
+    plan = Plan.model_validate(told | {"reference": None, "count": None, "seconds": 1.0})
+    with pytest.raises(Failure) as caught:
+        asyncio.run(measure(plan, make_server_settings(llama, "text-generation", variant="none")))
+    assert caught.value.reason == "HostOutOfMemory"
 
 
 END = """
