@@ -20,10 +20,10 @@ def unpack(archive: Path, folder: Path, name: str) -> None:
     """Unpacks a .tar, .tar.gz or .zip into `folder`. Raises Failure (UnsafeModel, ModelInvalid), OSError."""
     limit = max(archive.stat().st_size * _MAX_RATIO, 1 << 24)
     try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, folder, name, limit)
-        elif tarfile.is_tarfile(archive):
+        if tarfile.is_tarfile(archive):  # first: a zip is found by its end, and a tar's last file may be one
             _unpack_tar(archive, folder, name, limit)
+        elif zipfile.is_zipfile(archive):
+            _unpack_zip(archive, folder, name, limit)
         else:
             raise Failure("ModelInvalid", f"{name} is no archive; give one of {', '.join(_ENDINGS)}")
     except Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from modelyard_models.files import read_json
 from modelyard_models.headers import INDEX, SINGLE, choose_weights
 from modelyard_models.modules import list_folders
 
+_FULL = ("No space left", "quota exceeded")
 _TIMEOUT = 20.0  # seconds for one question to the hub
 
 
@@ -175,6 +177,11 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None and error.filename is not None:
             raise storage_failure(error, f"downloading hf://{repo}") from error
+        raise _unreachable(repo, endpoint, str(error)) from error
+    except RuntimeError as error:
+        # All that hf_xet raises, by which Hugging Face's own storage is read.
+        if any(full in str(error) for full in _FULL):
+            raise storage_failure(OSError(errno.ENOSPC, str(error)), f"downloading hf://{repo}") from error
         raise _unreachable(repo, endpoint, str(error)) from error
     except Exception as error:
         # The client passes its HTTP library's errors on, which one that is changes with its releases.

@@ -14,10 +14,10 @@ from typing import NoReturn
 from modelyard.contract import codes
 from modelyard.contract.build import BuildResult
 from modelyard.contract.report import FailureReport
-from modelyard_models.failure import Failure, describe
+from modelyard_models.failure import Failure, describe, lacks_memory
 
 from modelyard_build.build import build
-from modelyard_build.child import EXIT_BUG
+from modelyard_build.child import EXIT_BUG, need_memory
 from modelyard_build.report import fit
 from modelyard_build.settings import read_settings
 
@@ -37,7 +37,9 @@ def main() -> int:
     except Exception as error:
         log.exception("the build failed")
         report = FailureReport(reason="BuildError", message=describe(error)[:1000], exit_code=EXIT_BUG)
-        result, code = BuildResult(outcome="failed", failure=report), EXIT_BUG
+        if lacks_memory(error):
+            report = need_memory("found no memory").report()
+        result, code = BuildResult(outcome="failed", failure=report), report.exit_code
     _leave(fit(result, codes.TERMINATION_LIMIT))
     return EXIT_BUG if code is None else code
 

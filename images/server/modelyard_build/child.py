@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelyard.contract.report import FailureReport
-from modelyard_models.failure import Failure
+from modelyard_models.failure import Failure, lacks_memory
 from modelyard_models.files import read_json, write_atomic
 
 log = logging.getLogger("modelyard.build")
@@ -26,13 +26,23 @@ def leave_failure(failure: Failure, target: Path) -> int:
     return failure.exit_code
 
 
+def need_memory(what: str) -> Failure:
+    """Of a process that did so."""
+    return Failure("HostOutOfMemory", f"its process {what}; raise server.resources.limits.memory")
+
+
 def end(main: Callable[[], int]) -> NoReturn:
-    """In a child: runs it, and ends the process, whatever threads of libraries go on."""
+    """In a child: runs it, and ends the process, whatever threads of libraries go on.
+
+    Memory that was not there is left as the failure.
+    """
     code = EXIT_BUG
     try:
         code = main()
-    except Exception:
+    except Exception as error:
         log.exception("the process failed")
+        if lacks_memory(error):
+            code = leave_failure(need_memory("found no memory"), Path(sys.argv[2]))
     finally:
         logging.shutdown()
         sys.stdout.flush()
@@ -56,10 +66,7 @@ def run_child(module: str, plan: Path, target: Path, environment: Mapping[str, s
         report = FailureReport.model_validate(left)
         raise Failure(report.reason, report.message, temporary=code == os.EX_TEMPFAIL)
     if code == -signal.SIGKILL:
-        raise Failure(
-            "HostOutOfMemory",
-            "its process was killed, as happens where the memory is too small; raise server.resources.limits.memory",
-        )
+        raise need_memory("was killed, as happens where the memory is too small")
     raise Failure("BuildError", f"its process ended with {code}; the build's log says why")
 
 

@@ -31,6 +31,11 @@ class ReferenceRow(ContractModel):
     log_probs: list[float] = Field(
         description="Natural logarithm of each candidate's probability, over all classes or tokens."
     )
+    logits: list[float] | None = Field(
+        None,
+        description="What the model gives each candidate, where classes don't share one probability among them: of a"
+        " single class the logarithm is always 0.",
+    )
 
 
 class Reference(Versioned):

@@ -20,15 +20,25 @@ from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
 from modelyard_build import bench as bench_module
 from modelyard_build.bench import Bench, Subject
+from modelyard_build.child import run_child
+from modelyard_build.measuring import __main__ as measuring
 from modelyard_build.measuring.__main__ import measure
 from modelyard_build.measuring.plan import Figures, Plan
 from modelyard_build.rows import Rows
 from modelyard_build.tasks import TASKS
+from modelyard_build.tasks.predictive import PredictiveTask
 from modelyard_models.failure import Failure
 
 from tests.unit.build.builders import make_settings
-from tests.unit.server.models import make_service, serving_any, write_classifier, write_generator
+from tests.unit.server.models import (
+    make_service,
+    serving_any,
+    write_classifier,
+    write_encoder,
+    write_generator,
+)
 from tests.unit.server.models import make_settings as make_server_settings
+from tests.unit.server.test_proof import edit_weights
 
 WRONG = {
     "task": "text-generation", "split": "texts", "dtype": "float32", "tolerance": 0.01,
@@ -57,6 +67,27 @@ def test_a_model_that_fails_its_proof_leaves_no_thread_that_works(tmp_path: Path
     assert not [t for t in set(threading.enumerate()) - before if not t.name.startswith("model")]
 
 
+def test_memory_that_runs_out_while_a_causal_model_is_asked_is_named(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = measuring._ask
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise MemoryError
+
+    async def ask_in_vain(plan: Plan, service: Any, model: Any, load_seconds: float) -> Figures:
+        model._model.forward = fail
+        return await ask(plan, service, model, load_seconds)
+
+    monkeypatch.setattr(measuring, "_ask", ask_in_vain)
+    Rows("texts", texts=["the quick brown fox"]).write(tmp_path / "rows.json")
+    told = {"begun": time.monotonic(), "rows": tmp_path / "rows.json", "answers": tmp_path / "answers.npz"}
+    plan = Plan.model_validate(told | {"reference": None, "count": None, "seconds": 1.0})
+    with pytest.raises(Failure) as caught:
+        asyncio.run(measure(plan, make_server_settings(llama, "text-generation", variant="none")))
+    assert caught.value.reason == "HostOutOfMemory"
+
+
 END = """
 import threading, time
 from modelyard_build.child import end
@@ -79,6 +110,31 @@ def test_a_process_ends_whatever_its_threads_do(does: str, code: int) -> None:
     )
     assert ended.returncode == code
     assert (b"the library broke" in ended.stderr) == (code == 1)
+
+
+OUT_OF_MEMORY = """
+import sys
+from modelyard_build.child import end
+from modelyard_models.failure import boundary
+def main():
+    with boundary("ModelUnproven", "the model does not answer", "serve another"):
+        raise {}
+end(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError()", "RuntimeError('[x] DefaultCPUAllocator: can\\'t allocate memory')"]
+)
+def test_a_process_that_finds_no_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    (tmp_path / "lacking.py").write_text(OUT_OF_MEMORY.format(error))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with pytest.raises(Failure) as caught:
+        run_child("lacking", tmp_path / "plan", tmp_path / "target", {"PYTHONPATH": path})
+    assert (caught.value.reason, caught.value.temporary) == ("HostOutOfMemory", False)
+    assert "raise server.resources.limits.memory" in caught.value.message
 
 
 def test_a_variant_is_measured_with_what_it_will_be_served_with(
@@ -142,3 +198,51 @@ def test_texts_without_a_token_are_not_asked(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         ask_all(tmp_path / "model", 64, Rows("texts", texts=[""]), task)
     assert caught.value.reason == "InvalidBuildConfig"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_labels": 1},
+        {"num_labels": 1, "problem_type": "regression"},
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
+        {"num_labels": 3},
+    ],
+)
+def test_a_head_that_answers_otherwise_is_told_by_its_reference_whatever_its_classes(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    """The logarithms of probabilities say nothing of a lone class, and little of classes that stand by themselves."""
+    folder, task = tmp_path / "model", TASKS["text-classification"]
+    assert isinstance(task, PredictiveTask)
+    write_encoder(folder, "AutoModelForSequenceClassification", **config)
+
+    async def prove(refers: bool = False) -> None:
+        service = make_service(folder, task.name)
+        async with serving_any(service) as model:
+            if refers:
+                asker = await task.make_asker(service, model, Rows("texts", texts=TEXTS))
+                reference = await task.refer(asker, "texts")
+                (folder / "reference.json").write_text(reference.model_dump_json(by_alias=True))
+
+    asyncio.run(prove(refers=True))
+    asyncio.run(prove())
+
+    def move(weights: dict[str, Any]) -> None:
+        if config == {"num_labels": 3}:
+            weights["classifier.weight"] *= -1
+        else:  # all classes alike, of which a share of probability would tell nothing
+            weights["classifier.bias"] -= 1
+
+    edit_weights(folder, move)
+    with pytest.raises(Failure, match=r"differ from reference\.json by") as caught:
+        asyncio.run(prove())
+    assert caught.value.reason == "ModelUnproven"
+
+
+def test_a_reference_without_logits_is_compared_as_before(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_encoder(folder, "AutoModelForSequenceClassification", num_labels=1)
+    row = {"text": None, "inputIds": [5, 6, 7], "candidates": [0], "logProbs": [0.0]}
+    (folder / "reference.json").write_text(json.dumps(WRONG | {"task": "text-classification", "rows": [row]}))
+    assert len(ask_all(folder, 64, Rows("texts", texts=["a dog"]), "text-classification")) == 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from modelyard_server.failure import Failure
+from modelyard_server.package.folder import _find_turn
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.serving.served import TooLong
 
-from tests.unit.server.models import with_model, write_encoder
+from tests.unit.server.models import with_model, write_classifier, write_encoder
 
 TASK = "text-classification"
 
@@ -154,3 +156,32 @@ def test_the_bound_of_a_text_is_the_least_of_configs_tokenizers_and_models(folde
 def test_a_bound_that_the_special_tokens_fill_is_refused(folder: Path) -> None:
     assert "maxLength 2 has no room for a text: 2 tokens stand around each" in refusal(folder, max_length=2)
     with_model(folder, TASK, nothing, max_length=3)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_beside_others_is_no_longer_than_where_rotary_positions_change_for_all(nested: bool) -> None:
+    turning = {
+        "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32,
+        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
+    }  # fmt: skip
+
+    def about(told: dict[str, Any]) -> Any:
+        return SimpleNamespace(get_text_config=lambda: SimpleNamespace(rope_parameters=told))
+
+    plain = {"rope_type": "default", "rope_theta": 1e4}
+    assert _find_turn(about({"sliding": plain, "full": turning} if nested else turning)) == 32
+    assert _find_turn(about({"sliding": plain, "full": plain} if nested else plain)) is None
+
+
+def test_a_classifier_takes_no_text_that_would_change_the_answers_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    turning = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    write_classifier(
+        folder, model_type="phi3", pad_token_id=0, num_key_value_heads=2, rope_parameters=turning,
+        original_max_position_embeddings=32,
+    )  # fmt: skip
+
+    async def test(model: Predictor) -> None:
+        assert model.limit == 32
+
+    with_model(folder, TASK, test)

@@ -70,6 +70,22 @@ def test_without_padding_only_rows_of_one_length_share_a_batch() -> None:
     assert take(line) == [(0, 10), (2, 10)]
 
 
+def test_without_padding_rows_of_one_length_are_looked_for_farther_behind() -> None:
+    line = make_line([*range(10, 40), *range(10, 40)], padding=False)  # the second ones behind 735 tokens
+    assert take(line) == [(0, 10), (30, 10)]
+    line = make_line([10, *[50] * 70, 10], padding=False)
+    assert take(line) == [(0, 10)]
+
+
+def test_rows_of_callers_that_left_take_no_room() -> None:
+    line = make_line([50] * 300)
+    for turn in range(20):
+        for entry in [line.add(-1, 5, turn + place) for place in range(2048)]:
+            line.remove(entry)
+        assert len(line._by_turn) <= 2 * len(line) + 2048
+    assert [take(line)[0][0] for _ in range(150)] == list(range(0, 300, 2))
+
+
 def test_a_removed_row_is_in_no_batch() -> None:
     line: Line[int] = Line(100)
     entries = [line.add(i, 10, i) for i in range(3)]

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from modelyard_server.app import make_app
 from modelyard_server.batching import progress
-from modelyard_server.protocols.endpoint import MAX_ROWS
+from modelyard_server.protocols.body import MAX_ROWS
 from modelyard_server.tasks import find_task
 
 from tests.unit.server.models import LABELS, TEXTS, answer, client_of, make_service, serving, with_client

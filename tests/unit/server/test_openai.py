@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import orjson
 from modelyard_server.app import make_app
-from modelyard_server.protocols.endpoint import MAX_ROWS
+from modelyard_server.protocols.body import MAX_ROWS
 from modelyard_server.tasks import find_task
 
 from tests.unit.server.models import TEXTS, answer, client_of, make_service, serving, with_client

@@ -325,6 +325,34 @@ def test_an_unreachable_hub_is_temporary(tmp_path: Path, monkeypatch: pytest.Mon
     assert "HF_ENDPOINT" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("said", "reason", "code"),
+    [
+        ("CAS Client Error: Request middleware error: error sending request for url", "ModelUnreachable", 75),
+        ("CAS Client Error: IO Error: No space left on device (os error 28)", "StorageFull", 2),
+        ("IO Error: Disk quota exceeded (os error 122)", "StorageFull", 2),
+    ],
+)  # fmt: skip
+def test_what_xet_storage_tells_without_a_kind_of_error_is_the_networks_or_the_disks(
+    web: WebServer,
+    tmp_path: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    reason: str,
+    code: int,
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise RuntimeError(f"Task error: File reconstruction error: {said}")
+
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (COMMIT, hub_files(model_folder))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(Failure) as caught:
+        prepare(make_context(tmp_path, make_run(model={"uri": "hf://org/base"})))
+    assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+
+
 def write_tar(path: Path, members: list[tuple[str, bytes, bytes]]) -> Path:
     with tarfile.open(path, "w") as file:
         for name, kind, content in members:
@@ -364,6 +392,21 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
         file.writestr("model.safetensors", bytes(1 << 25))
     with pytest.raises(Failure, match="UnsafeModel"):
         unpack(tmp_path / "a.zip", tmp_path / "out", "a.zip")
+
+
+def test_a_tar_that_holds_a_zip_is_no_zip(tmp_path: Path) -> None:
+    """training_args.bin is one, and a zip is found by its end, which in a tar may be that of a file in it."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as file:
+        file.writestr("archive/data.pkl", b"x")
+    members = [
+        ("m/config.json", tarfile.REGTYPE, b"{}"),
+        ("m/training_args.bin", tarfile.REGTYPE, inner.getvalue()),
+    ]
+    archive = write_tar(tmp_path / "a.tar", members)
+    assert zipfile.is_zipfile(archive)
+    unpack(archive, tmp_path / "out", "m")
+    assert sorted(p.name for p in (tmp_path / "out/m").iterdir()) == ["config.json", "training_args.bin"]
 
 
 def test_what_is_no_archive_is_called_so(tmp_path: Path) -> None:

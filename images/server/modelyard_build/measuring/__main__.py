@@ -71,6 +71,11 @@ async def measure(plan: Plan, settings: Settings) -> Figures:
             "ModelUnproven", "the model does not answer", "the build's log says why; serve another"
         ):
             return await _ask(plan, service, model, load_seconds)
+    except Failure:
+        await model.close()  # why a model that generates has ended is known when it has
+        if (why := model.explain_end()).reason == "HostOutOfMemory":
+            raise why from None
+        raise
     finally:
         await model.close()
 

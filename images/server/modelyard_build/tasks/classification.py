@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from modelyard.contract.model import REFERENCE_CANDIDATES, Reference, ReferenceRow
 from modelyard_models.measures import measure_classes
+from modelyard_server.package.folder import Package
 from modelyard_server.serving.predictor import Predictor
-from modelyard_server.tasks.classification import ClassHead, log_softmax
+from modelyard_server.tasks.classification import ClassHead, exclude_each_other, log_softmax
 
 from modelyard_build.rows import Rows
 from modelyard_build.tasks.predictive import PredictiveTask
-from modelyard_build.tasks.task import Answers, Picked, find_tolerance
+from modelyard_build.tasks.task import Answers, Picked, find_dtype, find_tolerance
 
 _SAME_VALUE = 0.05  # of the values' standard deviation: nearer than that, regressions agree
 _LEAST = 0.2  # logit: those of a new head are small, and their noise is not smaller in proportion
@@ -43,9 +44,10 @@ class TextClassification(PredictiveTask):
             return {}, agreement
         return measure(answers["logits"], labels[: len(answers["logits"])]), agreement
 
-    def describe(self, rows: Sequence[Picked], vectors: Any, dtype: str, split: str) -> Reference:
+    def describe(self, rows: Sequence[Picked], vectors: Any, package: Package, split: str) -> Reference:
         """The likeliest classes of each row."""
-        logarithms = log_softmax(vectors)
+        logarithms, dtype = log_softmax(vectors), find_dtype(package.config.variant, package.about)
+        apart = not exclude_each_other(package.about.problem_type, vectors.shape[-1])
         best = np.argsort(-logarithms, axis=-1, kind="stable")[:, :REFERENCE_CANDIDATES]
         return Reference.model_validate({
             "task": self.name,
@@ -54,9 +56,13 @@ class TextClassification(PredictiveTask):
             "tolerance": find_tolerance(dtype, max(_LEAST, float(np.abs(vectors).max()))),
             "rows": [
                 ReferenceRow(
-                    text=text, input_ids=ids, candidates=places.tolist(), log_probs=found[places].tolist()
+                    text=text,
+                    input_ids=ids,
+                    candidates=places.tolist(),
+                    log_probs=found[places].tolist(),
+                    logits=vector[places].tolist() if apart else None,
                 )
-                for (text, ids), places, found in zip(rows, best, logarithms, strict=True)
+                for (text, ids), places, found, vector in zip(rows, best, logarithms, vectors, strict=True)
             ],
         })  # fmt: skip
 
@@ -72,7 +78,7 @@ def measure(logits: Any, labels: Any) -> dict[str, float]:
 def _agree(found: Any, wanted: Any, kind: str) -> Any:
     if kind == "regression":
         return (np.abs(found - wanted) <= _SAME_VALUE * wanted.std(0)).all(-1)
-    if kind == "multi_label_classification" or wanted.shape[-1] == 1:
+    if not exclude_each_other(kind, wanted.shape[-1]):
         return ((found > 0) == (wanted > 0)).all(-1)
     return found.argmax(-1) == wanted.argmax(-1)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 from modelyard.contract.model import EmbeddingReference, EmbeddingRow
+from modelyard_server.package.folder import Package
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.tasks.embeddings import VectorHead
 
 from modelyard_build.rows import Rows
 from modelyard_build.tasks.predictive import PredictiveTask
-from modelyard_build.tasks.task import Answers, Picked, find_tolerance
+from modelyard_build.tasks.task import Answers, Picked, find_dtype, find_tolerance
 
 AS_NEAR = 0.01  # of cosine: neighbours no farther than that from the nearest are as good
 
@@ -40,8 +41,11 @@ class Embeddings(PredictiveTask):
         found, wanted = _normalise(answers["vectors"]), _normalise(base["vectors"])
         return {"cosine": float((found * wanted).sum(-1).mean())}, _share_neighbours(found, wanted)
 
-    def describe(self, rows: Sequence[Picked], vectors: Any, dtype: str, split: str) -> EmbeddingReference:
+    def describe(
+        self, rows: Sequence[Picked], vectors: Any, package: Package, split: str
+    ) -> EmbeddingReference:
         """The vectors."""
+        dtype = find_dtype(package.config.variant, package.about)
         return EmbeddingReference(
             task=self.name,
             dtype=dtype,

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from modelyard.contract.model import EmbeddingReference, Reference
 from modelyard_models.failure import Failure
+from modelyard_server.package.folder import Package
 from modelyard_server.package.tokens import Row
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.serving.served import Served
 from modelyard_server.serving.service import Service
 
 from modelyard_build.rows import Rows
-from modelyard_build.tasks.task import Answers, Asker, BuildTask, Picked, find_dtype, pick_rows
+from modelyard_build.tasks.task import Answers, Asker, BuildTask, Picked, pick_rows
 
 
 class RowAsker(Asker[Predictor]):
@@ -48,8 +49,7 @@ class PredictiveTask(BuildTask):
         package = asker.model.package
         picked = pick_rows(package.tokens, [row.ids.tolist() for row in asker.rows])
         vectors = await asker.model.answer_proof([package.tokens.take(ids) for _, ids in picked])
-        dtype = find_dtype(package.config.variant, package.about)
-        return self.describe(picked, np.stack(vectors), dtype, split)
+        return self.describe(picked, np.stack(vectors), package, split)
 
     @abstractmethod
     def gather(self, model: Predictor, vectors: Sequence[Any]) -> Answers:
@@ -57,6 +57,6 @@ class PredictiveTask(BuildTask):
 
     @abstractmethod
     def describe(
-        self, rows: Sequence[Picked], vectors: Any, dtype: str, split: str
+        self, rows: Sequence[Picked], vectors: Any, package: Package, split: str
     ) -> Reference | EmbeddingReference:
-        """The reference of rows, and the vectors (rows, numbers) that they got."""
+        """The reference of rows, and the vectors (rows, numbers) that they got of a package's model."""

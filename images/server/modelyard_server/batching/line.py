@@ -13,8 +13,11 @@ Item = TypeVar("Item")
 # Of a batch's budget, what may go to padding. Rows that would need more wait for rows like them.
 _PADDING_SHARE = 1 / 8
 # Batches from whose worth of rows, the first by turn, the next one is chosen. From more it is a little fuller, while
-# rows of rare lengths wait until they are the oldest.
+# rows of rare lengths wait until they are the oldest. Without padding every length is rare: of so few rows hardly two
+# are alike.
 _WINDOW = 4
+_WINDOW_UNPADDED = 32
+_GONE = 1024  # rows that were removed and still are in the heap, besides as many as wait
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,7 @@ class Line(Generic[Item]):
     def __init__(self, budget: int, *, padding: bool = True) -> None:
         self.budget = budget
         self._spare = int(budget * _PADDING_SHARE) if padding else 0
+        self._worth = budget * (_WINDOW if padding else _WINDOW_UNPADDED)  # tokens of the window
         self._by_age: dict[int, Entry[Item]] = {}  # in the order of their numbers
         self._by_turn: list[tuple[int, int]] = []  # a heap of turn and number: behind the window
         self._window: list[tuple[int, int, Entry[Item]]] = []  # by length and number
@@ -75,6 +79,9 @@ class Line(Generic[Item]):
         if place < len(self._window) and self._window[place][2] is entry:
             del self._window[place]
             self._window_tokens -= entry.length
+        elif len(self._by_turn) > 2 * len(self._by_age) + _GONE:
+            self._by_turn = [order for order in self._by_turn if order[1] in self._by_age]
+            heapq.heapify(self._by_turn)
 
     def take(self) -> list[Entry[Item]]:
         """Takes out the next batch, the shortest row first: the one whose turn it is, and those nearest in length.
@@ -100,7 +107,7 @@ class Line(Generic[Item]):
     def _fill_window(self) -> None:
         """Up to its size, and with all whose turn is before that of one that is in."""
         last = max((_order(entry) for _, _, entry in self._window), default=(-1, -1))
-        while self._by_turn and (self._window_tokens < _WINDOW * self.budget or self._by_turn[0] < last):
+        while self._by_turn and (self._window_tokens < self._worth or self._by_turn[0] < last):
             order = heapq.heappop(self._by_turn)
             entry = self._by_age.get(order[1])
             if entry is not None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask
+
+_EAGER = "paged|eager"  # what transformers calls it, of models that have no other
+
+
+def reads_pages(model: Any) -> bool:
+    """Whether a model's attention is taken from transformers' table, by which it meets the cache; else it has none.
+
+    The flag that models have for this is missing on some that do.
+    """
+    return all(m._can_set_attn_implementation() for m in model.modules() if isinstance(m, PreTrainedModel))
 
 
 def attend(
@@ -52,6 +64,29 @@ def attend(
     return torch.cat(parts, 2).transpose(1, 2), None
 
 
+def attend_eagerly(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    cache: Any = None,
+    **options: Any,
+) -> Any:
+    """The family's own, of which transformers' for all of them leaves out the bound of scores (Gemma 2).
+
+    Also without a cache, so that a loaded model still can be asked plainly.
+    """
+    if cache is not None:
+        key, value = cache.update(
+            key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=options
+        )
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    return own(module, query, key, value, attention_mask, **options)
+
+
 def install() -> None:
     """Takes the place of transformers' own for all models of the process."""
     AttentionInterface.register("sdpa", attend)
+    AttentionInterface.register(_EAGER, attend_eagerly)
+    AttentionMaskInterface.register(_EAGER, eager_mask)

@@ -85,10 +85,12 @@ class _Router(OutputRouter):  # type: ignore[misc]
 class Engine:
     """One model and its cache. It computes on a thread of its own; everything here is for the event loop.
 
-    Raises what transformers raises for a model that it has no such cache for.
+    Raises what transformers raises for a model that it has no such cache for, and ValueError for one that has another.
     """
 
     def __init__(self, model: Any, plan: Plan, ends: Sequence[int]) -> None:
+        if not attention.reads_pages(model):  # transformers would compute each token without those before it
+            raise ValueError(f"{type(model).__name__} computes its attention by itself")
         attention.install()
         SCHEDULER_MAPPING["modelyard"] = _Scheduler
         self._sampler, self._numbers = Sampler(), itertools.count()

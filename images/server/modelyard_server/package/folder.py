@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from modelyard_models.headers import check_pointers, read_headers
 
 from modelyard_server.failure import Failure
 from modelyard_server.package.tokens import Tokens, load_tokens
+
+log = logging.getLogger(__name__)
 
 ONNX_FILE = "model.onnx"
 # Formats that run code when they are read, or that nothing here reads.
@@ -46,7 +49,8 @@ def open_package(folder: Path, config: ServerConfig, reference: Path | None = No
     _check_weights(folder, config)
     about = _read_about(folder)
     tokens = load_tokens(folder, about)
-    limit = min(bound for bound in (config.max_length, tokens.longest) if bound is not None)
+    bounds = (config.max_length, tokens.longest, _find_turn(about))
+    limit = min(bound for bound in bounds if bound is not None)
     least = len(tokens.encode(""))
     if limit <= least:
         raise Failure(
@@ -54,6 +58,25 @@ def open_package(folder: Path, config: ServerConfig, reference: Path | None = No
             f"maxLength {limit} has no room for a text: {least} tokens stand around each; raise it",
         )
     return Package(folder, config, about, tokens, limit, reference or folder / MODEL_REFERENCE)
+
+
+def _find_turn(about: Any) -> int | None:
+    """The tokens up to which a model's rotary positions are those of short texts, where it has others for long ones.
+
+    transformers takes the others for all of a batch as soon as one text in it is longer: what a text is answered would
+    depend on those beside it.
+    """
+    told = getattr(about.get_text_config(), "rope_parameters", None) or {}
+    kinds = [
+        kind for kind in (told, *told.values()) if isinstance(kind, dict)
+    ]  # there may be one for each layer type
+    turns = [k["original_max_position_embeddings"] for k in kinds if k.get("rope_type") == "longrope"]
+    if not turns:
+        return None
+    log.info(
+        "texts have at most %d tokens: batches of longer ones would change the answers to others", min(turns)
+    )
+    return int(min(turns))
 
 
 def _check_weights(folder: Path, config: ServerConfig) -> None:

@@ -7,17 +7,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from modelyard_server.generation.request import Sampling
 from modelyard_server.package.tokens import Row
 from modelyard_server.protocols import openai
+from modelyard_server.protocols.body import Several, Strict
 from modelyard_server.protocols.endpoint import EventStream, answer, explain, read_body, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.serving.generator import Answer, Generator, Wish
@@ -39,28 +39,16 @@ _NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {
 }  # as answers have them
 
 
-def _leave_out(neutral: dict[str, tuple[Any, ...]], value: Any) -> Any:
-    """What asks for nothing: clients send null, or the default, for what isn't there or wanted."""
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: said
-        for name, said in value.items()
-        if said is not None
-        and not any(said == n and type(said) in (type(n), float) for n in neutral.get(name, ()))
-    }
-
-
-class StreamOptions(BaseModel):
+class StreamOptions(Strict):
     """`include_usage`: a last event says how many tokens there were."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     include_usage: bool = False
 
 
 class CompletionRequest(openai.OpenAIRequest):
     """What both kinds say. OpenAI's defaults; what is not here is refused by its name."""
+
+    neutral = _NEUTRAL
 
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -70,24 +58,20 @@ class CompletionRequest(openai.OpenAIRequest):
     seed: int | None = None
     max_tokens: int | None = Field(None, ge=1)
 
-    _without_nothing = model_validator(mode="before")(partial(_leave_out, _NEUTRAL))
 
-
-class Message(BaseModel):
+class Message(Strict):
     """One turn of a conversation. `developer` is OpenAI's newer word for system."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    neutral = _NEUTRAL_IN_MESSAGE
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[dict[str, Any]]
-
-    _without_nothing = model_validator(mode="before")(partial(_leave_out, _NEUTRAL_IN_MESSAGE))
+    content: str | Several[dict[str, Any]]
 
 
 class ChatRequest(CompletionRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Several[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
 
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelyard_server.batching.batcher import Closed, Full
 from modelyard_server.package.tokens import Untemplated
+from modelyard_server.protocols.body import MAX_ROWS
 from modelyard_server.protocols.problem import Problem, bad_request, describe_invalid
 from modelyard_server.serving.predictor import Predictor
 from modelyard_server.serving.served import NotFinite, TooLong
@@ -24,7 +25,6 @@ from modelyard_server.serving.service import Service
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 2048  # texts of one request, as OpenAI has it
 _GONE = 499  # nginx' code for a caller that went away; counted, never sent
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from modelyard_models.failure import shorten
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelyard_server.protocols.body import Several, Strict
 from modelyard_server.protocols.endpoint import answer, check_count, read_body, ready_predictor, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.serving.head import TensorInfo
@@ -18,34 +20,30 @@ from modelyard_server.serving.service import Service
 _BINARY = "inference-header-content-length"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RequestInput(_Strict):
+class RequestInput(Strict):
     """A tensor of the request."""
 
     name: str
-    shape: list[int]
+    shape: Several[int]
     datatype: str
     parameters: dict[str, Any] | None = None
     data: list[Any]
 
 
-class RequestOutput(_Strict):
+class RequestOutput(Strict):
     """A tensor that is wanted."""
 
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class InferRequest(_Strict):
+class InferRequest(Strict):
     """The body of an inference request."""
 
     id: str | None = None
     parameters: dict[str, Any] | None = None
-    inputs: list[RequestInput] = Field(min_length=1)
-    outputs: list[RequestOutput] | None = None
+    inputs: Several[RequestInput] = Field(min_length=1)
+    outputs: Several[RequestOutput] | None = None
 
 
 def render(problem: Problem) -> dict[str, str]:
@@ -119,7 +117,7 @@ def read_texts(body: InferRequest) -> list[str]:
     """The texts of the one input. Raises Problem."""
     given = body.inputs[0]
     if len(body.inputs) > 1 or given.name != INPUT:
-        names = ", ".join(repr(tensor.name) for tensor in body.inputs)
+        names = shorten((tensor.name for tensor in body.inputs), 3)
         raise bad_request(f"this model takes one input, {INPUT!r}, and the request has {names}", "inputs")
     if given.datatype != "BYTES":
         raise bad_request(f"input {INPUT!r} has datatype {given.datatype}; it must be BYTES", "inputs")

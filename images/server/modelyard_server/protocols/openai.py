@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from modelyard_server.package.tokens import Row
+from modelyard_server.protocols.body import Strict
 from modelyard_server.protocols.endpoint import answer, check_count, read_body, ready_predictor, unless_gone
 from modelyard_server.protocols.problem import Problem, bad_request, unsupported
 from modelyard_server.runtimes.runtime import Floats
@@ -19,10 +19,8 @@ from modelyard_server.serving.predictor import Predictor
 from modelyard_server.serving.service import Service
 
 
-class OpenAIRequest(BaseModel):
+class OpenAIRequest(Strict):
     """What every request says. Fields that aren't known are refused by name; on some that are, no answer depends."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str
     user: str | None = None  # whom the caller asks for

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_KEY = 80  # characters of a key that are repeated
 RETRY_SECONDS = 1  # by then the gateway has chosen another, or a batch is done
 
 
@@ -51,7 +52,7 @@ def unsupported(name: str, hint: str = "") -> Problem:
 def describe_invalid(errors: Sequence[Any]) -> Problem:
     """The first of pydantic's errors as a problem."""
     error = errors[0]
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part)[:_KEY] for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return unsupported(place)
     return bad_request(f"{place or 'the body'}: {error['msg']}", place or None)

@@ -47,7 +47,7 @@ class ClassHead(Head):
         return found
 
     async def prove(self, predictor: Predictor) -> None:
-        """Compares the logarithms of probabilities with the reference's."""
+        """Compares the logarithms of probabilities with the reference's, or logits where it has them."""
         reference = read_reference(self.package, Reference, TextClassification.name)
         if reference is None or not reference.rows:
             self._check_size(await predictor.probe(), 0)
@@ -57,8 +57,9 @@ class ClassHead(Head):
         worst = 0.0
         for row, vector in zip(reference.rows, await predictor.answer_proof(rows), strict=True):
             self._check_size(vector, 1 + max(row.candidates))
-            found = log_softmax(vector)[row.candidates]
-            worst = max(worst, float(np.abs(found - np.asarray(row.log_probs)).max()))
+            told = log_softmax(vector) if row.logits is None else vector
+            wanted = np.asarray(row.log_probs if row.logits is None else row.logits)
+            worst = max(worst, float(np.abs(told[row.candidates] - wanted).max()))
         check_difference(self.package, reference, worst)
 
     def _check_size(self, vector: Floats, least: int) -> None:
@@ -106,11 +107,16 @@ def read_labels(named: Mapping[int, Any]) -> list[str]:
     return [str(named[place]) for place in range(len(named))]
 
 
+def exclude_each_other(kind: str | None, classes: int) -> bool:
+    """Whether a text has exactly one of the classes, at a problem_type, so that probabilities add up to 1."""
+    return classes > 1 and kind not in ("regression", "multi_label_classification")
+
+
 def to_scores(logits: Floats, kind: str | None) -> Floats:
     """What transformers' pipeline makes of logits (rows, classes) at a problem_type."""
     if kind == "regression":
         return logits
-    if kind == "multi_label_classification" or logits.shape[-1] == 1:
+    if not exclude_each_other(kind, logits.shape[-1]):
         return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
     return np.exp(log_softmax(logits)).astype(np.float32)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -419,3 +420,22 @@ def test_the_servers_own_pages_know_the_task(llama: Path) -> None:
         assert (await client.post("/v1/embeddings", json={})).status_code == 404
 
     with_client(make_service(llama, TASK), test)
+
+
+def test_a_conversation_of_very_many_turns_is_read_aside_however_little_is_said(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole() -> None:
+        async with generating(make_service(llama, TASK)) as model:
+            threads: list[int] = []
+
+            def encode_chat(messages: Any, most: int) -> Any:
+                threads.append(threading.get_ident())
+                return model.package.tokens.take([5])
+
+            monkeypatch.setattr(model.package.tokens, "encode_chat", encode_chat)
+            for turns in (3, 2000):
+                await model.encode_chat([{"role": "user", "content": ""}] * turns)
+            assert threads[0] == threading.get_ident() != threads[1]
+
+    asyncio.run(whole())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 from collections.abc import Awaitable, Callable
@@ -16,8 +17,10 @@ from modelyard_server.batching import progress
 from modelyard_server.generation.request import GREEDY, Broken, Ended, Sampling
 from modelyard_server.generation.sampling import draw
 from modelyard_server.serving.generator import Generator
+from modelyard_server.serving.served import TooLong
 
-from tests.unit.server.models import generating, make_service
+from tests.unit.server.models import generating, make_service, write_generator
+from tests.unit.trainer.builders import LLAMA
 
 TASK = "text-generation"
 LENGTHS = [1, 2, 5, 9, 17, 31, 32, 33, 40, 64, 90, 3]
@@ -68,6 +71,34 @@ def test_many_lengths_at_once_are_continued_as_each_alone(
             assert row == second == generate(model, ids, limit)
 
     with_engine(request.getfixturevalue(name), test, max_batch_tokens=tokens, max_queue=12)
+
+
+def test_no_text_is_so_long_that_its_positions_would_be_others_texts_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Phi-3 and kin have other rotary positions for long texts, and transformers takes them for all of a batch."""
+    folder, factors = tmp_path / "model", {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    write_generator(
+        folder,
+        LLAMA | {"model_type": "phi3", "pad_token_id": 0, "original_max_position_embeddings": 32},
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, **factors
+        },
+    )  # fmt: skip
+    prompts = make_prompts([5, 20, 12])
+
+    async def test(model: Generator) -> None:
+        assert model.limit == 32
+        row = model.package.tokens.take(make_prompts([33])[0])
+        with pytest.raises(TooLong):
+            model.count_room(row, 1)
+        most = [32 - len(ids) for ids in prompts]
+        found = await asyncio.gather(*map(make, [model] * 3, prompts, most))
+        assert found == [generate(model, *one) for one in zip(prompts, most, strict=True)]
+
+    with caplog.at_level(logging.INFO):
+        with_engine(folder, test)
+    assert "texts have at most 32 tokens" in caplog.text
 
 
 def test_more_than_the_cache_holds_is_continued_all_the_same(
