@@ -7,7 +7,9 @@ import socket
 
 import pytest
 from modelyard_gateway.proxy import patience
-from modelyard_gateway.wire.fields import MAX_HEAD
+from modelyard_gateway.wire.chunks import Chunks
+from modelyard_gateway.wire.chunks import encode as encode_chunk
+from modelyard_gateway.wire.fields import MAX_HEAD, Malformed
 
 from tests.unit.gateway.rig import Rig, encode, reply, run
 
@@ -138,6 +140,26 @@ def test_extensions_and_trailers_of_chunks_are_dropped_and_what_follows_ends_the
             assert (got.body, got.fields("content-length")) == (b"x", ["1"])
 
     run(scenario())
+
+
+@pytest.mark.parametrize("sent", [b"0\r\nt: ", b"1;a="])
+def test_a_long_body_earns_no_long_trailers_or_extensions(sent: bytes) -> None:
+    chunks = Chunks()
+    assert sum(map(len, chunks.feed(encode_chunk(b"x" * (1 << 20))))) == 1 << 20
+    chunks.feed(sent)
+    taken = 0
+    with pytest.raises(Malformed):
+        while taken < 2 * MAX_HEAD:
+            chunks.feed(b"u" * 100)
+            taken += 100
+    assert MAX_HEAD - 200 < taken <= MAX_HEAD
+
+
+def test_a_body_in_chunks_of_a_byte_may_be_as_long_as_any() -> None:
+    chunks = Chunks()
+    sent = encode_chunk(b"x") * 30_000
+    got = sum(len(chunks.feed(sent[at : at + 7])) for at in range(0, len(sent), 7))
+    assert got == 30_000
 
 
 @pytest.mark.parametrize("chunked", [False, True])
