@@ -86,6 +86,28 @@ def test_where_no_more_can_be_kept_a_request_is_sent_once_and_waits_for_its_serv
     run(scenario())
 
 
+def test_a_body_that_came_while_its_caller_read_no_answers_is_read_on(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(echo, timeout_seconds=5) as (gateway, _):
+            caller = await gateway.call()
+            caller.writer.transport.pause_reading()
+            [made] = gateway.process.front.clients
+            asked = 0
+            while not made.congested:
+                caller.send(encode(path="/-/page.js", method="GET"))
+                asked += 1
+                await gateway.until(lambda asked=asked: gateway.process.front._count == asked)
+            assert not made.ahead  # its own answers would have it read on
+            caller.send(encode(b"x" * 600_000))
+            await gateway.until(lambda: made.paused)
+            caller.writer.transport.resume_reading()
+            for _ in range(asked):
+                assert (await caller.read()).status == 200
+            assert (await caller.read()).body == b"x" * 600_000
+
+    run(scenario())
+
+
 def test_a_body_is_kept_no_longer_than_until_its_answer_begins(rig: Rig) -> None:
     async def scenario() -> None:
         async def begin(request: Request, writer: asyncio.StreamWriter) -> None:

@@ -354,6 +354,7 @@ class Client(asyncio.Protocol):
         """Of asyncio.Protocol."""
         self.congested = False
         if self.exchange is None:
+            self.resume()  # what comes next may be more of a request that has begun
             self._go_on()
         elif self.exchange.upstream is not None:
             self.exchange.upstream.resume()
