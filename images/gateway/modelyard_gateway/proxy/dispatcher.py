@@ -201,10 +201,13 @@ class Dispatcher:
     def expire(self, exchange: Exchange) -> None:
         """Its time is up."""
         flight = exchange.following
-        if exchange in self._line or (flight is not None and flight.leader in self._line):
+        asking = exchange if flight is None else flight.leader
+        if asking in self._line:
             self._turn_away(exchange, *self._why_waiting())
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
+        elif asking.server is not None and asking.upstream is None:  # the connection is being made
+            self._turn_away(exchange, UNREACHABLE, outcomes.UNREACHABLE)
         else:
             self._end(exchange, HUNG if self._blame(exchange) else SLOW, outcomes.TIMEOUT)
 
