@@ -327,6 +327,73 @@ def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
     run(scenario())
 
 
+def test_where_the_first_makes_servers_fall_the_others_do_not_fell_two_each(rig: Rig) -> None:
+    async def scenario() -> None:
+        most = now = 0
+
+        async def fall(request: Request, writer: asyncio.StreamWriter) -> None:
+            nonlocal most, now
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.02)
+            now -= 1
+            writer.transport.abort()
+
+        async with rig.gateway(*[fall] * 4, cache=CACHE) as (gateway, *servers):
+            assert {answer.status for answer in await ask_together(gateway, 10)} == {502}
+            assert most == 1
+            assert sum(len(server.got) for server in servers) == 2 + 9
+            assert (gateway.load, gateway.process.front.cache.waiting) == ((0, 0), 0)
+
+    run(scenario())
+
+
+def test_where_the_first_has_no_answer_in_time_one_of_those_with_time_left_asks_for_the_rest(
+    rig: Rig,
+) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=0.8) as (gateway, server):
+            first = asyncio.ensure_future(gateway.ask())
+            await gateway.until(lambda: len(server.got) == 1)
+            await asyncio.sleep(0.4)
+            assert {answer.status for answer in await ask_together(gateway, 19)} == {504}
+            assert (await first).status == 504
+            assert len(server.got) == 2
+            assert (gateway.load, gateway.process.front.cache.waiting) == ((0, 0), 0)
+
+    run(scenario())
+
+
+def test_where_the_first_is_turned_away_while_too_many_wait_so_are_the_others(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(delay=60), cache=CACHE, max_queue=1000) as (gateway, server):
+            first = await gateway.call()
+            first.send(encode())
+            await gateway.until(lambda: len(server.got) == 1)
+            others = asyncio.ensure_future(ask_together(gateway, 300))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 300)
+            gateway.serve()
+            gateway.process.dispatcher._max_queue = 0
+            first.close()
+            assert {answer.status for answer in await others} == {503}
+            assert gateway.process.front.cache.waiting == 0
+
+    run(scenario())
+
+
+def test_a_gateway_that_ends_sends_away_those_who_wait_for_anothers_answer_too(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(cache=CACHE) as (gateway,):
+            gateway.serve()
+            asked = asyncio.ensure_future(ask_together(gateway, 4))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 3)
+            gateway.process.dispatcher.end_line()
+            assert gateway.load == (0, 0)
+            assert ["the gateway stops" in answer.json()["error"] for answer in await asked] == [True] * 4
+
+    run(scenario())
+
+
 def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=0.5) as (gateway, server):

@@ -256,8 +256,8 @@ class Dispatcher:
 
     def end_line(self) -> None:
         """Whoever waits is sent away: the gateway stops."""
-        for exchange in list(self._line):
-            self._turn_away(exchange, ENDING, outcomes.STOPPING)
+        while self._line:  # who has waited for one of them comes after it
+            self._turn_away(next(iter(self._line)), ENDING, outcomes.STOPPING)
 
     def _turn_away(self, exchange: Exchange, refusal: Refusal, reason: str) -> None:
         """It gets no server."""

@@ -27,6 +27,9 @@ _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
 _MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
 _SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
+# Outcomes of requests that say nothing of how others that ask the same would be answered.
+_UNANSWERED = frozenset((outcomes.GONE, outcomes.TIMEOUT, outcomes.BROKEN, outcomes.UNAVAILABLE))
+
 SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true", again=False)
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
 CROWDED = Refusal(503, "too many connections: come again in some seconds", 5)
@@ -171,13 +174,8 @@ class Front:
             cache.abandon(flight)
         followers = cache.disperse(flight)
         now = time.monotonic()
-        if outcome == outcomes.GONE and followers:
-            # Nobody has asked in vain: one of them asks for all.
-            leader, *followers = followers
-            new = self._lead(cache, leader, flight.key, True)
-            for follower in followers:
-                cache.follow(new, follower)
-            self.dispatcher.dispatch(leader, now, cache.waiting)
+        if outcome in _UNANSWERED:
+            self._ask_for_all(cache, flight.key, followers, outcome, now)
             return
         for follower in followers:
             if not follower.open:
@@ -189,6 +187,24 @@ class Front:
                 self._metrics.cache["miss"] += 1
                 follower.cached = "miss"
                 self.dispatcher.dispatch(follower, now, cache.waiting)
+
+    def _ask_for_all(
+        self, cache: Cache, key: Key, followers: list[Exchange], outcome: str, now: float
+    ) -> None:
+        """Nobody shall have waited in vain: one of them asks, and the others wait for its answer."""
+        if outcome == outcomes.TIMEOUT:  # the time of some is up, too, as they will be told
+            followers = [one for one in followers if one.began > now - self._config.timeout_seconds]
+        followers.sort(key=lambda one: one.began)
+        while followers:
+            leader = followers.pop()  # has the most of its time left
+            if outcome == outcomes.BROKEN:
+                leader.broken = 1  # what made servers fall fells one more, not two
+            flight = self._lead(cache, leader, key, True)
+            self.dispatcher.dispatch(leader, now, cache.waiting)
+            if leader.open:
+                for follower in followers:
+                    cache.follow(flight, follower)
+                return
 
     def leave(self, exchange: Exchange) -> None:
         """Nobody wants its answer any more."""
