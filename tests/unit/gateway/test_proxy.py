@@ -231,6 +231,40 @@ def test_requests_sent_ahead_are_answered_in_their_order(rig: Rig) -> None:
     run(scenario())
 
 
+def test_many_requests_sent_ahead_are_no_reason_for_others_to_wait(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"own")) as (gateway, _):
+            caller = await gateway.call()
+            [made] = gateway.process.front.clients
+            asked = encode(path="/v2", method="GET")
+            body = encode(b"x" * 90_000)
+            made.data_received(asked * 20_000 + asked[:9])  # as it comes from the kernel
+            assert gateway.process.front._count <= 32
+            # What comes meanwhile is no part of a head that is too long, and is read on.
+            made.data_received(asked[9:] + body[:80_000])
+            assert made.paused
+            caller.send(body[80_000:])
+            for _ in range(20_001):
+                assert (await caller.read()).status == 200
+            assert (await caller.read()).body == b"own"
+
+    run(scenario())
+
+
+def test_a_caller_that_goes_while_its_requests_have_their_turns_is_gone(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway() as (gateway,):
+            await gateway.call()
+            [made] = gateway.process.front.clients
+            made.data_received(encode(path="/v2", method="GET") * 1000)
+            made.transport.abort()
+            await gateway.until(lambda: not gateway.process.front.clients)
+            await asyncio.sleep(0.05)
+            assert gateway.process.front._count <= 64
+
+    run(scenario())
+
+
 def test_a_slow_reader_holds_back_its_server(rig: Rig) -> None:
     async def scenario() -> None:
         whole = 30 << 20

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SMALL = 4 << 10  # bytes of a body that are part of what a connection costs: to count them would cost more
 _PIECES = 256  # of a body, in which it is kept
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
+_TURN = 32  # requests of one caller that are answered before others have their turn
 
 _CR = 0x0D
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -32,7 +33,7 @@ class Client(asyncio.Protocol):
     part of a body or a stream.
 
     ahead: what has come and isn't looked at yet. lingering: refused, and ended once the caller has read why.
-    congested: the caller takes no more at the moment; paused: nothing is read from it.
+    congested: the caller takes no more at the moment; paused: nothing is read from it. _waiting: for its next turn.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Client(asyncio.Protocol):
         "_chunks",
         "_front",
         "_patience",
+        "_waiting",
         "address",
         "ahead",
         "congested",
@@ -59,7 +61,8 @@ class Client(asyncio.Protocol):
         self.since = 0.0
         self.address = ""
         self.ahead = bytearray()
-        self._beginning = self._blank = self.congested = self.lingering = self.paused = False
+        self._beginning = self._blank = self._waiting = False
+        self.congested = self.lingering = self.paused = False
         self._chunks: Chunks | None = None
         self._patience = Patience()
 
@@ -88,20 +91,27 @@ class Client(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None and not self.congested:
             if self.ahead:
-                self._continue_head(data)
+                if self._waiting:
+                    self._put_ahead(data)
+                else:
+                    self._continue_head(data)
             elif not self.lingering:
                 self._begin(data)
         elif exchange is not None and not exchange.whole:
             self._take(exchange, data)
         elif not self.lingering:
-            self.ahead += data
-            if len(self.ahead) > _AHEAD:
-                self.pause()
+            self._put_ahead(data)
+
+    def _put_ahead(self, data: bytes) -> None:
+        """Whatever it is, it has to wait."""
+        self.ahead += data
+        if len(self.ahead) > _AHEAD:
+            self.pause()
 
     def _begin(self, data: bytes) -> None:
         """Begins what stands at the begin of `data`, and what follows it if that is answered at once."""
         self._beginning = True
-        at, size = 0, len(data)
+        at, size, answered = 0, len(data), 0
         while at < size:
             if data[at] == _CR and data.startswith(b"\r\n", at):
                 # Some clients end a body with a line that nobody asked for. RFC 9112, section 2.2: at least one.
@@ -153,7 +163,18 @@ class Client(asyncio.Protocol):
                 if self.keep:
                     self.ahead += data[at:]
                 break
+            answered += 1
+            if answered == _TURN and at < size:
+                self.ahead += data[at:]
+                self._waiting = True
+                asyncio.get_running_loop().call_soon(self._take_turn)
+                break
         self._beginning = False
+
+    def _take_turn(self) -> None:
+        self._waiting = False
+        if not self.transport.is_closing():
+            self._go_on()
 
     def _take_ahead(self) -> bytes:
         data = bytes(self.ahead)
@@ -301,6 +322,7 @@ class Client(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request, if it has come already and the caller takes answers."""
         if self.ahead and self.keep and not self._beginning and not self.congested:
+            self.resume()  # the last of them may not be whole
             self._begin(self._take_ahead())
 
     def _account(self, exchange: Exchange, outcome: str, now: float) -> None:
@@ -354,7 +376,6 @@ class Client(asyncio.Protocol):
         """Of asyncio.Protocol."""
         self.congested = False
         if self.exchange is None:
-            self.resume()  # what comes next may be more of a request that has begun
             self._go_on()
         elif self.exchange.upstream is not None:
             self.exchange.upstream.resume()
