@@ -37,7 +37,10 @@ WRONG_KEY = Refusal(401, "the API key is not one of this model's")
 
 
 class Front:
-    """All callers of one gateway. `draining`: each answer ends its connection, so that callers find another gateway."""
+    """All callers of one gateway. `draining`: each answer ends its connection, so that callers find another gateway.
+
+    ahead: bytes that they have sent and that can't be looked at yet.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Front:
         self.dispatcher = dispatcher
         self.clients: set[Client] = set()
         self.draining = False
+        self.ahead = 0
         self.max_bytes = config.max_request_bytes
         self.too_large = Refusal(
             413, f"the request has more than {self.max_bytes} bytes (traffic.maxRequestBytes)"
