@@ -288,3 +288,16 @@ def test_the_kernel_looks_whether_callers_are_still_there(rig: Rig) -> None:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
     run(scenario())
+
+
+def test_the_kernel_looks_whether_servers_are_still_there_and_lets_them_read_when_they_like(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            await gateway.ask()
+            [server] = gateway.process.fleet.revisions["r1"].servers.values()
+            connection = server.idle[0].transport.get_extra_info("socket")
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+    run(scenario())
