@@ -14,6 +14,7 @@ from modelyard_server.app import Common
 from modelyard_server.tasks import TASKS
 
 from tests.unit.gateway.rig import Rig, encode, reply, run
+from tests.unit.gateway.test_limits import mount
 
 _PREFLIGHT = "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
 
@@ -77,6 +78,28 @@ def test_a_preflight_is_held_as_the_request_after_it_would_be(rig: Rig) -> None:
             await gateway.until(lambda: gateway.load == (1, 0))
             assert gateway.process.news.tag() != tag
             asked.cancel()
+
+    run(scenario())
+
+
+def test_a_preflight_has_no_key_and_needs_none_while_there_is_a_server(rig: Rig) -> None:
+    async def scenario() -> None:
+        mount(rig.folder / "keys", "..v1", alice="a")
+        limit = {"requests_per_second": 0.01, "burst": 2, "per": "key"}
+        async with rig.gateway(reply(b"go"), engine="vllm", keys=True, rate_limit=limit) as (gateway, server):
+            ask = {"path": "/v1/chat/completions", "method": "OPTIONS"}
+            assert (await gateway.ask(**ask)).status == 401
+            assert (await gateway.ask(**ask, fields=_PREFLIGHT + "Content-Length: 2\r\n")).status == 401
+            assert (await gateway.ask(method="GET", fields=_PREFLIGHT)).status == 401
+            assert [(await gateway.ask(**ask, fields=_PREFLIGHT)).status for _ in range(3)] == [200, 200, 429]
+            assert len(server.got) == 2
+            gateway.serve()
+            tag = gateway.process.news.tag()
+            assert (await gateway.ask(**ask, fields=_PREFLIGHT)).status == 401
+            assert gateway.process.news.tag() == tag
+        async with rig.gateway(reply(), engine="builtin", keys=True) as (gateway, server):
+            assert (await gateway.ask(**ask, fields=_PREFLIGHT)).status == 401  # it would be told 405
+            assert not server.got
 
     run(scenario())
 

@@ -41,7 +41,7 @@ class Looks:
             if self._posts.fullmatch(head.path):
                 return _NOT_THIS_WAY
             return Refusal(404, f"there is nothing at {head.path}")
-        if self._fleet.count_servers() or (head.method == "OPTIONS" and _PREFLIGHT in head.prefix):
+        if self._fleet.count_servers() or is_preflight(head):
             return None
         return _NO_SERVER
 
@@ -51,3 +51,8 @@ class Looks:
         if engine != "auto":
             return engine == "builtin"
         return (self._config.task or self._fleet.task()) not in (None, "text-generation")
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """Whether a browser asks what a page may send. It shows no key with that, and sends nothing."""
+    return head.method == "OPTIONS" and head.length == 0 and _PREFLIGHT in head.prefix

@@ -13,6 +13,7 @@ from modelyard_gateway.cache.key import make_key
 from modelyard_gateway.cache.store import Cache, Flight, Kept, Key
 from modelyard_gateway.limits.keys import Keys
 from modelyard_gateway.limits.rates import Rates
+from modelyard_gateway.local.looks import is_preflight
 from modelyard_gateway.local.routes import Routes
 from modelyard_gateway.proxy.client import Client
 from modelyard_gateway.proxy.dispatcher import Dispatcher
@@ -109,7 +110,7 @@ class Front:
         client, secret = exchange.client, exchange.head.secret
         if self._keys is not None:
             exchange.caller = self._keys.find(secret)
-            if exchange.caller is None:
+            if exchange.caller is None and not self._is_free(exchange):
                 client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
                 return
         if exchange.own is not None:
@@ -121,6 +122,12 @@ class Front:
             self._metrics.limited += 1
             refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
             client.refuse(exchange, refusal, outcomes.REFUSED)
+
+    def _is_free(self, exchange: Exchange) -> bool:
+        """Browsers' preflights, which can show no key; but nobody wakes a server without one."""
+        return (
+            exchange.own is None and is_preflight(exchange.head) and self.dispatcher.fleet.count_servers() > 0
+        )
 
     def proceed(self, exchange: Exchange, now: float) -> None:
         """Its body is here, or as much of it as is waited for: answers it, or asks a server."""
