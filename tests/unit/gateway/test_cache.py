@@ -219,7 +219,17 @@ def test_the_second_of_two_equal_questions_has_the_first_ones_answer(rig: Rig) -
                 "miss",
             )
             assert seen(await gateway.ask(b'{"a": 1, "b": [2]}')) == (b"5", "hit")
-            assert gateway.process.metrics.cache == {"hit": 3, "miss": 3, "shared": 0}
+            for number, fields in (
+                (6, "Cache-Control: max-age=0\r\n"),
+                (7, "cache-control: a, Max-Age=0\r\n"),
+            ):
+                answer = await gateway.ask(b'{"a": 1, "b": [2]}', fields=fields)
+                assert seen(answer) == (b"%d" % number, "miss")
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}', fields="Cache-Control: max-age=9\r\n")) == (
+                b"7",
+                "hit",
+            )
+            assert gateway.process.metrics.cache == {"hit": 4, "miss": 5, "shared": 0}
             assert gateway.load == (0, 0)
             assert {line["revision"] for line in gateway.lines()} == {"r1"}
 

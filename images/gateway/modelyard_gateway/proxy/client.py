@@ -256,9 +256,6 @@ class Client(asyncio.Protocol):
         elif exchange.upstream is None:
             exchange.repeatable = False
             exchange.pieces += pieces
-        elif exchange.repeatable:
-            exchange.repeatable = False
-            self._front.dispatcher.forget(exchange)  # the server has all of it
 
     def stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""

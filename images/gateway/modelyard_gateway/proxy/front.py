@@ -28,6 +28,7 @@ _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
 _MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
 _SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
+_ANEW = frozenset((b"no-cache", b"max-age=0"))  # of Cache-Control: browsers that reload say the second
 # Outcomes of requests that say nothing of how others that ask the same would be answered.
 _UNANSWERED = frozenset((outcomes.GONE, outcomes.TIMEOUT, outcomes.BROKEN, outcomes.UNAVAILABLE))
 
@@ -151,7 +152,7 @@ class Front:
             return False
         exchange.revision = revision
         key = (revision.name, asked)
-        anew = b"no-cache" in head.stored
+        anew = not _ANEW.isdisjoint(head.stored)
         kept = None if anew else cache.find(key)
         if kept is not None:
             self._metrics.cache["hit"] += 1
