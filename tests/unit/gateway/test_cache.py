@@ -321,13 +321,22 @@ def test_where_the_first_gets_no_answer_that_can_be_kept_the_others_ask_for_them
 
 def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
     async def scenario() -> None:
-        async with rig.gateway(counting(delay=0.1), cache=CACHE) as (gateway, server):
+        gate = asyncio.Event()
+
+        async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+            number = len(server.got)
+            await gate.wait()
+            await reply(b"%d" % number)(request, writer)
+
+        async with rig.gateway(hold, cache=CACHE) as (gateway, server):
             first = await gateway.call()
             first.send(encode())
             await gateway.until(lambda: len(server.got) == 1)
             others = asyncio.ensure_future(ask_together(gateway, 5))
             await gateway.until(lambda: gateway.process.front.cache.waiting == 5)
             first.close()
+            await gateway.until(lambda: len(server.got) == 2)
+            gate.set()
             assert {answer.body for answer in await others} == {b"2"}
             assert gateway.process.metrics.cache == {"hit": 0, "miss": 2, "shared": 4}
             assert gateway.process.front.cache.waiting == 0
@@ -340,17 +349,22 @@ def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
 def test_where_the_first_makes_servers_fall_the_others_do_not_fell_two_each(rig: Rig) -> None:
     async def scenario() -> None:
         most = now = 0
+        gate = asyncio.Event()
 
         async def fall(request: Request, writer: asyncio.StreamWriter) -> None:
             nonlocal most, now
             now += 1
             most = max(most, now)
+            await gate.wait()
             await asyncio.sleep(0.02)
             now -= 1
             writer.transport.abort()
 
         async with rig.gateway(*[fall] * 4, cache=CACHE) as (gateway, *servers):
-            assert {answer.status for answer in await ask_together(gateway, 10)} == {502}
+            asked = asyncio.ensure_future(ask_together(gateway, 10))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 9)
+            gate.set()
+            assert {answer.status for answer in await asked} == {502}
             assert most == 1
             assert sum(len(server.got) for server in servers) == 2 + 9
             assert (gateway.load, gateway.process.front.cache.waiting) == ((0, 0), 0)
@@ -362,10 +376,10 @@ def test_where_the_first_has_no_answer_in_time_one_of_those_with_time_left_asks_
     rig: Rig,
 ) -> None:
     async def scenario() -> None:
-        async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=0.8) as (gateway, server):
+        async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=1.5) as (gateway, server):
             first = asyncio.ensure_future(gateway.ask())
             await gateway.until(lambda: len(server.got) == 1)
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.5)
             assert {answer.status for answer in await ask_together(gateway, 19)} == {504}
             assert (await first).status == 504
             assert len(server.got) == 2
