@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from modelyard_gateway.proxy import dispatcher, front, patience
+from modelyard_gateway.proxy import client, dispatcher, front, patience
 
 from tests.unit.gateway.rig import Gateway, Request, Rig, Upstream, encode, reply, run
 
@@ -82,6 +82,98 @@ def test_where_no_more_can_be_kept_a_request_is_sent_once_and_waits_for_its_serv
             assert [(await answer).body for answer in (full, at_once)] == [b"y" * 90_000, b"z" * 30_000]
             assert kept(gateway) == 0
             server.kill()
+
+    run(scenario())
+
+
+def test_a_body_that_came_while_its_caller_read_no_answers_is_read_on(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(echo, timeout_seconds=5) as (gateway, _):
+            caller = await gateway.call()
+            caller.writer.transport.pause_reading()
+            [made] = gateway.process.front.clients
+            asked = 0
+            while not made.congested:
+                caller.send(encode(path="/-/page.js", method="GET"))
+                asked += 1
+                await gateway.until(lambda asked=asked: gateway.process.front._count == asked)
+            assert not made.ahead  # its own answers would have it read on
+            caller.send(encode(b"x" * 600_000))
+            await gateway.until(lambda: made.paused)
+            caller.writer.transport.resume_reading()
+            for _ in range(asked):
+                assert (await caller.read()).status == 200
+            assert (await caller.read()).body == b"x" * 600_000
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_what_all_callers_send_ahead_has_bounds_and_only_they_notice(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, served: bool
+) -> None:
+    monkeypatch.setattr(client, "_AHEAD_IN_ALL", 1 << 20)
+
+    async def scenario() -> None:
+        gate = asyncio.Event()
+
+        async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+            if request.body == b"hold":
+                await gate.wait()
+            await reply(b"own")(request, writer)
+
+        async with rig.gateway(hold) as (gateway, server):
+            front = gateway.process.front
+            callers = [await gateway.call() for _ in range(20)]
+            for caller in callers:
+                if served:
+                    caller.send(encode(b"hold"))
+                    await gateway.until(lambda: gateway.load[1] == len(server.got) > 0)
+                else:
+                    caller.writer.transport.pause_reading()
+                caller.send(encode(path="/-/page.js", method="GET") * 50_000)
+            most = 0
+            for _ in range(100):
+                most = max(most, front.ahead)
+                assert front.ahead == sum(len(made.ahead) for made in front.clients)
+                await asyncio.sleep(0.005)
+            assert 900_000 < most < (1 << 20) + 20 * 4096
+            # Whoever's request comes in two pieces isn't sent away.
+            other = await gateway.call()
+            for part in (encode(b"abc")[:30], encode(b"abc")[30:]):
+                other.send(part)
+                await asyncio.sleep(0.02)
+            assert (await other.read()).body == b"own"
+            gate.set()
+            ended = 0
+            for caller in callers:
+                caller.writer.transport.resume_reading()
+                answer = await caller.read()
+                assert answer.status == 200
+                ended += answer.fields.get("connection") == "close"
+            assert (ended > 5) == served
+            for caller in gateway.callers:
+                caller.close()
+            await gateway.until(lambda: not front.clients)
+            assert front.ahead == 0
+
+    run(scenario())
+
+
+def test_where_too_much_was_sent_ahead_already_a_long_head_in_pieces_is_told_so(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_AHEAD_IN_ALL", 0)
+
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            caller = await gateway.call()
+            caller.send(b"POST /x HTTP/1.1\r\nHost: h\r\na: " + b"b" * 5000)
+            answer = await caller.read()
+            assert (answer.status, answer.fields["connection"]) == (503, "close")
+            assert await caller.is_closed()
+            assert gateway.process.front.ahead == 0
+            assert (await gateway.ask(fields=f"a: {'b' * 5000}\r\n")).status == 200
 
     run(scenario())
 
@@ -194,5 +286,18 @@ def test_the_kernel_looks_whether_callers_are_still_there(rig: Rig) -> None:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+    run(scenario())
+
+
+def test_the_kernel_looks_whether_servers_are_still_there_and_lets_them_read_when_they_like(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply()) as (gateway, _):
+            await gateway.ask()
+            [server] = gateway.process.fleet.revisions["r1"].servers.values()
+            connection = server.idle[0].transport.get_extra_info("socket")
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
     run(scenario())

@@ -219,7 +219,17 @@ def test_the_second_of_two_equal_questions_has_the_first_ones_answer(rig: Rig) -
                 "miss",
             )
             assert seen(await gateway.ask(b'{"a": 1, "b": [2]}')) == (b"5", "hit")
-            assert gateway.process.metrics.cache == {"hit": 3, "miss": 3, "shared": 0}
+            for number, fields in (
+                (6, "Cache-Control: max-age=0\r\n"),
+                (7, "cache-control: a, Max-Age=0\r\n"),
+            ):
+                answer = await gateway.ask(b'{"a": 1, "b": [2]}', fields=fields)
+                assert seen(answer) == (b"%d" % number, "miss")
+            assert seen(await gateway.ask(b'{"a": 1, "b": [2]}', fields="Cache-Control: max-age=9\r\n")) == (
+                b"7",
+                "hit",
+            )
+            assert gateway.process.metrics.cache == {"hit": 4, "miss": 5, "shared": 0}
             assert gateway.load == (0, 0)
             assert {line["revision"] for line in gateway.lines()} == {"r1"}
 
@@ -311,18 +321,99 @@ def test_where_the_first_gets_no_answer_that_can_be_kept_the_others_ask_for_them
 
 def test_where_the_first_hangs_up_another_asks_for_the_rest(rig: Rig) -> None:
     async def scenario() -> None:
-        async with rig.gateway(counting(delay=0.1), cache=CACHE) as (gateway, server):
+        gate = asyncio.Event()
+
+        async def hold(request: Request, writer: asyncio.StreamWriter) -> None:
+            number = len(server.got)
+            await gate.wait()
+            await reply(b"%d" % number)(request, writer)
+
+        async with rig.gateway(hold, cache=CACHE) as (gateway, server):
             first = await gateway.call()
             first.send(encode())
             await gateway.until(lambda: len(server.got) == 1)
             others = asyncio.ensure_future(ask_together(gateway, 5))
             await gateway.until(lambda: gateway.process.front.cache.waiting == 5)
             first.close()
+            await gateway.until(lambda: len(server.got) == 2)
+            gate.set()
             assert {answer.body for answer in await others} == {b"2"}
             assert gateway.process.metrics.cache == {"hit": 0, "miss": 2, "shared": 4}
             assert gateway.process.front.cache.waiting == 0
             assert len(server.got) == 2
             assert gateway.load == (0, 0)
+
+    run(scenario())
+
+
+def test_where_the_first_makes_servers_fall_the_others_do_not_fell_two_each(rig: Rig) -> None:
+    async def scenario() -> None:
+        most = now = 0
+        gate = asyncio.Event()
+
+        async def fall(request: Request, writer: asyncio.StreamWriter) -> None:
+            nonlocal most, now
+            now += 1
+            most = max(most, now)
+            await gate.wait()
+            await asyncio.sleep(0.02)
+            now -= 1
+            writer.transport.abort()
+
+        async with rig.gateway(*[fall] * 4, cache=CACHE) as (gateway, *servers):
+            asked = asyncio.ensure_future(ask_together(gateway, 10))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 9)
+            gate.set()
+            assert {answer.status for answer in await asked} == {502}
+            assert most == 1
+            assert sum(len(server.got) for server in servers) == 2 + 9
+            assert (gateway.load, gateway.process.front.cache.waiting) == ((0, 0), 0)
+
+    run(scenario())
+
+
+def test_where_the_first_has_no_answer_in_time_one_of_those_with_time_left_asks_for_the_rest(
+    rig: Rig,
+) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=1.5) as (gateway, server):
+            first = asyncio.ensure_future(gateway.ask())
+            await gateway.until(lambda: len(server.got) == 1)
+            await asyncio.sleep(0.5)
+            assert {answer.status for answer in await ask_together(gateway, 19)} == {504}
+            assert (await first).status == 504
+            assert len(server.got) == 2
+            assert (gateway.load, gateway.process.front.cache.waiting) == ((0, 0), 0)
+
+    run(scenario())
+
+
+def test_where_the_first_is_turned_away_while_too_many_wait_so_are_the_others(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(delay=60), cache=CACHE, max_queue=1000) as (gateway, server):
+            first = await gateway.call()
+            first.send(encode())
+            await gateway.until(lambda: len(server.got) == 1)
+            others = asyncio.ensure_future(ask_together(gateway, 300))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 300)
+            gateway.serve()
+            gateway.process.dispatcher._max_queue = 0
+            first.close()
+            assert {answer.status for answer in await others} == {503}
+            assert gateway.process.front.cache.waiting == 0
+
+    run(scenario())
+
+
+def test_a_gateway_that_ends_sends_away_those_who_wait_for_anothers_answer_too(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(cache=CACHE) as (gateway,):
+            gateway.serve()
+            asked = asyncio.ensure_future(ask_together(gateway, 4))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 3)
+            gateway.process.dispatcher.end_line()
+            assert gateway.load == (0, 0)
+            assert ["the gateway stops" in answer.json()["error"] for answer in await asked] == [True] * 4
 
     run(scenario())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Awaitable
@@ -10,7 +11,7 @@ from collections.abc import Awaitable
 import pytest
 from modelyard_gateway.proxy import patience
 
-from tests.unit.gateway.rig import Answer, Handler, Request, Rig, encode, read_request, reply, run
+from tests.unit.gateway.rig import Answer, Handler, Request, Rig, Upstream, encode, read_request, reply, run
 
 
 async def hang(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -384,6 +385,28 @@ def test_that_no_server_could_be_reached_is_what_callers_are_told(rig: Rig) -> N
             answer = await gateway.ask()
             assert (answer.status, answer.fields["retry-after"]) == (503, "5")
             assert "no server could be reached" in answer.json()["error"]
+
+    run(scenario())
+
+
+def test_a_server_to_which_no_connection_comes_about_in_time_could_not_be_reached(rig: Rig) -> None:
+    async def scenario() -> None:
+        cache = {"max_entries": 9, "ttl_seconds": 9}
+        with contextlib.ExitStack() as stack:
+            silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            for _ in range(2):  # no more are answered then
+                filling = stack.enter_context(socket.socket())
+                filling.setblocking(False)
+                filling.connect_ex(silent.getsockname())
+            async with rig.gateway(timeout_seconds=0.6, cache=cache) as (gateway,):
+                server = Upstream(reply())
+                server.port = silent.getsockname()[1]
+                gateway.serve(server)
+                for answer in await asyncio.gather(*(gateway.ask() for _ in range(3))):
+                    assert (answer.status, answer.fields["retry-after"]) == (503, "5")
+                    assert "no server could be reached" in answer.json()["error"]
+                assert gateway.process.metrics.unavailable["unreachable"] == 3
+                await gateway.until(lambda: gateway.load == (0, 0))
 
     run(scenario())
 

@@ -1,8 +1,13 @@
-"""Whoever only looks (GET, HEAD, OPTIONS) wakes no server: load balancers, browsers and scanners do so all day."""
+"""Whoever only looks (GET, HEAD, OPTIONS) wakes no server: load balancers, browsers and scanners do so all day.
+
+Nor does, where the paths are known, whoever asks for what no server has.
+"""
 
 from __future__ import annotations
 
+import posixpath
 import re
+from urllib.parse import unquote
 
 from modelyard.contract.gateway import GatewayConfig
 
@@ -10,10 +15,11 @@ from modelyard_gateway.balance.servers import Fleet
 from modelyard_gateway.wire.refusal import Refusal
 from modelyard_gateway.wire.request import RequestHead
 
-LOOKS = frozenset(("GET", "HEAD", "OPTIONS"))
+READS = ("GET", "HEAD")
+_LOOKS = (*READS, "OPTIONS")
 
 _POSTS = r"/v1/(chat/completions|completions|embeddings)|/v2/models/{name}(/versions/[^/]+)?/infer"
-_GETS = r"/metrics|/v2/models/{name}(/versions/[^/]+(/ready)?)?"
+_GETS = r"/v2/models/{name}(/versions/[^/]+(/ready)?)?"
 # A browser asks so before a request that will wake a server; without an answer it would never send that.
 _PREFLIGHT = b"\r\naccess-control-request-method:"
 
@@ -22,7 +28,10 @@ _NO_SERVER = Refusal(
     "there is no server at the moment, and only to look starts none; /v2/health/ready tells of the gateway",
     5,
 )
-_NOT_THIS_WAY = Refusal(405, "this path takes POST", allow="POST")
+_TAKES_POST = Refusal(405, "this path takes POST", allow="POST")
+_TAKES_GET = Refusal(405, "this path takes GET", allow="GET, HEAD")
+# They would be those of any one server; and whoever may ask a model isn't whoever may see its figures.
+_METRICS = Refusal(404, "metrics are not told here: let Prometheus scrape the pods")
 
 
 class Looks:
@@ -35,13 +44,22 @@ class Looks:
         self._posts = re.compile(_POSTS.format(name=name))
         self._gets = re.compile(_GETS.format(name=name))
 
-    def refuse(self, head: RequestHead) -> Refusal | None:
-        """None where a server is asked."""
-        if self._knows_paths() and not self._gets.fullmatch(head.path):
+    def refuse(self, head: RequestHead, own: bool) -> Refusal | None:
+        """None where a server is asked. own: the gateway itself has something at this path."""
+        if _is_metrics(head.path):
+            return _METRICS
+        if self._knows_paths():
             if self._posts.fullmatch(head.path):
-                return _NOT_THIS_WAY
-            return Refusal(404, f"there is nothing at {head.path}")
-        if self._fleet.count_servers() or (head.method == "OPTIONS" and _PREFLIGHT in head.prefix):
+                return None if head.method == "POST" else _TAKES_POST
+            if not own and not self._gets.fullmatch(head.path):
+                return Refusal(
+                    404, f"there is nothing at {head.path}; the model's name is {self._config.name}"
+                )
+            if head.method not in READS:
+                return _TAKES_GET
+        elif head.method not in _LOOKS:
+            return None
+        if self._fleet.count_servers() or is_preflight(head):
             return None
         return _NO_SERVER
 
@@ -51,3 +69,13 @@ class Looks:
         if engine != "auto":
             return engine == "builtin"
         return (self._config.task or self._fleet.task()) not in (None, "text-generation")
+
+
+def is_preflight(head: RequestHead) -> bool:
+    """Whether a browser asks what a page may send. It shows no key with that, and sends nothing."""
+    return head.method == "OPTIONS" and head.length == 0 and _PREFLIGHT in head.prefix
+
+
+def _is_metrics(path: str) -> bool:
+    """However it is written: servers decode it, and some shorten it. vLLM takes whatever begins so."""
+    return posixpath.normpath("/" + unquote(path).lstrip("/")).startswith("/metrics")

@@ -13,7 +13,7 @@ from modelyard import __version__
 from modelyard.contract.gateway import GatewayConfig
 
 from modelyard_gateway.balance.servers import Fleet
-from modelyard_gateway.local.looks import LOOKS, Looks
+from modelyard_gateway.local.looks import READS, Looks
 from modelyard_gateway.page import read_files
 from modelyard_gateway.telemetry import metrics as outcomes
 from modelyard_gateway.wire.refusal import JSON, Refusal
@@ -21,7 +21,6 @@ from modelyard_gateway.wire.request import RequestHead
 
 Answer = tuple[int, bytes, bytes, str]  # status, header lines, body, outcome
 
-_METHODS = ("GET", "HEAD")
 _NO_ICON = Refusal(404, "the page has no icon")  # browsers ask for one, which shall wake no server
 
 
@@ -55,6 +54,8 @@ class Routes:
         self._looks = Looks(config, fleet)
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
+        # As nearly all are: of these nothing else is looked at.
+        self._asked = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer"}
         self._routes = {
             "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]})),
             f"/v1/models/{config.name}": Route(lambda: _json(self._describe())),
@@ -74,12 +75,12 @@ class Routes:
 
     def find(self, head: RequestHead) -> Route | None:
         """None for what a server answers."""
-        if head.method not in LOOKS:
+        if head.method == "POST" and head.path in self._asked:
             return None
         route = self._routes.get(head.path)
-        if route is not None and head.method in _METHODS and not (route.idle and self._fleet.count_servers()):
+        if route is not None and head.method in READS and not (route.idle and self._fleet.count_servers()):
             return route
-        refusal = self._looks.refuse(head)
+        refusal = self._looks.refuse(head, route is not None)
         return Route(partial(_refuse, refusal, head.path)) if refusal is not None else None
 
     def _describe(self) -> dict[str, Any]:

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 _SMALL = 4 << 10  # bytes of a body that are part of what a connection costs: to count them would cost more
 _PIECES = 256  # of a body, in which it is kept
 _AHEAD = 64 << 10  # bytes of requests that came before the answer of the one before
+_AHEAD_IN_ALL = 16 << 20  # of all callers; further ones are ended that have more than a little
+_TURN = 32  # requests of one caller that are answered before others have their turn
 
 _CR = 0x0D
+_TOO_MUCH_AHEAD = Refusal(503, "too much was sent ahead of the answers: come again in some seconds", 5)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -32,7 +35,7 @@ class Client(asyncio.Protocol):
     part of a body or a stream.
 
     ahead: what has come and isn't looked at yet. lingering: refused, and ended once the caller has read why.
-    congested: the caller takes no more at the moment; paused: nothing is read from it.
+    congested: the caller takes no more at the moment; paused: nothing is read from it. _waiting: for its next turn.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Client(asyncio.Protocol):
         "_chunks",
         "_front",
         "_patience",
+        "_waiting",
         "address",
         "ahead",
         "congested",
@@ -59,7 +63,8 @@ class Client(asyncio.Protocol):
         self.since = 0.0
         self.address = ""
         self.ahead = bytearray()
-        self._beginning = self._blank = self.congested = self.lingering = self.paused = False
+        self._beginning = self._blank = self._waiting = False
+        self.congested = self.lingering = self.paused = False
         self._chunks: Chunks | None = None
         self._patience = Patience()
 
@@ -77,6 +82,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Of asyncio.Protocol."""
         self._front.clients.discard(self)
+        self._take_ahead()
         exchange = self.exchange
         if exchange is not None:
             exchange.open, self.exchange = False, None
@@ -88,20 +94,32 @@ class Client(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None and not self.congested:
             if self.ahead:
-                self._continue_head(data)
+                (self._put_ahead if self._waiting else self._continue_head)(data)
             elif not self.lingering:
                 self._begin(data)
         elif exchange is not None and not exchange.whole:
             self._take(exchange, data)
-        elif not self.lingering:
-            self.ahead += data
-            if len(self.ahead) > _AHEAD:
+        elif self.keep:
+            self._put_ahead(data)
+
+    def _put_ahead(self, data: bytes) -> None:
+        """What has come and can't be looked at yet, or isn't whole."""
+        self.ahead += data
+        self._front.ahead += len(data)
+        if len(self.ahead) > _AHEAD:
+            self.pause()
+        if self._front.ahead > _AHEAD_IN_ALL and len(self.ahead) > _SMALL:
+            if self.exchange is None:
+                self.reject(_TOO_MUCH_AHEAD)
+            else:
+                self._take_ahead()
+                self.keep = False  # its answer is the last
                 self.pause()
 
     def _begin(self, data: bytes) -> None:
         """Begins what stands at the begin of `data`, and what follows it if that is answered at once."""
         self._beginning = True
-        at, size = 0, len(data)
+        at, size, answered = 0, len(data), 0
         while at < size:
             if data[at] == _CR and data.startswith(b"\r\n", at):
                 # Some clients end a body with a line that nobody asked for. RFC 9112, section 2.2: at least one.
@@ -113,7 +131,7 @@ class Client(asyncio.Protocol):
                 continue
             end = data.find(END, at) + 4
             if end < 4 or end - at > MAX_HEAD + 4:
-                self.ahead += data[at:]
+                self._put_ahead(data[at:])
                 self.since = time.monotonic()
                 self._check_head(0)
                 break
@@ -150,20 +168,32 @@ class Client(asyncio.Protocol):
                     elif head.expects:
                         self.write(_CONTINUE)
             if exchange.open or self.congested or not self.keep:
-                if self.keep:
-                    self.ahead += data[at:]
+                if self.keep and at < size:
+                    self._put_ahead(data[at:])
+                break
+            answered += 1
+            if answered == _TURN and at < size:
+                self._put_ahead(data[at:])
+                self._waiting = True
+                asyncio.get_running_loop().call_soon(self._take_turn)
                 break
         self._beginning = False
+
+    def _take_turn(self) -> None:
+        self._waiting = False
+        if not self.transport.is_closing():
+            self._go_on()
 
     def _take_ahead(self) -> bytes:
         data = bytes(self.ahead)
         self.ahead.clear()
+        self._front.ahead -= len(data)
         return data
 
     def _continue_head(self, data: bytes) -> None:
         """More of a head, of which only that is looked at: it may come byte by byte."""
         known = len(self.ahead)
-        self.ahead += data
+        self._put_ahead(data)
         if self.ahead.find(END, max(0, known - 3)) >= 0 or self.ahead.startswith(b"\r\n"):
             self._begin(self._take_ahead())
         else:
@@ -193,7 +223,7 @@ class Client(asyncio.Protocol):
         else:
             left = exchange.head.length - exchange.size
             if len(data) > left:
-                self.ahead += data[left:]
+                self._put_ahead(data[left:])
                 data = data[:left]
             size = len(data)
             exchange.whole = size == left
@@ -226,9 +256,6 @@ class Client(asyncio.Protocol):
         elif exchange.upstream is None:
             exchange.repeatable = False
             exchange.pieces += pieces
-        elif exchange.repeatable:
-            exchange.repeatable = False
-            self._front.dispatcher.forget(exchange)  # the server has all of it
 
     def stop(self, exchange: Exchange, refusal: Refusal) -> None:
         """The rest of its body can't be taken."""
@@ -290,7 +317,7 @@ class Client(asyncio.Protocol):
         self.since = now
         self._account(exchange, outcome, now)
         if not self.keep:
-            if exchange.whole:
+            if exchange.whole and not self.paused:
                 self.transport.close()
             else:
                 self._linger()
@@ -301,6 +328,7 @@ class Client(asyncio.Protocol):
     def _go_on(self) -> None:
         """The next request, if it has come already and the caller takes answers."""
         if self.ahead and self.keep and not self._beginning and not self.congested:
+            self.resume()  # the last of them may not be whole
             self._begin(self._take_ahead())
 
     def _account(self, exchange: Exchange, outcome: str, now: float) -> None:
@@ -312,7 +340,7 @@ class Client(asyncio.Protocol):
         As RFC 9112, section 9.6, has it.
         """
         self.lingering, self.keep = True, False
-        self.ahead.clear()
+        self._take_ahead()
         self.since = time.monotonic()
         self.resume()
         if not self.transport.is_closing():

@@ -201,10 +201,13 @@ class Dispatcher:
     def expire(self, exchange: Exchange) -> None:
         """Its time is up."""
         flight = exchange.following
-        if exchange in self._line or (flight is not None and flight.leader in self._line):
+        asking = exchange if flight is None else flight.leader
+        if asking in self._line:
             self._turn_away(exchange, *self._why_waiting())
         elif exchange.status:
             exchange.client.cut(exchange, outcomes.TIMEOUT)
+        elif asking.server is not None and asking.upstream is None:  # the connection is being made
+            self._turn_away(exchange, UNREACHABLE, outcomes.UNREACHABLE)
         else:
             self._end(exchange, HUNG if self._blame(exchange) else SLOW, outcomes.TIMEOUT)
 
@@ -253,8 +256,8 @@ class Dispatcher:
 
     def end_line(self) -> None:
         """Whoever waits is sent away: the gateway stops."""
-        for exchange in list(self._line):
-            self._turn_away(exchange, ENDING, outcomes.STOPPING)
+        while self._line:  # who has waited for one of them comes after it
+            self._turn_away(next(iter(self._line)), ENDING, outcomes.STOPPING)
 
     def _turn_away(self, exchange: Exchange, refusal: Refusal, reason: str) -> None:
         """It gets no server."""
@@ -325,7 +328,10 @@ def _free(connection: Upstream, now: float) -> None:
 
 
 def _watch_peer(transport: asyncio.Transport) -> None:
-    """A server whose node has vanished says nothing: the kernel finds out, in about 25 s."""
+    """A server whose node has vanished says nothing: the kernel finds out, in about 25 s.
+
+    Not by TCP_USER_TIMEOUT: to Linux a server that only doesn't read for so long is one that has vanished, too.
+    """
     connection = transport.get_extra_info("socket")
     if connection is None:
         return
@@ -333,4 +339,3 @@ def _watch_peer(transport: asyncio.Transport) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000)

@@ -13,6 +13,7 @@ from modelyard_gateway.cache.key import make_key
 from modelyard_gateway.cache.store import Cache, Flight, Kept, Key
 from modelyard_gateway.limits.keys import Keys
 from modelyard_gateway.limits.rates import Rates
+from modelyard_gateway.local.looks import is_preflight
 from modelyard_gateway.local.routes import Routes
 from modelyard_gateway.proxy.client import Client
 from modelyard_gateway.proxy.dispatcher import Dispatcher
@@ -27,6 +28,10 @@ _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
 _MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
 _SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
+_ANEW = frozenset((b"no-cache", b"max-age=0"))  # of Cache-Control: browsers that reload say the second
+# Outcomes of requests that say nothing of how others that ask the same would be answered.
+_UNANSWERED = frozenset((outcomes.GONE, outcomes.TIMEOUT, outcomes.BROKEN, outcomes.UNAVAILABLE))
+
 SUSPENDED = Refusal(503, "the deployment is suspended: spec.suspend is true", again=False)
 NO_KEY = Refusal(401, "this model needs an API key: send it as `Authorization: Bearer KEY`")
 CROWDED = Refusal(503, "too many connections: come again in some seconds", 5)
@@ -34,7 +39,10 @@ WRONG_KEY = Refusal(401, "the API key is not one of this model's")
 
 
 class Front:
-    """All callers of one gateway. `draining`: each answer ends its connection, so that callers find another gateway."""
+    """All callers of one gateway. `draining`: each answer ends its connection, so that callers find another gateway.
+
+    ahead: bytes that they have sent and that can't be looked at yet.
+    """
 
     def __init__(
         self,
@@ -48,6 +56,7 @@ class Front:
         self.dispatcher = dispatcher
         self.clients: set[Client] = set()
         self.draining = False
+        self.ahead = 0
         self.max_bytes = config.max_request_bytes
         self.too_large = Refusal(
             413, f"the request has more than {self.max_bytes} bytes (traffic.maxRequestBytes)"
@@ -102,7 +111,7 @@ class Front:
         client, secret = exchange.client, exchange.head.secret
         if self._keys is not None:
             exchange.caller = self._keys.find(secret)
-            if exchange.caller is None:
+            if exchange.caller is None and not self._is_free(exchange):
                 client.refuse(exchange, NO_KEY if secret is None else WRONG_KEY, outcomes.REFUSED)
                 return
         if exchange.own is not None:
@@ -114,6 +123,12 @@ class Front:
             self._metrics.limited += 1
             refusal = Refusal(429, f"too many requests: come again in {wait} s (traffic.rateLimit)", wait)
             client.refuse(exchange, refusal, outcomes.REFUSED)
+
+    def _is_free(self, exchange: Exchange) -> bool:
+        """Browsers' preflights, which can show no key; but nobody wakes a server without one."""
+        return (
+            exchange.own is None and is_preflight(exchange.head) and self.dispatcher.fleet.count_servers() > 0
+        )
 
     def proceed(self, exchange: Exchange, now: float) -> None:
         """Its body is here, or as much of it as is waited for: answers it, or asks a server."""
@@ -137,7 +152,7 @@ class Front:
             return False
         exchange.revision = revision
         key = (revision.name, asked)
-        anew = b"no-cache" in head.stored
+        anew = not _ANEW.isdisjoint(head.stored)
         kept = None if anew else cache.find(key)
         if kept is not None:
             self._metrics.cache["hit"] += 1
@@ -171,13 +186,8 @@ class Front:
             cache.abandon(flight)
         followers = cache.disperse(flight)
         now = time.monotonic()
-        if outcome == outcomes.GONE and followers:
-            # Nobody has asked in vain: one of them asks for all.
-            leader, *followers = followers
-            new = self._lead(cache, leader, flight.key, True)
-            for follower in followers:
-                cache.follow(new, follower)
-            self.dispatcher.dispatch(leader, now, cache.waiting)
+        if outcome in _UNANSWERED:
+            self._ask_for_all(cache, flight.key, followers, outcome, now)
             return
         for follower in followers:
             if not follower.open:
@@ -189,6 +199,24 @@ class Front:
                 self._metrics.cache["miss"] += 1
                 follower.cached = "miss"
                 self.dispatcher.dispatch(follower, now, cache.waiting)
+
+    def _ask_for_all(
+        self, cache: Cache, key: Key, followers: list[Exchange], outcome: str, now: float
+    ) -> None:
+        """Nobody shall have waited in vain: one of them asks, and the others wait for its answer."""
+        if outcome == outcomes.TIMEOUT:  # the time of some is up, too, as they will be told
+            followers = [one for one in followers if one.began > now - self._config.timeout_seconds]
+        followers.sort(key=lambda one: one.began)
+        while followers:
+            leader = followers.pop()  # has the most of its time left
+            if outcome == outcomes.BROKEN:
+                leader.broken = 1  # what made servers fall fells one more, not two
+            flight = self._lead(cache, leader, key, True)
+            self.dispatcher.dispatch(leader, now, cache.waiting)
+            if leader.open:
+                for follower in followers:
+                    cache.follow(flight, follower)
+                return
 
     def leave(self, exchange: Exchange) -> None:
         """Nobody wants its answer any more."""

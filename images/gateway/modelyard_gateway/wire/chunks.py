@@ -8,7 +8,7 @@ from modelyard_gateway.wire.fields import MAX_FIELDS, MAX_HEAD, Malformed
 
 LAST = b"0\r\n\r\n"
 # Chunks have sizes and extensions, and trailers follow them: all that is dropped. In chunks of a byte it is five times
-# the body; what is more than this many times it is no body.
+# the body; what is more than this many times it is no body. Nor does a long body earn long trailers.
 _OVERHEAD = 8
 _HEAD = b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -32,7 +32,7 @@ class Chunks:
             if not self.done:
                 raise Malformed(f"the body's chunks are malformed: {error}") from None
         pieces, self._pieces = self._pieces, []
-        self._extra += len(data) - (1 + _OVERHEAD) * sum(map(len, pieces))
+        self._extra = max(0, self._extra + len(data) - (1 + _OVERHEAD) * sum(map(len, pieces)))
         if self._extra > MAX_HEAD or self._trailers > MAX_FIELDS:
             raise Malformed("the body is mostly chunk sizes, extensions and trailers")
         return pieces

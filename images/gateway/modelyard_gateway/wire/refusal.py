@@ -27,7 +27,7 @@ class Refusal:
     """What a caller is told instead of an answer. retry_after: in seconds; 0: nothing about that.
 
     again: False where to ask again is of no use. OpenAI's clients do so by themselves with each 5xx.
-    allow: the method that the path takes.
+    allow: the methods that the path takes.
     """
 
     status: int

@@ -40,7 +40,7 @@ _DROPPED = HOP_BY_HOP | {b"content-length", b"x-request-id", b"x-modelyard-cache
 class ResponseHead:
     """What an answer's head says. Shared by all answers that begin with the same bytes: not to be changed.
 
-    length: of the body in bytes; CHUNKED; UNTIL_CLOSED. `framing`: the line that tells a length, if it does.
+    length: of the body in bytes; CHUNKED; UNTIL_CLOSED. `framing`: the line that tells a length, if it does and may.
     prefix: status line and fields for the caller.
     keep: whether the server's connection can be used again.
     private: not to be kept for others; lasts: for how many seconds it may be, at most.
@@ -74,7 +74,7 @@ def _read(head: bytes) -> ResponseHead:
         status=status,
         length=0 if bodiless else UNTIL_CLOSED if length is None else length,
         prefix=b"HTTP/1.1 %d %b\r\n%b" % (status, head[13 : head.index(b"\r\n")], lines),
-        framing=b"" if length is None or length < 0 else b"content-length: %d\r\n" % length,
+        framing=b"" if length is None or length < 0 or status == 204 else b"content-length: %d\r\n" % length,
         keep=collector.keep,
         private=lasts <= 0 or b"set-cookie" in found or b"vary" in found or not _PRIVATE.isdisjoint(told),
         lasts=lasts,
