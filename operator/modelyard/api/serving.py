@@ -87,7 +87,8 @@ class CustomEngine(ApiModel):
     )  # fmt: skip
     port: Port = Field(8080, description="Where it listens.")
     protocol: Literal["openai", "oip"] = Field(
-        description="What it speaks: OpenAI's API (/v1), or the Open Inference Protocol (/v2)."
+        description="What it speaks: OpenAI's API (/v1), or the Open Inference Protocol (/v2). The gateways answer "
+        "the other's inference paths with 404, and their page asks by it."
     )
     readiness_path: str = Field(
         "/health", pattern=r"^/.*$", max_length=256, description="GET answers 200 once it can serve."

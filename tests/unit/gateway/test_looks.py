@@ -170,6 +170,40 @@ def test_a_preflight_has_no_key_and_needs_none_while_there_is_a_server(rig: Rig)
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("protocol", "path", "foreign"),
+    [
+        ("openai", "/v2/models/m/infer", True),
+        ("openai", "/v2/models/m/versions/1/infer", True),
+        ("openai", "/v1/chat/completions", False),
+        ("openai", "/tokenize", False),
+        ("oip", "/v1/embeddings", True),
+        ("oip", "/v2/models/m/infer", False),
+        (None, "/v2/models/m/infer", False),
+        (None, "/v1/completions", False),
+    ],
+)
+def test_what_the_servers_do_not_speak_asks_and_wakes_none(
+    rig: Rig, protocol: str | None, path: str, foreign: bool
+) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"{}"), engine="custom", protocol=protocol) as (gateway, server):
+            answer = await gateway.ask(path=path, method="POST")
+            assert answer.status == (404 if foreign else 200)
+            assert ("engine.custom.protocol" in answer.body.decode()) == foreign
+            assert len(server.got) == (not foreign)
+        async with rig.gateway(engine="custom", protocol=protocol) as (gateway,):
+            tag = gateway.process.news.tag()
+            asked = asyncio.create_task(gateway.ask(path=path, method="POST"))
+            await asyncio.wait([asked], timeout=0.3)
+            assert asked.done() == foreign
+            assert (gateway.process.news.tag() == tag) == foreign
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    run(scenario())
+
+
 def test_the_paths_that_the_gateway_knows_are_those_of_the_built_in_server() -> None:
     config = GatewayConfig(name="m", namespace="ns", deployment="d", engine="builtin")
     routes, read = Routes(config, Fleet(), lambda: None, dict), Reader()

@@ -18,7 +18,12 @@ from modelyard_gateway.wire.request import RequestHead
 READS = ("GET", "HEAD")
 _LOOKS = (*READS, "OPTIONS")
 
-_POSTS = r"/v1/(chat/completions|completions|embeddings)|/v2/models/{name}(/versions/[^/]+)?/infer"
+_OPENAI = r"/v1/(chat/completions|completions|embeddings)"
+_OIP = r"/v2/models/{name}(/versions/[^/]+)?/infer"
+_POSTS = rf"{_OPENAI}|{_OIP}"
+# What servers that speak one of them don't answer.
+_FOREIGN = {"openai": _OIP, "oip": _OPENAI}
+_SPOKEN = {"openai": "OpenAI's API (/v1)", "oip": "the Open Inference Protocol (/v2)"}
 _GETS = r"/v2/models/{name}(/versions/[^/]+(/ready)?)?"
 # A browser asks so before a request that will wake a server; without an answer it would never send that.
 _PREFLIGHT = b"\r\naccess-control-request-method:"
@@ -43,11 +48,20 @@ class Looks:
         name = re.escape(config.name)
         self._posts = re.compile(_POSTS.format(name=name))
         self._gets = re.compile(_GETS.format(name=name))
+        foreign = _FOREIGN.get(config.protocol or "")
+        self._foreign = re.compile(foreign.format(name=name)) if foreign else None
+
+    def is_foreign(self, path: str) -> bool:
+        """Whether it is of a protocol that the servers don't speak."""
+        return self._foreign is not None and self._foreign.fullmatch(path) is not None
 
     def refuse(self, head: RequestHead, own: bool) -> Refusal | None:
         """None where a server is asked. own: the gateway itself has something at this path."""
         if _is_metrics(head.path):
             return _METRICS
+        if self.is_foreign(head.path):
+            spoken = _SPOKEN[str(self._config.protocol)]
+            return Refusal(404, f"the model's servers speak {spoken} (engine.custom.protocol)")
         if self._knows_paths():
             if self._posts.fullmatch(head.path):
                 return None if head.method == "POST" else _TAKES_POST

@@ -55,7 +55,8 @@ class Routes:
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
         # As nearly all are: of these nothing else is looked at.
-        self._asked = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer"}
+        asked = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer")
+        self._asked = {path for path in asked if not self._looks.is_foreign(path)}
         self._routes = {
             "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]})),
             f"/v1/models/{config.name}": Route(lambda: _json(self._describe())),
