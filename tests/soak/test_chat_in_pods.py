@@ -36,6 +36,12 @@ SERVER = {
     },
 }
 BUILTIN = {"type": "builtin", "custom": None}
+# It takes only requests for the model by the name by which it was told of it.
+SERVE = """\
+ln -sfn "$MODELYARD_MODEL_PATH" "/tmp/$MODELYARD_MODEL_NAME" && cd /tmp && exec transformers serve "$MODELYARD_MODEL_NAME" \
+  --host 0.0.0.0 --port 8000 --device cpu --dtype float32 --continuous-batching --attn-implementation sdpa \
+  --cb-block-size 256 --cb-num-blocks 16 --cb-max-batch-tokens 256
+"""
 
 
 def chat(question: str) -> dict[str, Any]:
@@ -123,15 +129,12 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
 ) -> None:
     custom = {
         "image": image.provide(cluster.images["server"]),
-        "args": [
-            "serve", "$(MODELYARD_MODEL_PATH)", "--host", "0.0.0.0", "--port", "8000", "--device", "cpu",
-            "--dtype", "float32", "--continuous-batching", "--attn-implementation", "sdpa",
-            "--cb-block-size", "256", "--cb-num-blocks", "16", "--cb-max-batch-tokens", "256",
-        ],
+        "command": ["sh", "-c"],
+        "args": [SERVE],
         "port": 8000,
         "protocol": "openai",
         "readinessPath": "/health",
-    }  # fmt: skip
+    }
     protocol = OpenAIGeneration(deployment.name, stream=False)
     cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
     with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
