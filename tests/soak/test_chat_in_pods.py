@@ -38,7 +38,8 @@ SERVER = {
 BUILTIN = {"type": "builtin", "custom": None}
 # It takes only requests for the model by the name by which it was told of it.
 SERVE = """\
-ln -sfn "$MODELYARD_MODEL_PATH" "/tmp/$MODELYARD_MODEL_NAME" && cd /tmp && exec transformers serve "$MODELYARD_MODEL_NAME" \
+ln -sfn "$MODELYARD_MODEL_PATH" "/tmp/$MODELYARD_MODEL_NAME" && cd /tmp &&
+exec transformers serve "$MODELYARD_MODEL_NAME" \
   --host 0.0.0.0 --port 8000 --device cpu --dtype float32 --continuous-batching --attn-implementation sdpa \
   --cb-block-size 256 --cb-num-blocks 16 --cb-max-batch-tokens 256
 """
