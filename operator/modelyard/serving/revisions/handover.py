@@ -22,12 +22,7 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
     kind = scale.SCALERS.get(spec.scaling.scaler)
     if kind is None or spec.suspend:
         return
-    others = [
-        obj["kind"]
-        for other in scale.SCALERS.values()
-        if other != kind
-        for obj in draft.view.seen.of_kind(other)
-    ]
+    others = [other for other in scale.SCALERS.values() if other != kind and draft.view.made(other)]
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers are scaled once there are some.")
     elif others:
@@ -44,7 +39,7 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
 
 def _tell(draft: Draft, kind: str) -> None:
     """Mirrors what the scaler says of itself."""
-    found = draft.view.seen.of_kind(kind)
+    found = draft.view.made(kind)
     conditions = ((found[0].get("status") or {}).get("conditions") or []) if found else []
     wrong = next((c for c in conditions if _is_wrong(c)), None)
     if draft.view.seen.rejections.get(f"{kind}/{draft.view.name}") is not None:

@@ -42,10 +42,10 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: Va
         draft.hold(_READY, "False", "Suspended", "spec.suspend is true; set it to false to go on.")
         return Wish(0)
     scaling = spec.scaling
-    leaving = [obj for kind in SCALERS.values() for obj in draft.view.seen.of_kind(kind)]
+    leaving = [kind for kind in SCALERS.values() if draft.view.made(kind)]
     if serving is not None and scaling.scaler not in SCALERS and leaving:
         draft.update(scaling=None)
-        draft.hold(_READY, "False", "HandingOver", f"The {leaving[0]['kind']} of before must be gone first.")
+        draft.hold(_READY, "False", "HandingOver", f"The {leaving[0]} of before must be gone first.")
         return Wish(serving.replicas)
     if scaling.scaler == "none":
         draft.update(scaling=None)
