@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from modelyard.contract import codes
-from modelyard.engine.plan import Key
+from modelyard.engine.errors import ClusterError, Refused
+from modelyard.engine.plan import Key, Manifest
 
 from tests.kstatus import compute_status
 from tests.unit.serving.world import (
@@ -85,7 +86,12 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     world.settle()
     (new,) = set(world.revisions()) - {old}
     assert world.revisions() == {old: 3, new: 3}
-    assert world.weights() == {old: 0, new: 100}  # the gateways don't follow yet, so the old one stays
+    assert world.weights() == {old: 100, new: 100}  # the gateways don't know the new one's weight yet
+    assert world.condition("Ready") == ("True", "Serving")
+    world.followed = {old: 100, new: 100}
+    world.wait(3)
+    assert world.revisions() == {old: 3, new: 3}
+    assert world.weights() == {old: 0, new: 100}  # they send requests to both, so the old one stays
     world.slow = False
     world.wait(3)
     assert world.revisions() == {new: 3}
@@ -93,6 +99,29 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     assert world.condition("UpToDate") == ("True", "Serving")
     states = [(r["name"], r["state"]) for r in world.status["revisions"]]
     assert states == [(f"{NAME}-{new}", "Serving"), (f"{NAME}-{old}", "Retired")]
+
+
+def test_a_weight_that_is_refused_costs_no_server_that_answers() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.well = {old}
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    message = 'admission webhook "w" denied the request: no.'
+
+    def refuse(manifest: Manifest) -> ClusterError | None:
+        named = (manifest["kind"], manifest["metadata"]["name"])
+        return Refused("Forbidden", message) if named == ("Service", f"{NAME}-{new}") else None
+
+    world.cluster.refuse = refuse
+    world.well = None
+    world.wait(120, step=5)
+    assert world.revisions() == {old: 1, new: 1}
+    assert world.weights() == {old: 100, new: 0}
+    assert world.condition("Ready") == ("True", "Serving")
+    world.cluster.refuse = lambda manifest: None
+    world.wait(70, step=5)
+    assert world.weights() == {new: 100}
 
 
 def test_servers_that_never_become_ready_leave_the_old_ones_serving() -> None:

@@ -186,7 +186,10 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         if serving.ready == 0 and serving.replicas > 0 and new is not None:
             _watch_deadline(draft, new, problem)
         return
-    draft.miss(_UP_TO_DATE, Problem("Progressing", "A new revision is starting; the earlier one serves."))
+    message = "A new revision is starting; the earlier one serves."
+    if new is not None and new.revision.weight > 0:
+        message = "Requests are passing from the earlier revision to the new one."
+    draft.miss(_UP_TO_DATE, Problem("Progressing", message))
     if new is not None:
         why_new = health.find_problem(draft, new)
         if why_new is not None:
