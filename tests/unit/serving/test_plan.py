@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -453,9 +454,49 @@ def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None
             ],
         }
         world.report(key, status)
+    gateway = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    world.cluster.change(gateway, lambda o: o["status"].update(readyReplicas=1))
     world._work()
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("Reconciling") == ("True", "GatewayFailed")
+
+
+def evict(world: World, component: str) -> None:
+    """A pod of these is evicted; it lies around beside the one that took its place."""
+    key = next(k for k in sorted(world.cluster.objects) if k.kind == "Pod" and component in k.name)
+    pod = copy.deepcopy(world.cluster.objects[key])
+    pod["metadata"]["name"] = f"evicted-{key.name}"
+    (container,) = pod["status"]["containerStatuses"]
+    ended = [{"name": container["name"], "state": {"terminated": {"exitCode": 137}}}]
+    pod["status"] = {"phase": "Failed", "reason": "Evicted", "containerStatuses": ended}
+    world.cluster.create(pod)
+    world.settle()
+
+
+def test_an_evicted_gateway_that_another_one_has_replaced_is_no_problem() -> None:
+    world = served()
+    evict(world, "gateway")
+    assert world.condition("Reconciling") is None
+    # Nor is it why others can't start.
+    gateway = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    world.cluster.change(gateway, lambda o: o["status"].update(readyReplicas=1))
+    world._work()
+    assert world.condition("Reconciling") is None
+
+
+def test_an_evicted_server_is_not_why_the_one_in_its_place_cannot_start() -> None:
+    world = served()
+    (revision,) = world.revisions()
+    evict(world, revision)
+    server = Key("Pod", NAMESPACE, f"{NAME}-{revision}-rs-0")
+    full = "0/3 nodes are available: 3 Insufficient cpu."
+    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": full}
+    world.cluster.change(server, lambda o: o["spec"].pop("nodeName"))
+    world.report(server, {"phase": "Pending", "conditions": [unplaced]})
+    deployment_key = Key("Deployment", NAMESPACE, f"{NAME}-{revision}")
+    world.cluster.change(deployment_key, lambda o: o["status"].update(readyReplicas=0))
+    world._work()
+    assert world.condition("Ready") == ("False", "Unschedulable")
 
 
 def test_a_first_server_that_takes_longer_than_idle_seconds_is_waited_for() -> None:

@@ -239,7 +239,10 @@ class World:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
         awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
-        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0} | awaited)
+        self.report(
+            key,
+            {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0} | awaited,
+        )
         if revision is not None:
             self.highest = max(self.highest, size)
 
