@@ -91,7 +91,7 @@ def _advance(draft: Draft, settings: Settings) -> None:
         draft.update(storage=where.uri, storage_choice=choice)
         if where.own is not None:
             labels = names.object_labels(view.name, "storage", view.labels)
-            draft.children.append(build_claim(where.claim, view.namespace, labels, where.own, profile))
+            draft.children.append(build_claim(view, where.claim, labels, where.own, profile))
     _tell_model(draft, problem, found)
     if found is None:
         draft.keep_kinds("Job")
