@@ -166,9 +166,14 @@ def _finish(draft: Draft) -> Plan:
         references=source.find_references(view.namespace, view.spec),
         events=(*draft.events, *_problem_events(draft)),
         probes=tuple(draft.probes),
-        volatile=VOLATILE,
+        # The next look hangs on whether the load has begun to rise: that is written at once.
+        volatile=VOLATILE if _is_rising(draft.status) == _is_rising(view.status) else frozenset(),
         requeue_after=min(draft.wakes, default=None),
     )
+
+
+def _is_rising(status: ModelDeploymentStatus) -> bool:
+    return status.scaling is not None and "risingSince" in (status.scaling.state or {})
 
 
 def _problem_events(draft: Draft) -> list[Event]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -583,6 +585,36 @@ def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() ->
     world.load.put()
     world.wait(150, step=2)
     assert world.revisions() == {revision: 1}
+
+
+def under_traffic() -> tuple[World, Iterator[int]]:
+    """A deployment whose load's figures are others at each look; and what to add to them."""
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10})
+    noise = itertools.cycle([0, 2, 1, 3, 1])
+    for _ in range(26):  # the last write of the figures is a recent one
+        world.load.put(running=5 + next(noise), rate=50)
+        world.wait(1)
+    return world, noise
+
+
+def test_servers_come_as_soon_as_a_rise_has_settled_also_while_figures_are_written_now_and_then() -> None:
+    world, noise = under_traffic()
+    (revision,) = world.revisions()
+    seconds = 0
+    while world.revisions() == {revision: 1}:
+        world.load.put(running=35 + next(noise), rate=350)
+        world.wait(1)
+        seconds += 1
+    assert seconds <= 4
+
+
+def test_a_rise_that_ended_is_forgotten_at_once() -> None:
+    world, noise = under_traffic()
+    for _ in range(8):
+        for running in (35, 5, 5):
+            world.load.put(running=running + next(noise), rate=10 * running)
+            world.wait(1)
+    assert list(world.revisions().values()) == [1]
 
 
 def test_at_rest_an_answer_that_is_held_back_is_no_old_one() -> None:
