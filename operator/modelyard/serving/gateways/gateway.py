@@ -18,11 +18,16 @@ _READY = ConditionType.GATEWAY_READY
 
 
 def advance(draft: Draft, site: Site, role: RoleName) -> None:
-    """Plans the gateways, and says whether one of them answers."""
+    """Plans the gateways."""
     view = draft.view
     spec = view.spec
     draft.children += gateways.build(site, spec.gateway, spec.traffic, build_config(view), role)
     draft.update(url=f"http://{names.service(view.name)}.{view.namespace}.svc")
+    judge(draft)
+
+
+def judge(draft: Draft) -> None:
+    """Says whether one of them answers."""
     deployment = _find(draft)
     problem = _find_problem(draft, deployment) if deployment is not None else None
     if ((deployment or {}).get("status") or {}).get("readyReplicas"):

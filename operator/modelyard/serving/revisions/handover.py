@@ -37,6 +37,13 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
         _tell(draft, kind)
 
 
+def judge(draft: Draft) -> None:
+    """Says what the scaler that is there says of itself, where nothing is planned."""
+    kind = scale.SCALERS.get(draft.view.spec.scaling.scaler)
+    if kind is not None and draft.view.made(kind):
+        _tell(draft, kind)
+
+
 def _tell(draft: Draft, kind: str) -> None:
     """Mirrors what the scaler says of itself."""
     found = draft.view.made(kind)
