@@ -143,3 +143,6 @@ class ModelDeploymentStatus(ApiModel):
     ready_replicas: Count = Field(0, description="Those of them that answer.")
     selector: str | None = Field(None, max_length=512, description="Of the servers' pods, for autoscalers.")
     scaling: ScalingStatus | None = Field(None, description="How many servers, and why.")
+    contest_time: Time | None = Field(
+        None, description="When something else last set the number of servers in vain, to the minute."
+    )
