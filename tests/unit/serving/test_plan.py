@@ -587,6 +587,26 @@ def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() ->
     assert world.revisions() == {revision: 1}
 
 
+@pytest.mark.parametrize("running", [0, 6])
+def test_an_operator_that_begins_anew_says_nothing_of_a_load_that_it_has_not_asked_for(running: int) -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4, "target": 10})
+    world.load.put(running=running, rate=10.0 * running)
+    world.wait(30)
+    writes = len(world.cluster.calls)
+    world.restart().settle().wait(30)
+    assert world.cluster.operations()[writes:] == []
+
+
+def test_an_operator_that_asks_in_vain_says_so_and_the_next_one_says_it_still() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
+    world.deaf = True
+    world.restart().settle().wait(5)
+    assert world.condition("ScalingReady") == ("False", "LoadUnknown")
+    writes = len(world.cluster.calls)
+    world.restart().settle().wait(5)
+    assert world.cluster.operations()[writes:] == []
+
+
 def under_traffic() -> tuple[World, Iterator[int]]:
     """A deployment whose load's figures are others at each look; and what to add to them."""
     world = served(scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10})

@@ -297,10 +297,13 @@ class World:
         answers = self.engine.facts.answers.setdefault(KEY, {})
         ages = self.engine.facts.ages_told.setdefault(KEY, {})
         asked = [p for p in self.engine.facts.watched.get(KEY, ()) if isinstance(p, Probe)]
+        now = self.clock.now().timestamp()
         if self.deaf:
+            for probe in asked:
+                if probe.name not in answers:
+                    ages[probe.name] = Age(silent=2.0)  # asked in vain
             return
         share = max(1, len(asked))
-        now = self.clock.now().timestamp()
         for probe in asked:
             if probe.name in self.mute and probe.name in answers:
                 ages[probe.name] = Age(now - answers[probe.name]["time"], now - self.mute[probe.name])
