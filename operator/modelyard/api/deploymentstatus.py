@@ -25,7 +25,8 @@ class RevisionStatus(Bounded):
     replicas: Count = Field(0, description="Servers asked for.")
     ready_replicas: Count = Field(0, description="Servers that answer.")
     weight: Annotated[int, Field(ge=0, le=100)] = Field(
-        0, description="Percent of the requests that it gets."
+        0,
+        description="Percent of the requests that it gets. Two of 100 share them, while they pass to the new one.",
     )
     state: RevisionState = Field(description="Where it stands.")
     reason: str | None = Field(None, max_length=128, description="One word why it is not ready.")
@@ -142,3 +143,6 @@ class ModelDeploymentStatus(ApiModel):
     ready_replicas: Count = Field(0, description="Those of them that answer.")
     selector: str | None = Field(None, max_length=512, description="Of the servers' pods, for autoscalers.")
     scaling: ScalingStatus | None = Field(None, description="How many servers, and why.")
+    contest_time: Time | None = Field(
+        None, description="When something else last set the number of servers in vain, to the minute."
+    )

@@ -71,12 +71,22 @@ _SAME_CLAIM = " && ".join(
     f"({unchanged(f'spec.storage.claim.{to_camel(name)}')})" for name in Claim.model_fields
 )
 
+_KEPT = f"{has('spec.storage.claim.retain', 'oldSelf')} && oldSelf.spec.storage.claim.retain"
+
 CLAIM_RULES = (
     Rule(
         rule=f"!({_MADE}) || !({has('spec.storage.claim')}) || ({_SAME_CLAIM})",
         message="storage.claim can't change once the claim is made: edit the PersistentVolumeClaim NAME-models itself "
         "(kubectl edit pvc) where its StorageClass lets it grow, or name another claim as storage.uri",
         field_path=".spec.storage.claim",
+        reason="FieldValueForbidden",
+    ),
+    # Back it could not be put.
+    Rule(
+        rule=f"!({_MADE}) || !({_KEPT}) || ({has('spec.storage.claim')}) || ({has('spec.storage.uri')})",
+        message="storage.claim can't be taken out once a claim is made that stays (retain): leave it, or name another "
+        "claim as storage.uri",
+        field_path=".spec",
         reason="FieldValueForbidden",
     ),
 )

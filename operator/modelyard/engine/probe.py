@@ -81,7 +81,9 @@ class Computation:
 @dataclass(frozen=True, slots=True)
 class Age:
     """How old an answer is. `seconds`: since it came, though the pod may have said later that it still holds; `silent`:
-    since the pod was last heard of, 0 unless it has been asked in vain since."""
+    since the pod was last heard of, 0 unless it has been asked in vain since. Of one that has never answered both count
+    from when it was first to be asked, once that was in vain.
+    """
 
     seconds: float = 0.0
     silent: float = 0.0

@@ -189,7 +189,7 @@ class Reconciler:
         if decision.verdict == "ending":
             return self._reject(key, child, Rejection("Terminating", f"{child.id} is still being deleted."))
         if decision.verdict == "taken":
-            message = f"{child.id} exists and belongs to something else: delete or rename it."
+            message = f"{child.id} exists and belongs to something else."
             return self._reject(key, child, Rejection("NameTaken", message))
         kind = self._kinds[decision.key.kind]
         if kind.optional and kind.name not in self._cache.served:
@@ -202,7 +202,7 @@ class Reconciler:
             return self._reject(key, child, Rejection(error.reason, str(error)))
         except Conflict as error:
             if decision.verdict == "create":
-                message = f"{child.id} exists and was not made by Modelyard: delete or rename it. {error}"
+                message = f"{child.id} exists and was not made by Modelyard. {error}"
                 return self._reject(key, child, Rejection("NameTaken", message))
             raise
         self._accept(key, child)

@@ -74,7 +74,8 @@ class _Watched:
     failures: int = 0
     repeats: int = 0
     dropped: bool = False
-    came: float = 0.0  # when the answer came, and when there was last a sign of life (monotonic seconds)
+    # When the answer came, and when there was last a sign of life (monotonic seconds). Before the first: when it began.
+    came: float = 0.0
     heard: float = 0.0
 
 
@@ -140,12 +141,12 @@ class Poller:
         return {name: w.answer.body for name, w in watched.items() if w.answer and w.answer.body is not None}
 
     def ages(self, key: Key) -> Mapping[str, Age]:
-        """How old the answers of pods are."""
+        """How old the answers of pods are; and of those that have only been asked in vain, for how long."""
         now = self._clock.monotonic()
         return {
             name: Age(now - w.came, now - w.heard if w.failures else 0.0)
             for name, w in self._watched.get(key, {}).items()
-            if w.answer and isinstance(w.probe, Probe)
+            if (w.answer or w.failures) and isinstance(w.probe, Probe)
         }
 
     async def run(self) -> None:
@@ -169,7 +170,8 @@ class Poller:
             await asyncio.gather(*self._asking, return_exceptions=True)
 
     def _begin(self, key: Key, probe: Polled, known: _Watched | None) -> _Watched:
-        watched = _Watched(key, probe)
+        now = self._clock.monotonic()
+        watched = _Watched(key, probe, came=now, heard=now)
         if known is not None and _same_pod(known.probe, probe):
             # Only how often it is asked is another: what it has said still holds.
             watched.answer, watched.failures = known.answer, known.failures

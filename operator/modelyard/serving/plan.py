@@ -64,12 +64,12 @@ def plan_deployment(resource: Manifest, seen: Seen, now: datetime, settings: Set
         # Any spec does: nothing of it is carried out.
         spec = ModelDeploymentSpec(model=ServedModel(uri="pvc://unknown"))
         draft = Draft(View(resource, seen, now, spec, status), status)
-        return _refuse(draft, Problem("InvalidSpec", describe(error)))
+        return _refuse(draft, Problem("InvalidSpec", describe(error)), readable=False)
     draft = Draft(View(resource, seen, now, spec, status), status)
     try:
         _advance(draft, settings)
     except Refused as refused:
-        return _refuse(draft, refused.problem, revisions.go_on)
+        return _refuse(draft, refused.problem, readable=True)
     _report_rejections(draft)
     return _finish(draft)
 
@@ -91,7 +91,7 @@ def _advance(draft: Draft, settings: Settings) -> None:
         draft.update(storage=where.uri, storage_choice=choice)
         if where.own is not None:
             labels = names.object_labels(view.name, "storage", view.labels)
-            draft.children.append(build_claim(where.claim, view.namespace, labels, where.own, profile))
+            draft.children.append(build_claim(view, where.claim, labels, where.own, profile))
     _tell_model(draft, problem, found)
     if found is None:
         draft.keep_kinds("Job")
@@ -131,13 +131,15 @@ def _report_rejections(draft: Draft) -> None:
         return
 
 
-def _refuse(draft: Draft, problem: Problem, go_on: Callable[[Draft], None] = lambda draft: None) -> Plan:
-    """Nothing is carried out; what is there goes on as it is, or as `go_on` plans."""
+def _refuse(draft: Draft, problem: Problem, *, readable: bool) -> Plan:
+    """Nothing is carried out; what is there goes on, and is told of as it is. Only a `readable` spec says how."""
     draft.children.clear()
     draft.probes.clear()
     draft.keep_kinds(*_MADE)
     draft.held = {ConditionType(c.type): c for c in draft.view.status.conditions if c.type in _PARTS}
-    go_on(draft)
+    if ConditionType.GATEWAY_READY in draft.held:
+        gateway.judge(draft)
+    revisions.go_on(draft, problem, readable=readable)
     draft.stalled = problem
     return _finish(draft)
 
@@ -166,9 +168,14 @@ def _finish(draft: Draft) -> Plan:
         references=source.find_references(view.namespace, view.spec),
         events=(*draft.events, *_problem_events(draft)),
         probes=tuple(draft.probes),
-        volatile=VOLATILE,
+        # The next look hangs on whether the load has begun to rise: that is written at once.
+        volatile=VOLATILE if _is_rising(draft.status) == _is_rising(view.status) else frozenset(),
         requeue_after=min(draft.wakes, default=None),
     )
+
+
+def _is_rising(status: ModelDeploymentStatus) -> bool:
+    return status.scaling is not None and "risingSince" in (status.scaling.state or {})
 
 
 def _problem_events(draft: Draft) -> list[Event]:

@@ -142,11 +142,18 @@ def explain_rejection(
     """
     kind = child.manifest["kind"]
     reason, advice = _find_kind(rejection.message) or (rejection.reason, "")
+    if reason == "NameTaken":
+        # What lies in a claim is nothing to advise against.
+        in_use = "If that is meant, name it as spec.storage.uri: pvc://{name}; else rename this resource."
+        advice = in_use if kind == "PersistentVolumeClaim" else "Delete or rename it."
     if reason == "QuotaExceeded":
         advice = quotas.get(kind, _COUNTED)
     field, pods = fields.get(kind, ("the profile", "the profile"))
     text = f"The API server refused {child.id}: {_quote(rejection.message)}"
-    return Problem(reason, f"{text} {advice.format(field=field, pods=pods)}".strip())
+    return Problem(
+        reason,
+        f"{text} {advice.format(field=field, pods=pods, name=child.manifest['metadata']['name'])}".strip(),
+    )
 
 
 def _find_kind(text: str) -> tuple[str, str] | None:

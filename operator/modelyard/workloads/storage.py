@@ -8,7 +8,10 @@ from typing import Any
 from modelyard.api.profile import Profile
 from modelyard.api.trainingjob import Claim, Storage
 from modelyard.api.values import parse_uri
+from modelyard.engine.kinds import controller_uid
 from modelyard.engine.plan import Child
+from modelyard.workloads.problem import Refused
+from modelyard.workloads.view import View
 
 # A claim may be mounted in several places, but only by one volume: the kubelet waits for ever for a second one.
 STORAGE_VOLUME = "modelyard-storage"
@@ -40,8 +43,23 @@ def find_place(own_claim: str, storage: Storage | None, profile: Profile | None)
     return Place(location.name, location.path)
 
 
-def build_claim(name: str, namespace: str, labels: dict[str, str], claim: Claim, profile: Profile) -> Child:
-    """A claim of the resource's own. With `retain` it outlives its owner."""
+def build_claim(view: View, name: str, labels: dict[str, str], claim: Claim, profile: Profile) -> Child:
+    """A claim of the resource's own. With `retain` it outlives its owner.
+
+    One that was kept stays so, also where that is asked for no more: by an earlier resource of the name, or since. One
+    that was made to go with its owner can't be turned. Raises Refused.
+    """
+    there = next(
+        (c for c in view.seen.of_kind("PersistentVolumeClaim") if c["metadata"]["name"] == name), None
+    )
+    kept = there is not None and controller_uid(there) is None
+    if claim.retain and there is not None and controller_uid(there) == view.uid:
+        raise Refused(
+            "InvalidSpec",
+            f"spec.storage.claim.retain is true, but PersistentVolumeClaim {name} was made to go with its owner. To"
+            f" keep it: kubectl patch pvc {name} --type json -p"
+            """ '[{"op":"remove","path":"/metadata/ownerReferences"}]'. Else take retain out.""",
+        )
     default = profile.storage
     spec: dict[str, Any] = {
         "accessModes": list(claim.access_modes or default.access_modes),
@@ -55,9 +73,9 @@ def build_claim(name: str, namespace: str, labels: dict[str, str], claim: Claim,
         "kind": "PersistentVolumeClaim",
         "metadata": {
             "name": name,
-            "namespace": namespace,
+            "namespace": view.namespace,
             "labels": labels,
         },
         "spec": spec,
     }
-    return Child(manifest, immutable=True, detached=claim.retain)
+    return Child(manifest, immutable=True, detached=claim.retain or kept)

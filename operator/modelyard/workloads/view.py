@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from modelyard.api.base import ApiModel
+from modelyard.engine.kinds import controller_uid
 from modelyard.engine.plan import Manifest, Seen
 
 S = TypeVar("S", bound=ApiModel)
@@ -47,6 +48,12 @@ class View:
     def labels(self) -> dict[str, str]:
         """Its labels."""
         return dict(self.resource["metadata"].get("labels") or {})
+
+    def made(self, kind: str) -> list[Manifest]:
+        """What it has made itself of one kind. What others have made of that may bear its labels: KEDA makes a
+        HorizontalPodAutoscaler of a ScaledObject, and copies them.
+        """
+        return [obj for obj in self.seen.of_kind(kind) if controller_uid(obj) == self.uid]
 
 
 def read_status(model: type[S], raw: Mapping[str, Any]) -> S:

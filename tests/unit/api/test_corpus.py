@@ -160,6 +160,15 @@ def test_a_claim_that_is_made_cannot_be_changed_through_its_deployment(old: obje
     assert _edit_claim(old, new, storage="pvc://other") == []
 
 
+def test_a_claim_that_stays_cannot_be_taken_out_as_it_could_not_be_put_back() -> None:
+    kept = {"claim": {"retain": True}}
+    for new in (None, {"claim": None}):
+        (found,) = _edit_claim(kept, new, **OWN)
+        assert "(retain): leave it, or name another claim as storage.uri" in found
+    assert _edit_claim(kept, {"uri": "pvc://other"}, **OWN) == []
+    assert _edit_claim(kept, None) == []
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [(SMALL, SMALL), (SMALL, None), (SMALL, {"uri": "pvc://other"}), (None, {"claim": {}}), (None, None)],

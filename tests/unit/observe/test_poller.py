@@ -427,6 +427,25 @@ def test_another_pace_keeps_the_answer_and_asks_at_once() -> None:
     run(world, scenario)
 
 
+def test_a_pod_that_has_never_answered_is_silent_once_it_was_asked_in_vain() -> None:
+    world = World()
+    world.reader.answer = None
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe()])
+        assert world.poller.ages(key()) == {}
+        await world.pass_time(5)
+        age = world.poller.ages(key())["agent"]
+        assert round(age.silent) == round(age.seconds) == 5
+        world.poller.watch(key(), [probe(wait=60.0)])  # asked otherwise, it is the same pod
+        assert round(world.poller.ages(key())["agent"].silent) == 5
+        world.reader.answer = {"step": 1}
+        await world.pass_time(30)
+        assert world.poller.ages(key())["agent"].silent == 0.0
+
+    run(world, scenario)
+
+
 def test_an_answer_ages_while_it_holds_and_a_pod_is_silent_only_once_it_was_asked_in_vain() -> None:
     world = World()
 

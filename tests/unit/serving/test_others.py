@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from modelyard.engine.plan import Key
 
+from tests.fakes.cluster import Call
 from tests.unit.serving.world import KEY, NAME, NAMESPACE, World, deployment, trained_job
 
 AUTOSCALER = "kube-controller-manager"
@@ -59,6 +60,31 @@ def test_who_scales_the_servers_themselves_is_overruled_and_told_of_until_it_end
     assert warnings(world) == ["Contested"]
     world.wait(320, step=20)
     assert world.condition("ScalingReady") == ("True", reason)
+
+
+@pytest.mark.parametrize(
+    "scaling", [{"minReplicas": 2, "maxReplicas": 2}, {"minReplicas": 2, "maxReplicas": 4}]
+)
+def test_a_contest_that_lasts_is_one_contest(scaling: dict[str, Any]) -> None:
+    world = serve(**scaling)
+    reasons: list[Any] = []
+
+    def note(number: int, call: Call) -> None:
+        if call.operation == "status":
+            reasons.append(world.condition("ScalingReady"))
+
+    world.cluster.after = note
+    for _ in range(50):  # 750 s
+        world.cluster.scale(servers(world), 1, AUTOSCALER)
+        world.settle()
+        assert list(world.revisions().values()) == [2]
+        world.wait(15, step=5)
+    assert set(reasons) == {("False", "Contested")}
+    assert warnings(world) == ["Contested"]
+    assert len(reasons) <= 2 * 750 / 60 + 2
+    world.wait(320, step=20)
+    assert world.condition("ScalingReady") != ("False", "Contested")
+    assert "contestTime" not in world.status
 
 
 def test_replicas_by_hand_are_of_the_deployment_itself() -> None:

@@ -137,6 +137,60 @@ def test_its_claim_goes_with_the_deployment() -> None:
     assert world.names("PersistentVolumeClaim") == []
 
 
+RETAINED = {"claim": {"retain": True}}
+KEY = Key("ModelDeployment", NAMESPACE, NAME)
+CLAIM = Key("PersistentVolumeClaim", NAMESPACE, OWN)
+
+
+def is_kept(world: World) -> bool:
+    return "ownerReferences" not in world.cluster.objects[CLAIM]["metadata"]
+
+
+def told(world: World) -> str:
+    return next(str(c["message"]) for c in world.status["conditions"] if c["type"] == "Ready")
+
+
+def test_a_claim_that_is_kept_is_used_whatever_is_said_of_it_later() -> None:
+    world = World()
+    world.create(deployment(model=ELSEWHERE, storage=RETAINED))
+    made = world.cluster.objects[CLAIM]["metadata"]["uid"]
+    said: tuple[dict[str, Any], ...] = ({"claim": {}}, {}, RETAINED)
+    for storage in said:
+        world.edit(storage=storage).wait(3)
+        assert world.condition("Ready") == ("True", "Serving"), told(world)
+    # By another deployment of the name, too.
+    world.cluster.erase(KEY)
+    world.create(deployment(model=ELSEWHERE))
+    assert world.condition("Ready") == ("True", "Serving"), told(world)
+    assert is_kept(world) and world.cluster.objects[CLAIM]["metadata"]["uid"] == made
+    world.cluster.erase(KEY)
+    assert world.names("PersistentVolumeClaim") == [OWN]
+
+
+def test_a_claim_that_goes_with_its_deployment_is_not_silently_taken_for_one_that_stays() -> None:
+    world = served_from_its_own()
+    world.edit(storage={"uri": "pvc://other"}).wait(3)
+    world.edit(storage=RETAINED)
+    assert world.condition("Stalled") == ("True", "InvalidSpec")
+    message = next(c["message"] for c in world.status["conditions"] if c["type"] == "Stalled")
+    assert f"kubectl patch pvc {OWN}" in message
+    assert world.condition("Ready") == ("True", "Serving")
+    world.cluster.change(CLAIM, lambda o: o["metadata"].pop("ownerReferences"))
+    world.settle().wait(3)
+    assert world.condition("Stalled") is None
+    assert mounted(world) == {OWN}
+
+
+def test_whose_claim_is_somebody_elses_is_told_to_name_it_and_not_to_delete_it() -> None:
+    world = World()
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+             "metadata": {"name": OWN, "namespace": NAMESPACE},
+             "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Ti"}}}}  # fmt: skip
+    world.create(claim, deployment(model=ELSEWHERE))
+    assert world.condition("Ready") == ("False", "NameTaken")
+    assert f"spec.storage.uri: pvc://{OWN}" in told(world) and "elete" not in told(world)
+
+
 @pytest.mark.parametrize(
     ("claim", "what"),
     [

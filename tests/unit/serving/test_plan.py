@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from modelyard.contract import codes
-from modelyard.engine.plan import Key
+from modelyard.engine.errors import ClusterError, Refused
+from modelyard.engine.plan import Key, Manifest
 
 from tests.kstatus import compute_status
 from tests.unit.serving.world import (
@@ -85,7 +89,12 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     world.settle()
     (new,) = set(world.revisions()) - {old}
     assert world.revisions() == {old: 3, new: 3}
-    assert world.weights() == {old: 0, new: 100}  # the gateways don't follow yet, so the old one stays
+    assert world.weights() == {old: 100, new: 100}  # the gateways don't know the new one's weight yet
+    assert world.condition("Ready") == ("True", "Serving")
+    world.followed = {old: 100, new: 100}
+    world.wait(3)
+    assert world.revisions() == {old: 3, new: 3}
+    assert world.weights() == {old: 0, new: 100}  # they send requests to both, so the old one stays
     world.slow = False
     world.wait(3)
     assert world.revisions() == {new: 3}
@@ -93,6 +102,29 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     assert world.condition("UpToDate") == ("True", "Serving")
     states = [(r["name"], r["state"]) for r in world.status["revisions"]]
     assert states == [(f"{NAME}-{new}", "Serving"), (f"{NAME}-{old}", "Retired")]
+
+
+def test_a_weight_that_is_refused_costs_no_server_that_answers() -> None:
+    world = served()
+    (old,) = world.revisions()
+    world.well = {old}
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    (new,) = set(world.revisions()) - {old}
+    message = 'admission webhook "w" denied the request: no.'
+
+    def refuse(manifest: Manifest) -> ClusterError | None:
+        named = (manifest["kind"], manifest["metadata"]["name"])
+        return Refused("Forbidden", message) if named == ("Service", f"{NAME}-{new}") else None
+
+    world.cluster.refuse = refuse
+    world.well = None
+    world.wait(120, step=5)
+    assert world.revisions() == {old: 1, new: 1}
+    assert world.weights() == {old: 100, new: 0}
+    assert world.condition("Ready") == ("True", "Serving")
+    world.cluster.refuse = lambda manifest: None
+    world.wait(70, step=5)
+    assert world.weights() == {new: 100}
 
 
 def test_servers_that_never_become_ready_leave_the_old_ones_serving() -> None:
@@ -424,9 +456,49 @@ def test_gateways_that_cannot_start_are_told_while_the_old_ones_answer() -> None
             ],
         }
         world.report(key, status)
+    gateway = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    world.cluster.change(gateway, lambda o: o["status"].update(readyReplicas=1))
     world._work()
     assert world.condition("Ready") == ("True", "Serving")
     assert world.condition("Reconciling") == ("True", "GatewayFailed")
+
+
+def evict(world: World, component: str) -> None:
+    """A pod of these is evicted; it lies around beside the one that took its place."""
+    key = next(k for k in sorted(world.cluster.objects) if k.kind == "Pod" and component in k.name)
+    pod = copy.deepcopy(world.cluster.objects[key])
+    pod["metadata"]["name"] = f"evicted-{key.name}"
+    (container,) = pod["status"]["containerStatuses"]
+    ended = [{"name": container["name"], "state": {"terminated": {"exitCode": 137}}}]
+    pod["status"] = {"phase": "Failed", "reason": "Evicted", "containerStatuses": ended}
+    world.cluster.create(pod)
+    world.settle()
+
+
+def test_an_evicted_gateway_that_another_one_has_replaced_is_no_problem() -> None:
+    world = served()
+    evict(world, "gateway")
+    assert world.condition("Reconciling") is None
+    # Nor is it why others can't start.
+    gateway = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    world.cluster.change(gateway, lambda o: o["status"].update(readyReplicas=1))
+    world._work()
+    assert world.condition("Reconciling") is None
+
+
+def test_an_evicted_server_is_not_why_the_one_in_its_place_cannot_start() -> None:
+    world = served()
+    (revision,) = world.revisions()
+    evict(world, revision)
+    server = Key("Pod", NAMESPACE, f"{NAME}-{revision}-rs-0")
+    full = "0/3 nodes are available: 3 Insufficient cpu."
+    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": full}
+    world.cluster.change(server, lambda o: o["spec"].pop("nodeName"))
+    world.report(server, {"phase": "Pending", "conditions": [unplaced]})
+    deployment_key = Key("Deployment", NAMESPACE, f"{NAME}-{revision}")
+    world.cluster.change(deployment_key, lambda o: o["status"].update(readyReplicas=0))
+    world._work()
+    assert world.condition("Ready") == ("False", "Unschedulable")
 
 
 def test_a_first_server_that_takes_longer_than_idle_seconds_is_waited_for() -> None:
@@ -513,6 +585,56 @@ def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() ->
     world.load.put()
     world.wait(150, step=2)
     assert world.revisions() == {revision: 1}
+
+
+@pytest.mark.parametrize("running", [0, 6])
+def test_an_operator_that_begins_anew_says_nothing_of_a_load_that_it_has_not_asked_for(running: int) -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4, "target": 10})
+    world.load.put(running=running, rate=10.0 * running)
+    world.wait(30)
+    writes = len(world.cluster.calls)
+    world.restart().settle().wait(30)
+    assert world.cluster.operations()[writes:] == []
+
+
+def test_an_operator_that_asks_in_vain_says_so_and_the_next_one_says_it_still() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
+    world.deaf = True
+    world.restart().settle().wait(5)
+    assert world.condition("ScalingReady") == ("False", "LoadUnknown")
+    writes = len(world.cluster.calls)
+    world.restart().settle().wait(5)
+    assert world.cluster.operations()[writes:] == []
+
+
+def under_traffic() -> tuple[World, Iterator[int]]:
+    """A deployment whose load's figures are others at each look; and what to add to them."""
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 8, "target": 10})
+    noise = itertools.cycle([0, 2, 1, 3, 1])
+    for _ in range(26):  # the last write of the figures is a recent one
+        world.load.put(running=5 + next(noise), rate=50)
+        world.wait(1)
+    return world, noise
+
+
+def test_servers_come_as_soon_as_a_rise_has_settled_also_while_figures_are_written_now_and_then() -> None:
+    world, noise = under_traffic()
+    (revision,) = world.revisions()
+    seconds = 0
+    while world.revisions() == {revision: 1}:
+        world.load.put(running=35 + next(noise), rate=350)
+        world.wait(1)
+        seconds += 1
+    assert seconds <= 4
+
+
+def test_a_rise_that_ended_is_forgotten_at_once() -> None:
+    world, noise = under_traffic()
+    for _ in range(8):
+        for running in (35, 5, 5):
+            world.load.put(running=running + next(noise), rate=10 * running)
+            world.wait(1)
+    assert list(world.revisions().values()) == [1]
 
 
 def test_at_rest_an_answer_that_is_held_back_is_no_old_one() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 from modelyard.api.profile import RoleName
 from modelyard.engine.errors import ClusterError, Refused
 from modelyard.engine.plan import Key, Manifest
+from modelyard.serving.plan import plan_deployment
 
-from tests.unit.serving.world import NAME, NAMESPACE, World, deployment, trained_job
+from tests.unit.serving.world import KEY, NAME, NAMESPACE, World, deployment, trained_job
 
 ZERO = {"minReplicas": 0, "maxReplicas": 4, "idleSeconds": 30, "scaleDownDelaySeconds": 0}
 
@@ -78,6 +80,45 @@ def test_a_profile_that_is_gone_stops_no_scaling() -> None:
     world.load = type(world.load)(idle_seconds=40.0)
     world.wait(150, step=5)
     assert world.revisions() == {old: 0}
+
+
+def test_while_the_profile_is_gone_all_parts_are_told_of_as_they_are() -> None:
+    world = World()
+    world.create(trained_job(), deployment(scaling={"scaler": "none"}, replicas=3))
+    world.edit(profile="gpu")
+    assert world.condition("UpToDate") == ("False", "ProfileNotFound")
+    assert world.condition("Ready") == ("True", "Serving")
+    down = {f"{NAME}-gateway": 0, f"{NAME}-{next(iter(world.revisions()))}": 1}
+    for name, ready in down.items():
+        key = Key("Deployment", NAMESPACE, name)
+        world.cluster.change(key, lambda o, ready=ready: o["status"].update(readyReplicas=ready))  # type: ignore[misc]
+    world._work()
+    assert world.condition("GatewayReady") == ("False", "Starting")
+    assert world.condition("Ready") == ("False", "ProfileNotFound")
+    (revision,) = world.status["revisions"]
+    assert (revision["replicas"], revision["readyReplicas"], revision["state"]) == (3, 1, "Serving")
+    assert world.status["readyReplicas"] == 1
+    world.edit(profile="default")
+    assert world.condition("UpToDate") == ("True", "Serving")
+    assert world.condition("GatewayReady") == ("True", "Ready")
+
+
+def test_a_spec_that_cannot_be_read_keeps_what_serves_as_it_is_and_is_not_said_to_serve() -> None:
+    world = World()
+    world.create(trained_job(), deployment())
+    resource = copy.deepcopy(world.cluster.objects[KEY])
+    resource["spec"]["replicas"] = "many"
+    seen = world.engine.reconciler._see(KEY, resource)
+    plan = plan_deployment(resource, seen, world.clock.now(), world.settings)
+    held = {c["type"]: (c["status"], c["reason"]) for c in plan.status["conditions"]}
+    assert held["Ready"] == ("True", "Serving")
+    assert held["Stalled"] == ("True", "InvalidSpec")
+    assert held["UpToDate"] == ("False", "InvalidSpec")
+    assert held["ServersReady"] == held["GatewayReady"] == ("True", "Ready")
+    assert plan.children == ()
+    assert {
+        f"{k.kind}/{k.name}" for k in world.cluster.objects if k.kind in ("Deployment", "Service")
+    } <= plan.keep
 
 
 def test_another_role_of_the_gateways_has_another_binding() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from modelyard.engine.plan import Key, Manifest
 
 from tests.builders import make_settings
@@ -71,6 +72,57 @@ def test_what_the_scaler_says_of_itself_is_mirrored() -> None:
     world.settle()
     assert world.condition("ScalingReady") == ("False", "FailedGetResourceMetric")
     assert world.condition("Ready") == ("True", "Serving")
+
+
+def with_keda() -> World:
+    """KEDA is there, and scales by a ScaledObject."""
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
+    world.cluster.served.add("ScaledObject")
+    world.engine.controller.serves("ScaledObject", True)
+    return world.create(trained_job(), deployment(scaling={"scaler": "keda", "maxReplicas": 4}))
+
+
+def play_keda(world: World) -> Key:
+    """What KEDA makes of a ScaledObject: an autoscaler with its labels. Returns its key."""
+    scaled = world.cluster.objects[SCALED]
+    key = Key("HorizontalPodAutoscaler", NAMESPACE, f"keda-hpa-{NAME}")
+    owner = {"kind": "ScaledObject", "name": NAME, "uid": scaled["metadata"]["uid"], "controller": True}
+    world.cluster.create({
+        "apiVersion": "autoscaling/v2", "kind": key.kind,
+        "metadata": {"name": key.name, "namespace": NAMESPACE, "labels": dict(scaled["metadata"]["labels"]),
+                     "ownerReferences": [owner]},
+        "spec": {"minReplicas": 1, "maxReplicas": 4},
+    })  # fmt: skip
+    world.report(SCALED, {"conditions": [{"type": "Ready", "status": "True", "reason": "ScaledObjectReady"}]})
+    world.settle()
+    return key
+
+
+def test_the_autoscaler_that_keda_makes_of_ours_is_no_other_scaler() -> None:
+    world = with_keda()
+    made = world.cluster.objects[SCALED]["metadata"]["uid"]
+    key = play_keda(world)
+    world.report(key, {"conditions": WORKING})
+    world.settle()
+    assert world.condition("ScalingReady") == ("True", "Delegated")
+    assert world.cluster.objects[SCALED]["metadata"]["uid"] == made
+    assert key in world.cluster.objects
+    assert world.condition("Reconciling") is None
+
+
+@pytest.mark.parametrize("scaler", ["hpa", "builtin"])
+def test_from_keda_on_its_scaled_object_is_waited_for_and_not_what_it_has_made(scaler: str) -> None:
+    world = with_keda()
+    play_keda(world)
+    world.cluster.finalizers.add("ScaledObject")
+    world.edit(scaling={"maxReplicas": 4, "scaler": scaler})
+    message = next(c["message"] for c in world.status["conditions"] if c["type"] == "ScalingReady")
+    assert "ScaledObject of before" in message
+    assert HPA not in world.cluster.objects
+    world.cluster.erase(SCALED)
+    world.settle()
+    assert (HPA in world.cluster.objects) == (scaler == "hpa")
+    assert world.condition("ScalingReady") != ("False", "HandingOver")
 
 
 def test_keda_asks_the_profiles_prometheus_for_the_load_of_all_gateways() -> None:

@@ -239,7 +239,10 @@ class World:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
         awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
-        self.report(key, {"replicas": size, "readyReplicas": size if healthy else 0} | awaited)
+        self.report(
+            key,
+            {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0} | awaited,
+        )
         if revision is not None:
             self.highest = max(self.highest, size)
 
@@ -294,10 +297,13 @@ class World:
         answers = self.engine.facts.answers.setdefault(KEY, {})
         ages = self.engine.facts.ages_told.setdefault(KEY, {})
         asked = [p for p in self.engine.facts.watched.get(KEY, ()) if isinstance(p, Probe)]
+        now = self.clock.now().timestamp()
         if self.deaf:
+            for probe in asked:
+                if probe.name not in answers:
+                    ages[probe.name] = Age(silent=2.0)  # asked in vain
             return
         share = max(1, len(asked))
-        now = self.clock.now().timestamp()
         for probe in asked:
             if probe.name in self.mute and probe.name in answers:
                 ages[probe.name] = Age(now - answers[probe.name]["time"], now - self.mute[probe.name])

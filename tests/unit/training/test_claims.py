@@ -213,3 +213,13 @@ def test_a_claim_for_one_pod_that_a_lost_node_holds_is_named_with_the_node() -> 
     )
     simulation.settle()
     assert simulation.condition("Ready") == ("False", "Unschedulable")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_claim_that_an_earlier_job_of_the_name_has_kept_is_used_and_stays_kept(kept: bool) -> None:
+    simulation = Simulation(TrainingJobBuilder())
+    owner = {"uid": simulation.job["metadata"]["uid"], "controller": True}
+    metadata = {"name": "sentiment-storage", "uid": "u", "ownerReferences": [] if kept else [owner]}
+    simulation.objects[CLAIM] = {"kind": "PersistentVolumeClaim", "metadata": metadata}
+    (claim,) = (child for child in simulation.step().children if child.id == CLAIM)
+    assert claim.detached is kept

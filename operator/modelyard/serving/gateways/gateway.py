@@ -18,11 +18,16 @@ _READY = ConditionType.GATEWAY_READY
 
 
 def advance(draft: Draft, site: Site, role: RoleName) -> None:
-    """Plans the gateways, and says whether one of them answers."""
+    """Plans the gateways."""
     view = draft.view
     spec = view.spec
     draft.children += gateways.build(site, spec.gateway, spec.traffic, build_config(view), role)
     draft.update(url=f"http://{names.service(view.name)}.{view.namespace}.svc")
+    judge(draft)
+
+
+def judge(draft: Draft) -> None:
+    """Says whether one of them answers."""
     deployment = _find(draft)
     problem = _find_problem(draft, deployment) if deployment is not None else None
     if ((deployment or {}).get("status") or {}).get("readyReplicas"):
@@ -40,13 +45,14 @@ def _find(draft: Draft) -> Manifest | None:
 
 
 def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
+    if _is_whole(deployment):
+        return None
     labelled = (
         pod
         for pod in draft.view.seen.of_kind("Pod")
         if (pod["metadata"].get("labels") or {}).get(names.COMPONENT_LABEL) == gateways.COMPONENT
     )
-    # Those that are told to end do as they are told.
-    pods = [pod for pod in labelled if not podstate.is_ready(pod) and not podstate.is_leaving(pod)]
+    pods = [pod for pod in labelled if podstate.is_awaited(pod)]
     for pod in pods:
         end, name = podstate.last_end(pod), pod["metadata"]["name"]
         if end:
@@ -57,3 +63,9 @@ def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
                 name,
             )
     return startup.find_problem(draft, pods) or refusal.find_in_deployment(draft, deployment)
+
+
+def _is_whole(deployment: Manifest) -> bool:
+    """Whether all gateways are there as they are asked for, none of before among them."""
+    status, size = deployment.get("status") or {}, deployment["spec"]["replicas"]
+    return all(status.get(count) == size for count in ("replicas", "updatedReplicas", "readyReplicas"))

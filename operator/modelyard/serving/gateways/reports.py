@@ -26,11 +26,15 @@ REST_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """`load` is the sum of those that answer, `followed` has their weights."""
+    """`load` is the sum of those that answer, `followed` has their weights.
+
+    `awaited`: none has answered, and none has been asked in vain. So it is while an operator begins.
+    """
 
     pods: tuple[Manifest, ...] = ()
     load: Load = field(default_factory=Load)
     followed: tuple[Mapping[str, int], ...] = ()
+    awaited: bool = False
 
 
 def find_pods(seen: Seen) -> tuple[Manifest, ...]:
@@ -53,7 +57,10 @@ def read(seen: Seen) -> Reports:
         if report is not None and age.silent <= SILENT_SECONDS:
             told.append((report, age.seconds))
     load = total([_load(report, age) for report, age in told], len(pods))
-    return Reports(pods, load, tuple(report.weights for report, _ in told))
+    vain = any(seen.ages.get(name, Age()).silent > 0 for name in map(_probe_name, pods))
+    return Reports(
+        pods, load, tuple(report.weights for report, _ in told), awaited=bool(pods) and not (told or vain)
+    )
 
 
 def build_probes(pods: tuple[Manifest, ...], *, at_rest: bool) -> list[Probe]:

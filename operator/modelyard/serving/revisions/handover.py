@@ -22,12 +22,7 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
     kind = scale.SCALERS.get(spec.scaling.scaler)
     if kind is None or spec.suspend:
         return
-    others = [
-        obj["kind"]
-        for other in scale.SCALERS.values()
-        if other != kind
-        for obj in draft.view.seen.of_kind(other)
-    ]
+    others = [other for other in scale.SCALERS.values() if other != kind and draft.view.made(other)]
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers are scaled once there are some.")
     elif others:
@@ -42,9 +37,16 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
         _tell(draft, kind)
 
 
+def judge(draft: Draft) -> None:
+    """Says what the scaler that is there says of itself, where nothing is planned."""
+    kind = scale.SCALERS.get(draft.view.spec.scaling.scaler)
+    if kind is not None and draft.view.made(kind):
+        _tell(draft, kind)
+
+
 def _tell(draft: Draft, kind: str) -> None:
     """Mirrors what the scaler says of itself."""
-    found = draft.view.seen.of_kind(kind)
+    found = draft.view.made(kind)
     conditions = ((found[0].get("status") or {}).get("conditions") or []) if found else []
     wrong = next((c for c in conditions if _is_wrong(c)), None)
     if draft.view.seen.rejections.get(f"{kind}/{draft.view.name}") is not None:

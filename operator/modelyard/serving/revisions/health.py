@@ -17,11 +17,7 @@ def find_problem(draft: Draft, observed: Observed) -> Problem | None:
     """The most telling reason; None where its servers are ready, or may yet become so."""
     if observed.revision.ready >= observed.revision.replicas:
         return None
-    pods = [
-        pod
-        for pod in find_pods(draft.view.seen, observed.revision.id)
-        if not podstate.is_ready(pod) and not podstate.is_leaving(pod)
-    ]
+    pods = [pod for pod in find_pods(draft.view.seen, observed.revision.id) if podstate.is_awaited(pod)]
     told = [problem for pod in pods if (problem := _find_end(pod)) is not None]
     return (
         next(iter(told), None)

@@ -37,6 +37,18 @@ def build(
     return [*there, *gone[: view.spec.keep_revisions]]
 
 
+def refresh(draft: Draft, found: Mapping[str, Observed]) -> list[RevisionStatus]:
+    """The list as it was, with the servers that there are now."""
+    there = {names.revision(draft.view.name, id): each.revision for id, each in found.items()}
+    return [
+        known.changed(
+            replicas=there[known.name].replicas if known.name in there else 0,
+            ready_replicas=there[known.name].ready if known.name in there else 0,
+        )
+        for known in draft.view.status.revisions
+    ]
+
+
 def _describe(
     draft: Draft,
     each: Observed,

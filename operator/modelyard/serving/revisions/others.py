@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from modelyard.api.conditions import Condition, ConditionType
+from modelyard.api.conditions import Condition, ConditionType, format_time
 from modelyard.engine.managed import find_scale_writers
 from modelyard.serving.draft import Draft
 from modelyard.serving.revisions.observed import Observed
@@ -19,8 +19,10 @@ _CONTESTED = "Contested"
 # Reasons of ScalingReady while the number is the operator's to say. Other ones: what an autoscaler of the deployment's
 # own has written may still be there.
 _OURS = frozenset({"Following", "LoadUnknown", "Fixed", "Manual", "ScaleIgnored", _CONTESTED})
-# Seconds for which a contest is told of: an autoscaler looks every 15 s, and between its looks nothing is to be seen.
+# Seconds for which a contest is told of after the last look of the other one's: an autoscaler looks every 15 s, and in
+# between nothing is to be seen. When that was is written this often.
 _TOLD = 300.0
+_NOTED = 60.0
 
 
 def heed(draft: Draft, serving: Observed | None, wish: Wish) -> Wish:
@@ -29,10 +31,12 @@ def heed(draft: Draft, serving: Observed | None, wish: Wish) -> Wish:
     A contest is told of before it is overruled: of what a pass has changed itself, the next one sees nothing.
     """
     scaler = draft.view.spec.scaling.scaler
+    draft.update(contest_time=None)
     if draft.view.spec.suspend or serving is None or scaler in ("hpa", "keda"):
         return wish
     told = _find_condition(draft)
     known = told is not None and told.reason == _CONTESTED
+    since = _count_seconds(draft, told) if told is not None and known else None
     if writers := _find_contest(draft, serving, wish):
         name = serving.deployment["metadata"]["name"]
         message = (
@@ -41,12 +45,17 @@ def heed(draft: Draft, serving: Observed | None, wish: Wish) -> Wish:
             " spec.scaling.scaler: none."
         )
         draft.hold(_READY, "False", _CONTESTED, message)
-        if not known:
+        if since is None:
             draft.emit("Warning", _CONTESTED, message)
+        if since is None or since >= _NOTED:
+            draft.update(contest_time=format_time(draft.view.now))
             draft.wake_in(0)
             return replace(wish, replicas=serving.revision.replicas)
-    elif told is not None and known and _is_recent(draft, told):
+        draft.update(contest_time=draft.view.status.contest_time)
+    elif told is not None and since is not None and since < _TOLD:
         draft.hold(_READY, "False", _CONTESTED, told.message)
+        draft.update(contest_time=draft.view.status.contest_time)
+        draft.wake_in(_TOLD - since)
     elif scaler == "builtin" and (ignored := find_scale_writers(draft.view.resource)):
         message = (
             f"spec.replicas was set through the scale subresource (by {', '.join(ignored)}), and with scaler builtin"
@@ -72,11 +81,9 @@ def _find_contest(draft: Draft, serving: Observed, wish: Wish) -> str:
     return "" if serving.revision.replicas == expected else ", ".join(find_scale_writers(serving.deployment))
 
 
-def _is_recent(draft: Draft, told: Condition) -> bool:
-    left = _TOLD - seconds_since(told.last_transition_time, draft.view.now)
-    if left > 0:
-        draft.wake_in(left)
-    return left > 0
+def _count_seconds(draft: Draft, told: Condition) -> float:
+    """Since the other one's last look that was noted."""
+    return seconds_since(draft.view.status.contest_time or told.last_transition_time, draft.view.now)
 
 
 def _find_condition(draft: Draft) -> Condition | None:

@@ -64,18 +64,29 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     _ask(draft, told, wish, changing=len(targets) > 1)
 
 
-def go_on(draft: Draft) -> None:
-    """Where the spec can't be carried out, what serves still follows the load; all else stays as it is."""
+def go_on(draft: Draft, why: Problem, *, readable: bool) -> None:
+    """Where the spec can't be carried out, what serves still follows the load; all else stays as it is.
+
+    Of a spec that isn't `readable` nobody knows how it should follow.
+    """
     found = observed.find(draft.view.seen, draft.view.status.revisions)
     serving = rollout.find_serving([each.revision for each in found.values()])
+    draft.update(
+        replicas=serving.replicas if serving else 0,
+        ready_replicas=serving.ready if serving else 0,
+        revisions=history.refresh(draft, found),
+    )
     if serving is None:
         return
-    told = reports.read(draft.view.seen)
-    wish = _choose_size(draft, found, told, scale.find_figures(draft, None))
-    draft.children.append(servers.resize(found[serving.id].deployment, wish.replicas))
-    _judge_servers(draft, serving, health.find_problem(draft, found[serving.id]))
-    draft.update(replicas=serving.replicas, ready_replicas=serving.ready)
-    _ask(draft, told, wish, changing=False)
+    draft.hold(_UP_TO_DATE, "False", why.reason, f"What was there before serves: {why.message}")
+    if readable:
+        told = reports.read(draft.view.seen)
+        wish = _choose_size(draft, found, told, scale.find_figures(draft, None))
+        draft.children.append(servers.resize(found[serving.id].deployment, wish.replicas))
+        _ask(draft, told, wish, changing=False)
+        handover.judge(draft)
+    if readable or serving.replicas > 0:
+        _judge_servers(draft, serving, health.find_problem(draft, found[serving.id]))
 
 
 def _choose_size(
@@ -186,7 +197,10 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
         if serving.ready == 0 and serving.replicas > 0 and new is not None:
             _watch_deadline(draft, new, problem)
         return
-    draft.miss(_UP_TO_DATE, Problem("Progressing", "A new revision is starting; the earlier one serves."))
+    message = "A new revision is starting; the earlier one serves."
+    if new is not None and new.revision.weight > 0:
+        message = "Requests are passing from the earlier revision to the new one."
+    draft.miss(_UP_TO_DATE, Problem("Progressing", message))
     if new is not None:
         why_new = health.find_problem(draft, new)
         if why_new is not None:

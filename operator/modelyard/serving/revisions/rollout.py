@@ -32,9 +32,12 @@ class Target:
 
 
 def find_serving(revisions: Sequence[Revision]) -> Revision | None:
-    """The one that gets the requests; of several, as in the middle of a change, the one with the most ready servers."""
-    weighted = [revision for revision in revisions if revision.weight > 0]
-    return max(weighted, key=lambda r: (r.weight, r.ready, r.id), default=None)
+    """The one that gets the requests; of several, as in the middle of a change, the one with the most ready servers.
+
+    Where none has a weight, as when a Service was lost, the one that could answer.
+    """
+    able = [revision for revision in revisions if revision.weight > 0 or revision.ready > 0]
+    return max(able, key=lambda r: (r.weight, r.ready, r.id), default=None)
 
 
 def plan(
@@ -57,19 +60,40 @@ def plan(
         shall = [Target(wanted, replicas, FULL)]
     elif new is None or new.ready < min(size, max(1, serving.ready)):
         shall = [Target(wanted, size, 0), Target(serving.id, replicas, FULL)]
+    elif not _has_taken_over(new, followed):
+        shall = [Target(wanted, size, FULL), Target(serving.id, serving.replicas, FULL)]
     else:
         shall = [Target(wanted, size, FULL)]
-    return [*shall, *_leaving(revisions, {target.id for target in shall}, followed)]
+    heir = known.get(shall[-1].id)
+    over = heir is not None and _has_taken_over(heir, followed)
+    return [*shall, *_leaving(revisions, {target.id for target in shall}, followed, over=over)]
+
+
+def _has_taken_over(revision: Revision, followed: Sequence[Mapping[str, int]]) -> bool:
+    """Whether no gateway would be without any weight if all others lost theirs.
+
+    The writes of one plan come to the server in any order and one of them may be refused, and gateways hear of each by
+    itself: so first the one gains, and what is seen of that lets others lose. Until then they share.
+    """
+    telling = (weights for weights in followed if any(weights.values()))
+    return revision.weight == FULL and all(weights.get(revision.id, 0) > 0 for weights in telling)
 
 
 def _leaving(
-    revisions: Sequence[Revision], staying: Container[str], followed: Sequence[Mapping[str, int]]
+    revisions: Sequence[Revision],
+    staying: Container[str],
+    followed: Sequence[Mapping[str, int]],
+    *,
+    over: bool,
 ) -> list[Target]:
-    """Those that lose their requests stay as large as they are until no gateway sends them any."""
+    """Those that lose their requests stay as large as they are until no gateway sends them any; and while it isn't
+    `over` none with ready servers goes.
+    """
     return [
-        Target(revision.id, revision.replicas, 0)
+        Target(revision.id, revision.replicas, 0 if over else revision.weight)
         for revision in revisions
-        if revision.id not in staying and (revision.weight > 0 or _is_followed(revision.id, followed))
+        if revision.id not in staying
+        and (revision.weight > 0 or _is_followed(revision.id, followed) or (revision.ready > 0 and not over))
     ]
 
 

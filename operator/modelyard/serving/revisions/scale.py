@@ -15,6 +15,7 @@ from modelyard.serving.engines.engine import choose as choose_engine
 from modelyard.serving.gateways.reports import Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
+from modelyard.serving.scaling.decision import LOOK_SECONDS
 from modelyard.serving.view import View
 
 _READY = ConditionType.SCALING_READY
@@ -42,10 +43,10 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: Va
         draft.hold(_READY, "False", "Suspended", "spec.suspend is true; set it to false to go on.")
         return Wish(0)
     scaling = spec.scaling
-    leaving = [obj for kind in SCALERS.values() for obj in draft.view.seen.of_kind(kind)]
+    leaving = [kind for kind in SCALERS.values() if draft.view.made(kind)]
     if serving is not None and scaling.scaler not in SCALERS and leaving:
         draft.update(scaling=None)
-        draft.hold(_READY, "False", "HandingOver", f"The {leaving[0]['kind']} of before must be gone first.")
+        draft.hold(_READY, "False", "HandingOver", f"The {leaving[0]} of before must be gone first.")
         return Wish(serving.replicas)
     if scaling.scaler == "none":
         draft.update(scaling=None)
@@ -83,25 +84,36 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
     replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
     changed = replicas != last
     since = before.last_scale_time if before else None
-    draft.update(
-        scaling=ScalingStatus(
-            desired=replicas,
-            reason=decision.reason,
-            queued=round(reports.load.stable.queued, 1),
-            in_flight=round(reports.load.stable.running, 1),
-            last_scale_time=format_time(view.now) if changed else since,
-            state=decision.state.to_json() or None,
+    if reports.awaited:
+        draft.wake_in(LOOK_SECONDS)
+    if before is None or changed or not reports.awaited:
+        draft.update(
+            scaling=ScalingStatus(
+                desired=replicas,
+                reason=decision.reason,
+                queued=round(reports.load.stable.queued, 1),
+                in_flight=round(reports.load.stable.running, 1),
+                last_scale_time=format_time(view.now) if changed else since,
+                state=decision.state.to_json() or None,
+            )
         )
-    )
     if changed:
         message = f"{last} to {replicas} servers: {decision.reason}."
         draft.emit("Normal", "Scaled", message)
-    if reports.pods and reports.load.answered == 0:
+    if _is_unknown(draft, reports):
         message = "No gateway tells its load; the number of servers stays as it is."
         draft.hold(_READY, "False", "LoadUnknown", message)
     else:
         draft.hold(_READY, "True", "Following", "The number of servers follows the load; see status.scaling.")
     return Wish(replicas, decision.look_in)
+
+
+def _is_unknown(draft: Draft, reports: Reports) -> bool:
+    """Whether the gateways don't tell their load. Until they have been asked, what was said last holds."""
+    if reports.awaited:
+        conditions = draft.view.status.conditions
+        return any(c.type == _READY and c.reason == "LoadUnknown" for c in conditions)
+    return bool(reports.pods) and reports.load.answered == 0
 
 
 def _count(serving: Revision, replicas: int) -> Present:

@@ -75,7 +75,7 @@ def _begin(view: View, settings: Settings) -> tuple[Site, list[Child]]:
     if place.own is None:
         return site, []
     labels = names.object_labels(view.name, view.labels)
-    return site, [build_claim(place.claim, view.namespace, labels, place.own, profile)]
+    return site, [build_claim(view, place.claim, labels, place.own, profile)]
 
 
 def _report_rejections(draft: Draft) -> None:

@@ -71,6 +71,11 @@ def is_placed(pod: Manifest) -> bool:
     return bool((pod.get("spec") or {}).get("nodeName")) or is_over(pod)
 
 
+def is_awaited(pod: Manifest) -> bool:
+    """Whether it shall take requests, and doesn't. An evicted pod lies around long after another has its place."""
+    return not (is_ready(pod) or is_leaving(pod) or _has_stopped(pod))
+
+
 def is_lost(pod: Manifest, now: datetime) -> bool:
     """Whether its node no longer answers."""
     # deletionTimestamp lies at the end of the grace period
