@@ -42,9 +42,9 @@ def bring_up(name: str = "default") -> Cluster:
     images = install.load_images(name)
     install.install_chart(tools, images)
     command = [
-        tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reuse-values", "--wait",
-        "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE, "--set-json", f"profiles={json.dumps(PROFILES)}",
-        "--set", "dashboards.enabled=true",
+        tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reset-then-reuse-values",
+        "--wait", "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE,
+        "--set-json", f"profiles={json.dumps(PROFILES)}", "--set", "dashboards.enabled=true",
     ]  # fmt: skip
     done = subprocess.run(command, env=tools.env, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:

@@ -42,10 +42,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* [registry/]repository[:tag][@digest] from (dict "image" … "appVersion" …). */}}
+{{/*
+[registry/]repository[:tag][@digest] from (dict "image" … "key" … "appVersion" …). After an upgrade with --reuse-values the
+values that are new in this chart are missing.
+*/}}
 {{- define "modelyard.imageReference" -}}
-{{- $image := .image -}}
-{{- $name := $image.repository -}}
+{{- $image := default dict .image -}}
+{{- $missing := printf "there is no value %s.repository: upgrade with --reset-then-reuse-values in place of --reuse-values, or set it" .key -}}
+{{- $name := required $missing $image.repository -}}
 {{- with $image.registry }}{{ $name = printf "%s/%s" . $name }}{{ end -}}
 {{- if and $image.digest (not $image.tag) -}}
 {{- printf "%s@%s" $name $image.digest -}}
@@ -57,19 +61,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
 {{- define "modelyard.image" -}}
-{{- include "modelyard.imageReference" (dict "image" .Values.image "appVersion" .Chart.AppVersion) -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.image "key" "image" "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "modelyard.trainerImage" -}}
-{{- include "modelyard.imageReference" (dict "image" .Values.trainerImage "appVersion" .Chart.AppVersion) -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.trainerImage "key" "trainerImage" "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "modelyard.serverImage" -}}
-{{- include "modelyard.imageReference" (dict "image" .Values.serverImage "appVersion" .Chart.AppVersion) -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.serverImage "key" "serverImage" "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
 {{- define "modelyard.gatewayImage" -}}
-{{- include "modelyard.imageReference" (dict "image" .Values.gatewayImage "appVersion" .Chart.AppVersion) -}}
+{{- include "modelyard.imageReference" (dict "image" .Values.gatewayImage "key" "gatewayImage" "appVersion" .Chart.AppVersion) -}}
 {{- end -}}
 
 {{/*

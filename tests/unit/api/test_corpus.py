@@ -162,7 +162,8 @@ def test_a_claim_that_is_made_cannot_be_changed_through_its_deployment(old: obje
 
 def test_a_claim_that_stays_cannot_be_taken_out_as_it_could_not_be_put_back() -> None:
     kept = {"claim": {"retain": True}}
-    for new in (None, {"claim": None}):
+    without: tuple[object, ...] = (None, {})
+    for new in without:
         (found,) = _edit_claim(kept, new, **OWN)
         assert "(retain): leave it, or name another claim as storage.uri" in found
     assert _edit_claim(kept, {"uri": "pvc://other"}, **OWN) == []

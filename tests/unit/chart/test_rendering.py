@@ -337,3 +337,12 @@ def test_every_object_of_the_schema_is_closed() -> None:
         return [p for p in loose if p] + [f for k, v in node.items() for f in open_objects(v, f"{path}.{k}")]
 
     assert open_objects(yaml.safe_load((CHART / "values.schema.json").read_text()), "values") == []
+
+
+@pytest.mark.parametrize("key", ["image", "trainerImage", "serverImage", "gatewayImage"])
+def test_an_upgrade_that_lacks_an_image_says_what_to_do(key: str) -> None:
+    """As `--reuse-values` does with what is new in the chart."""
+    with pytest.raises(
+        ChartError, match=rf"no value {key}\.repository: upgrade with --reset-then-reuse-values"
+    ):
+        render({key: None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from modelyard.api.profile import Settings
 from modelyard.engine.feature import CRDS, find_permissions
 from modelyard.features import FEATURES
 
-from tests.unit.chart.rendering import Manifests, of_kind, only, render
+from tests.unit.chart.rendering import ROOT, Manifests, of_kind, only, render
 
 # What the features say that they need. A verb that is not among it is one too many.
 OPERATOR = find_permissions(FEATURES)
@@ -34,6 +35,16 @@ def _named(manifests: Manifests, kind: str, suffix: str) -> Manifests:
 def test_the_operator_may_do_what_it_does_and_nothing_more() -> None:
     (role,) = _named(render(), "ClusterRole", "operator")
     assert _verbs(role) == OPERATOR
+
+
+def test_the_documents_name_all_that_the_operator_may_do() -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().split("## Permissions\n")[1].split("\n## ")[0]
+    told: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (`.*`) \| ([a-z, ]+) \|", section, re.MULTILINE):
+        for resource in re.findall(r"`([^`]+)`", row[0]):
+            told[resource] = set(row[1].split(", "))
+    (role,) = _named(render(), "ClusterRole", "operator")
+    assert told == {f"{name}.{group}".rstrip("."): verbs for (group, name), verbs in _verbs(role).items()}
 
 
 def test_with_watch_namespaces_it_may_do_so_only_there() -> None:
