@@ -172,10 +172,11 @@ async def measure(rows: Rows, server: Server, operator: Operator, stamp: str) ->
             count = 2 + SINGLE + COUNT
             told.set(True)
             with rows.measure(step="under load", deployments=count) as row:
+                await asyncio.sleep(15)  # the last ones hear of it
                 row |= await _watch(server, operator, told)
             told.set(False)
             with rows.measure(step="at rest", deployments=count) as row:
-                await asyncio.sleep(5)
+                await settle(operator)
                 row |= await _watch(server, operator, told)
         finally:
             for player in players:
@@ -186,7 +187,7 @@ async def measure(rows: Rows, server: Server, operator: Operator, stamp: str) ->
 async def _create(
     server: Server, kubelet: Kubelet, operator: Operator, run: str, count: int, *, one_by_one: bool
 ) -> Row:
-    await burst.settle(server, operator)
+    await settle(operator)
     names = [f"{run}-{index:03d}" for index in range(count)]
     created: dict[str, float] = {}
     ready: dict[str, float] = {}
@@ -198,7 +199,7 @@ async def _create(
             await _wait_ready(server, run, {name}, ready)
     await _wait_ready(server, run, set(names), ready)
     total = max(ready.values()) - began
-    await burst.settle(server, operator)
+    await settle(operator)
     written = sum((await count_calls(operator)).values()) - sum(before.values())
     return {
         "pod p50_ms": _median(kubelet.first[name] - created[name] for name in names),
@@ -212,7 +213,6 @@ async def _create(
 
 async def _watch(server: Server, operator: Operator, told: Gateways) -> Row:
     """Shares of a time in which nothing changes."""
-    await asyncio.sleep(5)
     requests, calls = await server.requests(), await count_calls(operator)
     asked, cpu, began = told.asked, cpu_seconds(operator.pid), time.monotonic()
     await asyncio.sleep(SECONDS)
@@ -227,6 +227,23 @@ async def _watch(server: Server, operator: Operator, told: Gateways) -> Row:
         "cpu_percent": round(100 * used / seconds, 2),
         "rss_mib": round(rss_mib(operator.pid), 1),
     }
+
+
+async def settle(operator: Operator, seconds: float = 120, quiet: float = 12.0) -> None:
+    """Until the operator has written nothing for so long: figures alone it writes every ten seconds.
+
+    Others don't count: the endpoints controller tries for ever to make sense of pods that share an address.
+    Raises TimeoutError after `seconds`.
+    """
+    deadline, since, last = time.monotonic() + seconds, time.monotonic(), -1
+    while time.monotonic() < deadline:
+        now = sum((await count_calls(operator)).values())
+        if now != last:
+            since, last = time.monotonic(), now
+        if time.monotonic() - since >= quiet:
+            return
+        await asyncio.sleep(0.4)
+    raise TimeoutError(f"the operator did not come to rest in {seconds:.0f} s")
 
 
 async def _wait_ready(
