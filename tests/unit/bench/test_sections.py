@@ -224,7 +224,7 @@ def test_a_section_that_does_not_exist_is_refused_with_those_that_do(
     with pytest.raises(SystemExit):
         program.main(["apis"])
     assert (
-        "there is no section apis; there are api, idle, trainer, verification, recovery"
+        "there is no section apis; there are api, idle, deployments, trainer, verification, recovery"
         in capsys.readouterr().err
     )
 
@@ -235,6 +235,7 @@ def test_all_groups_have_sections_of_different_names(tmp_path: Path) -> None:
         "burst",
         "restart",
         "idle",
+        "deployments",
         "trainer",
         "verification",
         "recovery",
