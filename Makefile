@@ -75,7 +75,8 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 
 ##@ Tests and measurements
 .PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-server test-gateway test-apiserver test-e2e ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+test: verify test-trainer test-server test-gateway ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+	$(MAKE) --jobs=2 --output-sync test-apiserver test-e2e  # beside each other: both wait more than they compute
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit

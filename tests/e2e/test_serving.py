@@ -161,7 +161,7 @@ def test_a_new_revision_takes_over_without_a_failed_request(
 
 # A server of the user's own that takes a second for each request, whatever the machine does.
 _SLEEPY = """
-import json, time
+import json, os, signal, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER = {"model_name": "sleepy", "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["late"]}]}
@@ -188,6 +188,8 @@ class Sleepy(BaseHTTPRequestHandler):
     def log_message(self, *words):
         pass
 
+# The first process of a container ignores what it has no handler for. What runs is done in that time.
+signal.signal(signal.SIGTERM, lambda *_: threading.Timer(3, os._exit, [0]).start())
 ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
 """
 
