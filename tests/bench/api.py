@@ -27,23 +27,10 @@ async def measure_bursts(rows: Rows, server: Server, operator: Operator, stamp: 
     for count, single in BURSTS:
         mode, run = "one by one" if single else "burst", f"b{count}{stamp}"
         with rows.measure(mode=mode, jobs=count) as row:
-            await ensure_leader(operator)
+            await burst.ensure_leader(operator)
             row |= await burst.measure_burst(server, operator, run, count, single)
         with rows.measure(mode="removal", jobs=count):
             await remove(server, run)
-
-
-async def ensure_leader(operator: Operator, seconds: float = 60) -> None:
-    """An operator at work; one that has ended is started again, and what follows waits until it may write."""
-    if not operator.runs:
-        operator.start()
-    deadline = time.monotonic() + seconds
-    while not operator.leads():
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"the operator {operator.pid} has no Lease after {seconds:.0f} s: {operator.tail(3)}"
-            )
-        await asyncio.sleep(0.2)
 
 
 async def measure_restart(rows: Rows, server: Server, operator: Operator, stamp: str) -> None:

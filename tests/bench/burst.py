@@ -53,6 +53,19 @@ async def settle(server: Server, operator: Operator, seconds: float = 120, quiet
     raise TimeoutError(f"the cluster did not come to rest in {seconds:.0f} s")
 
 
+async def ensure_leader(operator: Operator, seconds: float = 60) -> None:
+    """An operator at work; one that has ended is started again, and what follows waits until it may write."""
+    if not operator.runs:
+        operator.start()
+    deadline = time.monotonic() + seconds
+    while not operator.leads():
+        if time.monotonic() > deadline:
+            raise TimeoutError(
+                f"the operator {operator.pid} has no Lease after {seconds:.0f} s: {operator.tail(3)}"
+            )
+        await asyncio.sleep(0.2)
+
+
 async def create(server: Server, names: list[str], run: str, clients: int) -> dict[str, float]:
     """Creates the jobs with so many clients; when each create call returned (monotonic seconds)."""
     bodies = iter([(name, json.dumps(manifest(name, run)).encode()) for name in names])

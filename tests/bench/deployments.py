@@ -160,6 +160,7 @@ async def gateways(address: str) -> AsyncIterator[Gateways]:
 async def measure(rows: Rows, server: Server, operator: Operator, stamp: str) -> None:
     """Some one by one, many at once, all of them with work, all of them at rest."""
     await _provide_role(server)
+    await burst.ensure_leader(operator)
     address = _own_address()
     async with gateways(address) as told, Kubelet(server, address) as kubelet:
         players = [asyncio.create_task(kubelet.play()) for _ in range(4)]

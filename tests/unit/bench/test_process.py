@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.api import ensure_leader
+from tests.bench.burst import ensure_leader
 from tests.bench.process import Operator
 
 
