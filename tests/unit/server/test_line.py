@@ -43,7 +43,7 @@ def test_a_batch_has_the_row_whose_turn_it_is_and_of_those_the_oldest() -> None:
 
 
 def test_rows_far_behind_pass_none_of_another_length() -> None:
-    line = make_line([10, *[50] * 8, 10])  # the last one stands behind more than four batches
+    line = make_line([10, *[50] * 8, 10])  # the last one stands behind more than two batches
     assert take(line) == [(0, 10)]
     assert take(line) == [(1, 50), (2, 50)]
 
@@ -135,7 +135,7 @@ def test_a_batch_leaves_no_early_row_that_it_has_room_for(rows: list[int], budge
     batch = take(line)
     widths = [length for _, length in batch]
     taken = {item for item, _ in batch}
-    early = [index for index in range(len(rows)) if sum(rows[:index]) < 4 * budget]
+    early = [index for index in range(len(rows)) if sum(rows[:index]) < 2 * budget]
     assert taken <= set(early)
     left = [rows[index] for index in early if index not in taken]
 

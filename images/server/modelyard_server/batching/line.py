@@ -15,7 +15,7 @@ _PADDING_SHARE = 1 / 8
 # Batches from whose worth of rows, the first by turn, the next one is chosen. From more it is a little fuller, while
 # rows of rare lengths wait until they are the oldest. Without padding every length is rare: of so few rows hardly two
 # are alike.
-_WINDOW = 4
+_WINDOW = 2
 _WINDOW_UNPADDED = 32
 _GONE = 1024  # rows that were removed and still are in the heap, besides as many as wait
 
