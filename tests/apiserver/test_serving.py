@@ -12,9 +12,9 @@ import pytest
 
 from tests.apiserver.conftest import Kubectl, StartOperator
 from tests.apiserver.test_operator import CALLS, MORTAL, wait
+from tests.fakes.podstatus import describe_pod
 
 KINDS = "modeldeployments,deployments,services,serviceaccounts,rolebindings,poddisruptionbudgets,jobs"
-DIGEST = "sha256-" + "1" * 64
 
 
 class Town:
@@ -56,7 +56,7 @@ class Town:
             if "deletionTimestamp" in pod["metadata"] or pod["status"].get("phase") != "Pending":
                 continue
             stage = pod["metadata"]["labels"].get("modelyard.dev/stage")
-            patch = json.dumps({"status": _built() if stage == "build" else _runs(str(stage))})
+            patch = json.dumps({"status": describe_pod(str(stage))})
             self("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge",
                  "--patch-file=/dev/stdin", input=patch, check=False)  # fmt: skip
 
@@ -82,36 +82,6 @@ class Town:
         return {
             f"{o['kind']}/{o['metadata']['name']}": o["metadata"]["resourceVersion"] for o in self.find(KINDS)
         }
-
-
-def _built() -> dict[str, Any]:
-    variant = {
-        "name": "none",
-        "folder": "m",
-        "bytes": 1,
-        "passed": True,
-        "concurrency": 4,
-        "requestsPerSecond": 40,
-    }
-    result = {
-        "stage": "build", "outcome": "succeeded", "digest": DIGEST, "task": "text-classification",
-        "maxLength": 64, "chosen": "none", "variants": [variant],
-    }  # fmt: skip
-    return {"phase": "Succeeded", "containerStatuses": [_container("build", {"terminated": _end(result)})]}
-
-
-def _end(result: dict[str, Any]) -> dict[str, Any]:
-    return {"exitCode": 0, "message": json.dumps(result), "finishedAt": "2026-01-01T00:00:00Z"}
-
-
-def _runs(name: str) -> dict[str, Any]:
-    ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady", "PodScheduled")]
-    state = _container(name, {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True)
-    return {"phase": "Running", "conditions": ready, "containerStatuses": [state]}
-
-
-def _container(name: str, state: dict[str, Any], *, ready: bool = False) -> dict[str, Any]:
-    return {"name": name, "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
 
 
 @pytest.fixture

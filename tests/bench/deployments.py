@@ -6,7 +6,6 @@ There are no nodes: pods are said to run by the measurement, at once. So what is
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import socket
 import time
@@ -23,6 +22,7 @@ from tests.bench.process import Operator, cpu_seconds, rss_mib
 from tests.bench.removal import BENCH
 from tests.bench.sections import Row, Rows
 from tests.bench.server import WRITES, Server, Watch
+from tests.fakes.podstatus import describe_pod
 
 TITLE = "ModelDeployments: create -> servers, load, rest"
 PATH = "/apis/modelyard.dev/v1alpha1/namespaces/default/modeldeployments"
@@ -69,41 +69,13 @@ class Kubelet(Watch):
         """For ever."""
         while True:
             name, stage = await self._pods.get()
-            status = _built() if stage == "build" else _running(stage, self._address)
+            status = describe_pod(stage, self._address)
             await self.server.insist(
                 "PATCH",
                 f"{PODS}/{name}/status",
                 {"status": status},
                 Content_Type="application/merge-patch+json",
             )
-
-
-def _built() -> dict[str, Any]:
-    variant = {
-        "name": "none",
-        "folder": "m",
-        "bytes": 1,
-        "passed": True,
-        "concurrency": 8,
-        "requestsPerSecond": 80,
-    }
-    result = {
-        "stage": "build", "outcome": "succeeded", "digest": "sha256-" + "1" * 64, "task": "text-classification",
-        "maxLength": 64, "chosen": "none", "variants": [variant],
-    }  # fmt: skip
-    end = {"exitCode": 0, "message": json.dumps(result), "finishedAt": "2026-01-01T00:00:00Z"}
-    return {"phase": "Succeeded", "containerStatuses": [_container("build", {"terminated": end})]}
-
-
-def _running(stage: str, address: str) -> dict[str, Any]:
-    ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady", "PodScheduled")]
-    state = _container(stage, {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, ready=True)
-    addresses = {"podIP": address, "podIPs": [{"ip": address}]}
-    return {"phase": "Running", "conditions": ready, "containerStatuses": [state], **addresses}
-
-
-def _container(name: str, state: dict[str, Any], *, ready: bool = False) -> dict[str, Any]:
-    return {"name": name, "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": state}
 
 
 class Gateways:
