@@ -10,11 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelyard_models.failure import Failure, shorten, storage_failure
 from modelyard_models.files import read_json
 from modelyard_models.headers import INDEX, SINGLE, choose_weights
-from modelyard_models.modules import list_folders
+from modelyard_models.modules import MODULES, list_folders
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 _FULL = ("No space left", "quota exceeded")
 _TIMEOUT = 20.0  # seconds for one question to the hub
@@ -76,16 +80,19 @@ def fetch_snapshot(
             hf_hub_download(
                 repo, INDEX, revision=commit, local_dir=folder, endpoint=_endpoint(), token=_token()
             )
+            _check_small(repo, folder, INDEX, _list(files[INDEX]))
             index = read_json(folder / INDEX)
         weights = choose_weights(top, index)
         wanted = [n for n in top if (n in weights if n.endswith(".safetensors") else n.endswith(kept))]
         _download(repo, commit, folder, wanted)
+        if MODULES in wanted:
+            _check_small(repo, folder, MODULES, _list(files[MODULES]))
         modules = list_folders(folder, f"hf://{repo}")
         if inner := [n for n in files if n.endswith(kept) and n.rpartition("/")[0] in modules]:
             _download(repo, commit, folder, inner)
             wanted += inner
     shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return {n: Listed(files[n].lfs.sha256 if files[n].lfs else None, files[n].blob_id) for n in wanted}
+    return {n: _list(files[n]) for n in wanted}
 
 
 def check_snapshot(repo: str, folder: Path, listed: Mapping[str, Listed], hashes: Mapping[str, str]) -> None:
@@ -94,17 +101,30 @@ def check_snapshot(repo: str, folder: Path, listed: Mapping[str, Listed], hashes
     Neither a length nor a safetensors header tells of a bit that flipped on the way. Raises Failure (ModelUnreachable).
     """
     for name, sha256 in hashes.items():
-        told, path = listed[name], folder / name
-        if (sha256 == told.sha256) if told.sha256 else (_hash_blob(path) == told.blob):
-            continue
-        path.unlink()
-        raise Failure(
-            "ModelUnreachable",
-            f"hf://{repo}: {name} came with other bytes than {_endpoint() or 'the public hub'} lists (its SHA-256 is"
-            f" {sha256}{f', not {told.sha256}' if told.sha256 else ''}); it is fetched again. If that repeats, look at"
-            " what lies between: a mirror (HF_ENDPOINT), a proxy (HTTPS_PROXY), the storage",
-            temporary=True,
-        )
+        _check(repo, folder, name, listed[name], sha256)
+
+
+def _check_small(repo: str, folder: Path, name: str, told: Listed) -> None:
+    """Compares a file that says what else is to be fetched before it is read: torn, it would be the model's fault."""
+    _check(repo, folder, name, told, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+
+
+def _check(repo: str, folder: Path, name: str, told: Listed, sha256: str) -> None:
+    path = folder / name
+    if (sha256 == told.sha256) if told.sha256 else (_hash_blob(path) == told.blob):
+        return
+    path.unlink()
+    raise Failure(
+        "ModelUnreachable",
+        f"hf://{repo}: {name} came with other bytes than {_endpoint() or 'the public hub'} lists (its SHA-256 is"
+        f" {sha256}{f', not {told.sha256}' if told.sha256 else ''}); it is fetched again. If that repeats, look at"
+        " what lies between: a mirror (HF_ENDPOINT), a proxy (HTTPS_PROXY), the storage",
+        temporary=True,
+    )
+
+
+def _list(file: RepoFile) -> Listed:
+    return Listed(file.lfs.sha256 if file.lfs else None, file.blob_id)
 
 
 def _hash_blob(path: Path) -> str:

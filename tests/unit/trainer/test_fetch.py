@@ -236,6 +236,24 @@ def test_a_file_that_came_with_other_bytes_than_the_hub_lists_is_fetched_again(
     assert name in fetched and (name == "model.safetensors" or "model.safetensors" not in fetched)
 
 
+@pytest.mark.parametrize("name", ["modules.json", "model.safetensors.index.json"])
+def test_a_file_that_says_what_else_to_fetch_is_compared_before_it_is_read(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    use_hub(web, monkeypatch)
+    modules = json.dumps([{"path": ""}, {"path": "1_Pooling"}]).encode()
+    files = shard(hub_files(model_folder)) | {"modules.json": modules, "1_Pooling/config.json": b"{}"}
+    web.models["org/base"] = (COMMIT, files)
+    web.damaged[f"/org/base/resolve/{COMMIT}/{name}"] = [b"[]".ljust(len(files[name]))]
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": "hf://org/base"}))
+    with pytest.raises(Failure, match=f"{name} came with other bytes than") as caught:
+        prepare(ctx)
+    assert (caught.value.reason, caught.value.exit_code) == ("ModelUnreachable", 75)
+    hub = ctx.storage / "hub" / str(prepare(ctx).model_digest)
+    assert (hub / "1_Pooling/config.json").exists()
+
+
 def shard(files: dict[str, bytes]) -> dict[str, bytes]:
     """The same weights as shards and index."""
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
