@@ -27,7 +27,8 @@ PACKAGES = os.pathsep.join(
     str(ROOT / p) for p in ("operator", "images/models", "images/trainer", "images/agent", ".")
 )
 FIXED = {"PYTHONPATH": PACKAGES, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
-_PORTS = iter(range(15_000 + os.getpid() % 10_000, 32_000))
+_PORTS = iter(range(15_000, 32_000))
+_CLAIMS: list[socket.socket] = []  # one for each port that this process has taken
 _GRACE = 5.0  # seconds for processes whose peer has failed
 
 
@@ -144,12 +145,17 @@ def _launch(order: dict[str, Any]) -> int:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    # Below the range of which the system gives ports to whoever connects meanwhile, and never one twice.
+    """A port that nobody listens on, and that no other process gets from here as long as this one lives."""
+    # Below the range of which the system gives ports to whoever connects meanwhile. Many are taken long before
+    # somebody listens, so each is claimed by a name that the kernel gives once and takes back with the process.
     for port in _PORTS:
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as free, contextlib.suppress(OSError):
+            claim.bind(f"\0modelyard-tests-port-{port}")
             free.bind(("127.0.0.1", port))
+            _CLAIMS.append(claim)
             return port
+        claim.close()
     raise AssertionError("there is no free port")
 
 
