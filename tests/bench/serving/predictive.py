@@ -20,8 +20,9 @@ EMBEDDINGS = "Embeddings of tweets (MiniLM), one processor for the server"
 TEXTS = 256
 SECONDS = 8.0
 ROUNDS = 3
-# bfloat16 and int8 answer a little otherwise than the same numbers without a server do when batches differ.
-_COARSE = 0.03
+# How far scores may be from those of texts alone, by the format: sums of bfloat16 hang on the batch's shape, and int8
+# quantises by the largest activation of the batch (docs/design/2026-11-30-build.md), which moved scores by up to 0.17.
+_COARSE = {"bf16": 0.03, "int8": 0.25}
 
 
 def measure_classification(rows: Rows) -> None:
@@ -59,7 +60,7 @@ def measure_classification(rows: Rows) -> None:
     for variant, (where, runtime, dtype) in variants.items():
         if variant:
             made = partial(modelyard.direct, where, task, variant=variant, runtime=runtime)
-            coarse = OpenInference(modelyard.NAME, tolerance=_COARSE)
+            coarse = OpenInference(modelyard.NAME, tolerance=_COARSE[variant])
             asked = _name(texts, [told[variant][place] for place in sure])
             contenders += [
                 Contender(f"Modelyard, {variant}", made, coarse, asked),
@@ -99,7 +100,7 @@ def _answer(task: str, folder: Path, texts: Sequence[str], **options: Any) -> li
 
 def _is_sure(answer: Row) -> bool:
     """Whether no rounding changes its label."""
-    return bool(answer["score"] > 0.5 + _COARSE)
+    return bool(answer["score"] > 0.5 + max(_COARSE.values()))
 
 
 def _name(texts: Sequence[str], answers: Sequence[Row]) -> list[Case]:
