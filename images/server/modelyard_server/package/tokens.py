@@ -14,6 +14,7 @@ from modelyard_models.failure import boundary
 from modelyard_models.files import read_json
 from modelyard_models.padding import pads_left
 from modelyard_models.positions import longest_input
+from modelyard_models.tokenizer import load_tokenizer
 
 from modelyard_server.failure import Failure
 
@@ -94,6 +95,7 @@ class Tokens:
         self.longest = min(known, default=_DEFAULT_LONGEST)
         self._fast = self._find_fast()
         self._cutting: dict[int, Any] = {}
+        self._ends = self._count_ends()
 
     def encode(self, text: str, cut_at: int | None = None, most: int | None = None) -> Row:
         """A text with the model's special tokens; with `cut_at` no more than so many in all.
@@ -103,6 +105,15 @@ class Tokens:
         """
         text = self._habits.prompt + text
         return self._encode(text.lower() if self._habits.lower else text, cut_at, most)
+
+    def encode_prompt(self, text: str, most: int | None = None) -> Row:
+        """A text to be gone on with: without the tokens that a tokenizer puts behind a whole one. `most` as of encode.
+
+        Ends that the caller wrote stay.
+        """
+        row = self.encode(text, most=most)
+        types = None if row.types is None else row.types[: len(row) - self._ends]
+        return dataclasses.replace(row, ids=row.ids[: len(row) - self._ends], types=types)
 
     def encode_chat(self, messages: Sequence[dict[str, str]], most: int | None = None) -> Row:
         """A conversation as the model's chat template has it, up to where the model answers. `most` as of encode.
@@ -191,6 +202,14 @@ class Tokens:
             self._cutting[length] = copy
         return self._cutting[length]
 
+    def _count_ends(self) -> int:
+        """How many tokens are put behind each text."""
+        bare, whole = (self._encode_whole("a", None, special).ids.tolist() for special in (False, True))
+        for start in range(len(whole) - len(bare) + 1):
+            if bare and whole[start : start + len(bare)] == bare:
+                return len(whole) - start - len(bare)
+        return 0
+
     def _find_fast(self) -> Any | None:
         """The Rust tokenizer itself, which takes a tenth of the time; None where transformers does more than it."""
         if not getattr(self._tokenizer, "is_fast", False):
@@ -218,11 +237,9 @@ def _list_special(tokenizer: Any) -> list[str]:
 
 def load_tokens(folder: Path, about: Any) -> Tokens:
     """Loads a folder's tokenizer. Raises Failure (ModelInvalid) where it has none that fits the model."""
-    from transformers import AutoTokenizer
-
     advice = "the folder must hold the tokenizer that the model was trained with (tokenizer.json)"
     with boundary("ModelInvalid", "its tokenizer can't be loaded", advice):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder)
     # Modelyard trains without token types.
     typed = "token_type_ids" in tokenizer.model_input_names and not (folder / MODEL_MANIFEST).is_file()
     tokens = Tokens(tokenizer, about, read_habits(folder), typed=typed)

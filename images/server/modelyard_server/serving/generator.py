@@ -116,7 +116,7 @@ class Generator(Served):
 
     async def encode(self, text: str) -> Row:
         """A prompt's tokens, with those that the model wants before it."""
-        return await self._aside(len(text), lambda: self.package.tokens.encode(text, most=self.limit))
+        return await self._aside(len(text), lambda: self.package.tokens.encode_prompt(text, self.limit))
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
         """The tokens of a conversation up to where the model answers. Raises Untemplated."""
@@ -173,7 +173,7 @@ class Generator(Served):
 
     async def prove(self) -> None:
         reference = read_reference(self.package, Reference, "text-generation")
-        start, loop = self.package.tokens.encode(_PROBE), asyncio.get_running_loop()
+        start, loop = self.package.tokens.encode_prompt(_PROBE), asyncio.get_running_loop()
         if reference is not None and reference.rows:
             check_tokens(self.package, reference)
             worst = await loop.run_in_executor(self._executor, self._compare, reference)

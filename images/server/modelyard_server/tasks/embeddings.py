@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from modelyard.contract.model import EmbeddingReference
+from modelyard_models.files import read_json
 from starlette.routing import Route
 
 from modelyard_server.failure import Failure
@@ -29,6 +30,8 @@ class VectorHead(Head):
     def __init__(self, package: Package) -> None:
         super().__init__(package)
         self._pooling = read_pooling(package.folder)
+        if self._pooling.mode == "lasttoken":
+            _check_end(package)
         self._size = int(package.about.get_text_config().hidden_size)
 
     def read(self, found: Floats, batch: Batch) -> Floats:
@@ -60,6 +63,21 @@ class VectorHead(Head):
     def make_outputs(self, names: Sequence[str], vectors: Sequence[Floats]) -> list[list[str] | Floats]:
         """The vectors, one after the other."""
         return [np.concatenate(vectors) for _ in names]
+
+
+def _check_end(package: Package) -> None:
+    """Refuses a tokenizer that leaves out the end of a text, which is what such a model says of all of it.
+
+    transformers 5 heeds a setting no more that those before it did (mteb#5230). Raises Failure (ModelInvalid).
+    """
+    settings = read_json(package.folder / "tokenizer_config.json")
+    told = isinstance(settings, dict) and settings.get("add_eos_token") is True
+    if told and package.tokens.end not in package.tokens.encode("a").ids[-1:]:
+        raise Failure(
+            "ModelInvalid",
+            "its vectors are those of the last token, and tokenizer_config.json has add_eos_token, of which"
+            " tokenizer.json knows nothing: it must put the end-of-text token behind a text itself (post_processor)",
+        )
 
 
 class Embeddings(PredictiveTask):

@@ -16,7 +16,7 @@ from modelyard_models.files import digest_of, read_json
 from modelyard_trainer.prepare.sources import Source
 
 FORMAT_VERSION = (
-    3  # of the files and of the code's results: raise it whenever the same inputs give other files
+    4  # of the files and of the code's results: raise it whenever the same inputs give other files
 )
 
 

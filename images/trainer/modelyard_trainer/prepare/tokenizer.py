@@ -11,6 +11,7 @@ from typing import Any
 
 from modelyard_models.failure import Failure
 from modelyard_models.files import digest_of
+from modelyard_models.tokenizer import load_tokenizer
 
 DEFAULT_VOCABULARY = 8000
 BPE_VERSION = 1  # raise it whenever training gives other tokens for the same text
@@ -30,10 +31,8 @@ class Tokenizer:
         os.environ.setdefault(
             "TRANSFORMERS_VERBOSITY", "error"
         )  # it warns that there is no torch, on purpose here
-        from transformers import AutoTokenizer
-
         try:
-            backend = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            backend = load_tokenizer(folder)
         except Exception as error:  # whatever a foreign file makes it raise, it is the model's fault
             raise Failure(
                 "ModelInvalid",

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.contract.run import ModelInput
 from modelyard_models.failure import Failure
+from modelyard_models.tokenizer import load_tokenizer
 
 from modelyard_trainer.preflight.generation import settle_generation
 from modelyard_trainer.preflight.head import Head
@@ -22,11 +23,9 @@ _DROPOUTS = (
 )  # fmt: skip
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_padding_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder, with a padding token."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.pad_token is None:
         # Padding is masked everywhere, so any token will do; there is nearly always an EOS.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token

@@ -17,7 +17,7 @@ from modelyard_trainer.preflight.head import Head, choose_head
 from modelyard_trainer.tasks import Task, find_task
 from modelyard_trainer.train.dataset import open_split
 from modelyard_trainer.train.evaluation import Splits
-from modelyard_trainer.train.modeling import load_config, load_model, load_tokenizer
+from modelyard_trainer.train.modeling import load_config, load_model, load_padding_tokenizer
 from modelyard_trainer.train.precision import Precision
 
 
@@ -35,7 +35,7 @@ class Prepared:
 
     def load(self, precision: Precision) -> tuple[Any, Any]:
         """The tokenizer and the model to train. Raises Failure (ModelInvalid …)."""
-        tokenizer = load_tokenizer(self.folder)
+        tokenizer = load_padding_tokenizer(self.folder)
         config = load_config(self.model, self.folder, self.task, tokenizer, self.head)
         new_head = self.head is not None and not self.head.kept
         return tokenizer, load_model(self.model, self.folder, self.task, config, precision, new_head=new_head)

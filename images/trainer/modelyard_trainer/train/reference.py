@@ -13,6 +13,7 @@ from modelyard.contract.model import (
     ReferenceRow,
 )
 from modelyard_models.failure import Failure
+from modelyard_models.tokenizer import load_tokenizer
 
 from modelyard_trainer.tasks import Task
 from modelyard_trainer.train.ranks import Ranks
@@ -100,10 +101,8 @@ def make_reference(trainer: Any, ranks: Ranks, task: Task, splits: Any, hub: Pat
     split = "validation" if len(splits.validation) else "train"
     rows: list[Row] = []
     if ranks.leads:
-        from transformers import AutoTokenizer
-
         # The one that prepared the data, as it came: what the Trainer holds is what is to be proved.
-        tokenizer = AutoTokenizer.from_pretrained(hub, local_files_only=True)
+        tokenizer = load_tokenizer(hub)
         rows = take_rows(getattr(splits, split), tokenizer, count_rows(weights))
     return ask_model(trainer, task, ranks.share(rows), split)
 
