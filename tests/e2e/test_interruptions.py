@@ -19,7 +19,7 @@ from tests.e2e.scraping import Prometheus
 from tests.e2e.setup import OperatorDeployment
 from tests.e2e.storage import Reader
 
-STEPS = 80
+STEPS = 50
 # What such a run leaves empty, by dashboard and title.
 EMPTY = {"fleet": {"Jobs that need a look": "nothing goes wrong in it for long"}}
 
