@@ -66,9 +66,10 @@ class Embeddings:
         body = await read_body(self._service, request, EmbeddingsRequest)
         check_model(self._service, body.model)
         predictor = ready_predictor(self._service)
+        [size] = predictor.head.list_outputs()[0].shape
+        if body.dimensions not in (None, size):
+            raise unsupported(f"dimensions {body.dimensions}", f"this model's embeddings have {size} numbers")
         rows = await _read_input(body, predictor)
-        if body.dimensions is not None:
-            raise unsupported("dimensions", "the model's embeddings are given whole")
         vectors = await unless_gone(request, predictor.answer(rows))
         tokens = sum(map(len, rows))
         self._service.metrics.see_finished(tokens)
