@@ -48,7 +48,12 @@ def test_texts_and_token_ids_alone_and_many_give_the_same_vectors(encoder: Path)
                 (ids[0], slice(1)),
             ):
                 own = {} if isinstance(given[0], str) else {"token_ids": True}
-                told = {"user": "somebody", "safety_identifier": "hash", "prompt_cache_key": "key"}
+                told: dict[str, Any] = {
+                    "user": "somebody",
+                    "safety_identifier": "hash",
+                    "prompt_cache_key": "key",
+                    "metadata": {"session": "1"},
+                }
                 body = make_body(given, dimensions=32, **told, **own)
                 response = await client.post(EMBED, json=body)
                 np.testing.assert_allclose(vectors_of(response), expected[rows], atol=1e-5)

@@ -26,6 +26,7 @@ class OpenAIRequest(Strict):
     user: str | None = None  # whom the caller asks for
     safety_identifier: str | None = None  # the same, by its newer name
     prompt_cache_key: str | None = None  # which requests begin alike
+    metadata: dict[str, Any] | None = None  # by what the caller finds it again
 
 
 class EmbeddingsRequest(OpenAIRequest):
