@@ -73,6 +73,9 @@ def test_vllm_is_told_the_model_its_devices_and_the_users_arguments_last() -> No
     assert args[args.index("--max-model-len") + 1] == "4096"
     assert args[-2:] == ["--gpu-memory-utilization", "0.5"]
     assert args[args.index("--generation-config") + 1] == "vllm"
+    # Without it vLLM breaks off what runs as soon as it is told to end.
+    grace = pod["terminationGracePeriodSeconds"]
+    assert int(args[args.index("--shutdown-timeout") + 1]) == grace - 10 == 120
     # Options that releases of today don't know are errors there.
     assert "--disable-log-requests" not in args
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"

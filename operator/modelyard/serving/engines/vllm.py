@@ -24,6 +24,8 @@ def build(
         "--port", str(codes.SERVER_PORT),
         # Defaults of sampling are those of OpenAI's API, as the built-in server has them, not the model folder's.
         "--generation-config", "vllm",
+        # By default it breaks off what runs as soon as it is told to end.
+        "--shutdown-timeout", str(int(config.drain_seconds)),
     ]  # fmt: skip
     if devices:
         args += ["--tensor-parallel-size", str(devices), "--gpu-memory-utilization", _MEMORY_SHARE]
