@@ -7,7 +7,8 @@ from modelyard.api.serving import Engine, Server
 from modelyard.api.trainer import Resources
 from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
-from modelyard.serving.engines.engine import Container, count_accelerators, describe_model
+from modelyard.serving.engines.engine import Container, describe_model
+from modelyard.workloads.accelerators import count_accelerators
 
 # Of a device's memory; what is beside vLLM in its pod is nothing that needs any.
 _MEMORY_SHARE = "0.92"
