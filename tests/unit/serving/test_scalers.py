@@ -43,7 +43,10 @@ def test_an_hpa_follows_the_processors_of_the_revision_that_serves_and_its_word_
     spec = spec_of(world, HPA)
     assert spec["scaleTargetRef"]["name"] == f"{NAME}-{old}"
     assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 4)
-    assert spec["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    # Of the server alone: a container that others put into the pod may ask for no processor, and then none counts.
+    target = {"type": "Utilization", "averageUtilization": 60}
+    watched = {"name": "cpu", "container": "server", "target": target}
+    assert spec["metrics"] == [{"type": "ContainerResource", "containerResource": watched}]
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 3600
     resize(world, 3)
     world.wait(5)
