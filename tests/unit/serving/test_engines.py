@@ -83,9 +83,19 @@ def test_vllm_is_told_the_model_its_devices_and_the_users_arguments_last() -> No
     assert "--disable-log-requests" not in args
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
     assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
-    # What the built-in server can't load is not measured with it.
+    # What the built-in server can't load is not measured with it; to read its files takes no accelerator.
     (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
     assert '"measure":false' in str(job["spec"]["template"]["metadata"]["annotations"])
+    (build,) = job["spec"]["template"]["spec"]["containers"]
+    size = {"cpu": "8", "memory": "64Gi"}
+    assert build["resources"] == {"limits": size, "requests": size}
+
+
+def test_a_model_is_measured_on_the_accelerators_that_its_servers_have() -> None:
+    world, _ = serve(engine={"type": "builtin"}, server={"resources": GPU})
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    (build,) = job["spec"]["template"]["spec"]["containers"]
+    assert build["resources"]["limits"]["nvidia.com/gpu"] == "2"
 
 
 def test_vllm_is_spread_over_whole_devices_and_not_over_slices_of_them() -> None:
