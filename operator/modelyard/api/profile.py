@@ -40,7 +40,9 @@ class Profile(ApiModel):
 
     trainer_image: str = Field(description="Image of the built-in trainer and of data preparation.")
     server_image: str = Field("", description="Image of the built-in model server, and of builds.")
-    vllm_image: str = Field("", description="Image of vLLM's server. Unset: engine auto never takes it.")
+    vllm_image: str = Field(
+        "", description="Image of vLLM's server, v0.18 or later. Unset: engine auto never takes it."
+    )
     prometheus: str = Field(
         "",
         description="Address of the Prometheus that scrapes the gateways, for scaler keda: http://host:9090.",

@@ -73,7 +73,8 @@ class Trainer(ApiModel):
     )  # fmt: skip
     num_nodes: int = Field(1, ge=1, le=1024, description="Pods that train together.")
     num_proc_per_node: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="Processes per pod. auto: one per GPU, or one where there is none."
+        "auto",
+        description="Processes per pod. auto: one per GPU; one where there is none, or are slices of one.",
     )
     resources_per_node: Resources | None = Field(
         None, description="Resources of each pod. Default: the profile's."

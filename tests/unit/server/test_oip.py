@@ -81,6 +81,19 @@ def test_what_goes_over_the_wire_is_the_models_answer_to_the_bit(encoder: Path) 
     asyncio.run(whole())
 
 
+def test_a_request_or_its_input_may_say_that_texts_are_texts(classifier: Path) -> None:
+    async def test(client: httpx2.AsyncClient) -> None:
+        said = {"parameters": {"content_type": "str"}}
+        for body in (make_body("a", **said), make_input(**said)):
+            assert (await client.post(INFER, json=body)).status_code == 200, body
+            other = orjson.dumps(body).replace(b'"str"', b'"pd"')
+            response = await client.post(INFER, content=other)
+            assert response.status_code == 400, body
+            assert "parameters.content_type isn't supported" in response.json()["error"]
+
+    with_client(make_service(classifier, TASK), test)
+
+
 def test_a_column_of_texts_may_be_nested_or_flat(classifier: Path) -> None:
     async def test(client: httpx2.AsyncClient) -> None:
         for data in (["a", "b"], [["a"], ["b"]]):

@@ -48,8 +48,14 @@ def test_texts_and_token_ids_alone_and_many_give_the_same_vectors(encoder: Path)
                 (ids[0], slice(1)),
             ):
                 own = {} if isinstance(given[0], str) else {"token_ids": True}
-                told = {"user": "somebody", "safety_identifier": "hash", "prompt_cache_key": "key"}
-                response = await client.post(EMBED, json=make_body(given, **told, **own))
+                told: dict[str, Any] = {
+                    "user": "somebody",
+                    "safety_identifier": "hash",
+                    "prompt_cache_key": "key",
+                    "metadata": {"session": "1"},
+                }
+                body = make_body(given, dimensions=32, **told, **own)
+                response = await client.post(EMBED, json=body)
                 np.testing.assert_allclose(vectors_of(response), expected[rows], atol=1e-5)
                 tokens = sum(map(len, ids[rows]))
                 assert response.json()["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -71,7 +77,8 @@ REFUSED: list[tuple[Any, int, str | None, str]] = [
     (b"{", 400, None, "the body is no JSON"),
     ({"input": "a"}, 400, "model", "model: Field required"),
     (make_body("a", model="gpt-4"), 404, "model", "there is no model 'gpt-4' here"),
-    (make_body("a", dimensions=8), 400, "dimensions", "dimensions isn't supported"),
+    (make_body("a", dimensions=8), 400, "dimensions", "this model's embeddings have 32 numbers"),
+    (make_body("a", dimensions=True), 400, "dimensions", "dimensions: Input should be a valid integer"),
     (make_body("a", encoding_format="int8"), 400, "encoding_format", "encoding_format: Input should be"),
     (make_body("a", temperature=1), 400, "temperature", "temperature isn't supported"),
     (make_body("a", truncate="yes"), 400, "truncate", "truncate: Input should be a valid boolean"),

@@ -39,6 +39,9 @@ def spec(**fields: Any) -> ModelDeploymentSpec:
         (None, {"engine": {"type": "vllm"}}, "vllm:1", "vllm"),
         ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/gpu": "1000m"}}}}, "vllm:1", "vllm"),
         ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/gpu": "0"}}}}, "vllm:1", "builtin"),
+        ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/mig-1g.10gb": 1}}}}, "vllm:1", "vllm"),
+        ("text-generation", {"server": {"resources": {"limits": {"nvidia.com/gpu.shared": 1}}}}, "vllm:1", "vllm"),
+        ("text-generation", {"server": {"resources": {"limits": {"x.com/migrator": 1}}}}, "vllm:1", "builtin"),
     ],
 )  # fmt: skip
 def test_auto_takes_vllm_for_generation_on_an_accelerator_where_its_image_is_named(
@@ -73,13 +76,33 @@ def test_vllm_is_told_the_model_its_devices_and_the_users_arguments_last() -> No
     assert args[args.index("--max-model-len") + 1] == "4096"
     assert args[-2:] == ["--gpu-memory-utilization", "0.5"]
     assert args[args.index("--generation-config") + 1] == "vllm"
+    # Without it vLLM breaks off what runs as soon as it is told to end.
+    grace = pod["terminationGracePeriodSeconds"]
+    assert int(args[args.index("--shutdown-timeout") + 1]) == grace - 10 == 120
     # Options that releases of today don't know are errors there.
     assert "--disable-log-requests" not in args
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
     assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
-    # What the built-in server can't load is not measured with it.
+    # What the built-in server can't load is not measured with it; to read its files takes no accelerator.
     (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
     assert '"measure":false' in str(job["spec"]["template"]["metadata"]["annotations"])
+    (build,) = job["spec"]["template"]["spec"]["containers"]
+    size = {"cpu": "8", "memory": "64Gi"}
+    assert build["resources"] == {"limits": size, "requests": size}
+
+
+def test_a_model_is_measured_on_the_accelerators_that_its_servers_have() -> None:
+    world, _ = serve(engine={"type": "builtin"}, server={"resources": GPU})
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    (build,) = job["spec"]["template"]["spec"]["containers"]
+    assert build["resources"]["limits"]["nvidia.com/gpu"] == "2"
+
+
+def test_vllm_is_spread_over_whole_devices_and_not_over_slices_of_them() -> None:
+    for name in ("nvidia.com/mig-1g.10gb", "nvidia.com/mig-1g.10gb.shared", "nvidia.com/gpu.shared"):
+        _, pod = serve(engine={"type": "vllm"}, server={"resources": {"limits": {name: 2}}})
+        args = pod["containers"][0]["args"]
+        assert args[args.index("--tensor-parallel-size") + 1] == "1"
 
 
 def test_figures_of_the_built_in_server_are_not_those_of_vllm() -> None:

@@ -420,6 +420,23 @@ def test_a_service_that_others_delete_comes_back_with_its_weight() -> None:
     assert world.weights() == {old: 100, new: 0}
 
 
+def test_where_there_is_room_for_one_server_the_old_one_goes_first_if_none_are_asked_for() -> None:
+    world = served(scaling={"maxReplicas": 1})
+    (old,) = world.revisions()
+    world.well = set()  # the new one loads for long
+    world.edit(scaling={"scaler": "none"}, replicas=0, server={"maxBatchTokens": 512})
+    (new,) = world.revisions().keys() - {old}
+    world.wait(5)
+    assert world.revisions() == {old: 0, new: 1}
+    assert world.weights() == {old: 100, new: 0}  # no servers: gateways let requests wait
+    world.edit(replicas=1)  # for the old one there is no room any more
+    world.well = {new}
+    world.wait(5)
+    assert world.revisions() == {new: 1}
+    assert world.weights() == {new: 100}
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
 def test_no_replicas_by_hand_is_no_readiness() -> None:
     world = served(scaling={"scaler": "none"})
     world.edit(replicas=0)

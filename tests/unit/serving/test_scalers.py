@@ -43,7 +43,10 @@ def test_an_hpa_follows_the_processors_of_the_revision_that_serves_and_its_word_
     spec = spec_of(world, HPA)
     assert spec["scaleTargetRef"]["name"] == f"{NAME}-{old}"
     assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 4)
-    assert spec["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    # Of the server alone: a container that others put into the pod may ask for no processor, and then none counts.
+    target = {"type": "Utilization", "averageUtilization": 60}
+    watched = {"name": "cpu", "container": "server", "target": target}
+    assert spec["metrics"] == [{"type": "ContainerResource", "containerResource": watched}]
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 3600
     resize(world, 3)
     world.wait(5)
@@ -74,12 +77,12 @@ def test_what_the_scaler_says_of_itself_is_mirrored() -> None:
     assert world.condition("Ready") == ("True", "Serving")
 
 
-def with_keda() -> World:
+def with_keda(**scaling: Any) -> World:
     """KEDA is there, and scales by a ScaledObject."""
     world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
     world.cluster.served.add("ScaledObject")
     world.engine.controller.serves("ScaledObject", True)
-    return world.create(trained_job(), deployment(scaling={"scaler": "keda", "maxReplicas": 4}))
+    return world.create(trained_job(), deployment(scaling={"scaler": "keda", "maxReplicas": 4, **scaling}))
 
 
 def play_keda(world: World) -> Key:
@@ -108,6 +111,27 @@ def test_the_autoscaler_that_keda_makes_of_ours_is_no_other_scaler() -> None:
     assert world.cluster.objects[SCALED]["metadata"]["uid"] == made
     assert key in world.cluster.objects
     assert world.condition("Reconciling") is None
+
+
+@pytest.mark.parametrize(("least", "held"), [(1, 0), (0, 0), (1, 2)])
+def test_a_paused_scaled_object_keeps_its_number_and_says_so(least: int, held: int) -> None:
+    world = with_keda(minReplicas=least)
+    play_keda(world)
+    ready = {"type": "Ready", "status": "True", "reason": "ScaledObjectReady"}
+    paused = {"type": "Paused", "status": "True", "reason": "ScaledObjectPaused", "message": "is paused"}
+    world.report(SCALED, {"conditions": [ready, paused]})
+    resize(world, held)
+    world.wait(5)
+    (revision,) = world.revisions()
+    assert world.revisions() == {revision: held}
+    assert world.condition("ScalingReady") == ("False", "ScaledObjectPaused")
+    assert "autoscaling.keda.sh/paused-replicas" in str(world.status["conditions"])
+    told = ("True", "Ready") if held else ("False", "ScaledObjectPaused")
+    assert world.condition("ServersReady") == told
+    world.report(SCALED, {"conditions": [ready, paused | {"status": "False"}]})
+    world.wait(5)
+    assert world.condition("ScalingReady") == ("True", "Delegated")
+    assert world.revisions() == {revision: held or least}
 
 
 @pytest.mark.parametrize("scaler", ["hpa", "builtin"])

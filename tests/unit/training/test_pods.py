@@ -162,7 +162,20 @@ def test_threads_follow_the_cpu_limit_where_there_is_no_gpu() -> None:
     builder = TrainingJobBuilder().limits(cpu="5500m").spec("trainer.numProcPerNode", 2)
     assert env_of(pod_of(builder))["OMP_NUM_THREADS"] == "2"
     assert env_of(pod_of(builder))["DS_ACCELERATOR"] == "cpu"
-    assert "DS_ACCELERATOR" not in env_of(pod_of(TrainingJobBuilder().limits(**{"nvidia.com/gpu": "1"})))
+    for name in ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"):
+        assert "DS_ACCELERATOR" not in env_of(pod_of(TrainingJobBuilder().limits(**{name: "1"})))
+
+
+def test_each_whole_accelerator_has_a_process_and_slices_of_them_have_one_together() -> None:
+    for limits, processes in (
+        ({"nvidia.com/gpu": "4"}, "4"),
+        ({"nvidia.com/mig-1g.10gb": "4"}, "1"),
+        ({"nvidia.com/gpu.shared": "4"}, "1"),
+        ({"cpu": "4"}, "1"),
+    ):
+        assert (
+            env_of(pod_of(TrainingJobBuilder().limits(**limits)))["MODELYARD_NUM_PROC_PER_NODE"] == processes
+        )
 
 
 def test_users_variables_win_over_the_profiles_and_secrets_stay_references() -> None:

@@ -21,7 +21,7 @@ class Strict(BaseModel):
     """An object of JSON.
 
     `neutral` are keys that aren't known, with the values at which they ask for nothing. Where there are some, null
-    asks for nothing at any key.
+    asks for nothing at any key that need not be there.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -41,5 +41,7 @@ class Strict(BaseModel):
     def _asks_nothing(cls, name: str, told: Any) -> bool:
         """Clients send null, or the default, for what isn't there or wanted."""
         if told is None:
-            return bool(cls.neutral)
+            return bool(cls.neutral) and not (
+                name in cls.model_fields and cls.model_fields[name].is_required()
+            )
         return any(told == n and type(told) in (type(n), float) for n in cls.neutral.get(name, ()))

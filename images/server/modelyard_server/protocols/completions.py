@@ -31,16 +31,19 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "logprobs": (False,),
     "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
     "tool_choice": ("none", "auto"), "response_format": ({"type": "text"},), "modalities": (["text"],),
-    "store": (False,), "service_tier": ("auto", "default"), "metadata": ({},), "top_logprobs": (0,),
+    "store": (False,), "service_tier": ("auto", "default"), "top_logprobs": (0,),
 }  # fmt: skip
 _NEUTRAL_IN_MESSAGE: dict[str, tuple[Any, ...]] = {
     "tool_calls": ([],),
     "annotations": ([],),
 }  # as answers have them
+_NEUTRAL_IN_STREAM_OPTIONS: dict[str, tuple[Any, ...]] = {"include_obfuscation": (False,)}
 
 
 class StreamOptions(Strict):
     """`include_usage`: a last event says how many tokens there were."""
+
+    neutral = _NEUTRAL_IN_STREAM_OPTIONS
 
     include_usage: bool = False
 
@@ -60,11 +63,12 @@ class CompletionRequest(openai.OpenAIRequest):
 
 
 class Message(Strict):
-    """One turn of a conversation. `developer` is OpenAI's newer word for system."""
+    """One turn of a conversation. `developer` is OpenAI's newer word for system; `name` is for chat templates."""
 
     neutral = _NEUTRAL_IN_MESSAGE
 
     role: Literal["system", "developer", "user", "assistant"]
+    name: str | None = None
     content: str | Several[dict[str, Any]]
 
 
@@ -250,9 +254,11 @@ class Completions(_Endpoint):
 
 def read_message(message: Message, index: int) -> dict[str, str]:
     """A turn as chat templates have it. Raises Problem for what is no text."""
-    role = "system" if message.role == "developer" else message.role
+    turn: dict[str, str] = {"role": "system" if message.role == "developer" else message.role}
+    if message.name is not None:
+        turn["name"] = message.name
     if isinstance(message.content, str):
-        return {"role": role, "content": message.content}
+        return turn | {"content": message.content}
     texts = []
     for part in message.content:
         if part.get("type") != "text":
@@ -262,7 +268,7 @@ def read_message(message: Message, index: int) -> dict[str, str]:
         if set(part) != {"type", "text"} or not isinstance(part["text"], str):
             raise bad_request(f"messages.{index}.content: a text part has type and text", "messages")
         texts.append(part["text"])
-    return {"role": role, "content": "".join(texts)}
+    return turn | {"content": "".join(texts)}
 
 
 def read_stops(said: Any) -> list[str]:

@@ -18,6 +18,7 @@ from modelyard_server.serving.predictor import INPUT
 from modelyard_server.serving.service import Service
 
 _BINARY = "inference-header-content-length"
+_TEXTS = {"content_type": "str"}  # of MLServer's clients: how to read BYTES, and so they are read
 
 
 class RequestInput(Strict):
@@ -121,7 +122,7 @@ def read_texts(body: InferRequest) -> list[str]:
         raise bad_request(f"this model takes one input, {INPUT!r}, and the request has {names}", "inputs")
     if given.datatype != "BYTES":
         raise bad_request(f"input {INPUT!r} has datatype {given.datatype}; it must be BYTES", "inputs")
-    _refuse_binary(given.parameters, f"inputs {INPUT}", allowed={"content_type": "str"})
+    _refuse_binary(given.parameters, f"inputs {INPUT}", allowed=_TEXTS)
     if not given.shape or len(given.shape) > 2 or given.shape[1:] not in ([], [1]) or given.shape[0] < 0:
         raise bad_request(f"input {INPUT!r} has shape {given.shape}; it must be [n] or [n, 1]", "inputs")
     data = given.data
@@ -142,8 +143,9 @@ def _check_rows(rows: Sequence[Any]) -> None:
 
 
 def read_flags(parameters: dict[str, Any] | None, known: Sequence[str]) -> dict[str, bool]:
-    """Parameters that are true or false. Raises Problem for others."""
-    for name, value in (parameters or {}).items():
+    """Parameters that are true or false. Raises Problem for others, but for those that change nothing."""
+    said = {name: value for name, value in (parameters or {}).items() if (name, value) not in _TEXTS.items()}
+    for name, value in said.items():
         if name not in known:
             hint = (
                 "ask for JSON instead of binary data"
@@ -153,7 +155,7 @@ def read_flags(parameters: dict[str, Any] | None, known: Sequence[str]) -> dict[
             raise unsupported(f"parameters.{name}", hint)
         if not isinstance(value, bool):
             raise bad_request(f"parameters.{name} must be true or false", f"parameters.{name}")
-    return dict(parameters or {})
+    return said
 
 
 def _refuse_binary(

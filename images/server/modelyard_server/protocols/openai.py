@@ -26,6 +26,7 @@ class OpenAIRequest(Strict):
     user: str | None = None  # whom the caller asks for
     safety_identifier: str | None = None  # the same, by its newer name
     prompt_cache_key: str | None = None  # which requests begin alike
+    metadata: dict[str, Any] | None = None  # by what the caller finds it again
 
 
 class EmbeddingsRequest(OpenAIRequest):
@@ -66,9 +67,10 @@ class Embeddings:
         body = await read_body(self._service, request, EmbeddingsRequest)
         check_model(self._service, body.model)
         predictor = ready_predictor(self._service)
+        [size] = predictor.head.list_outputs()[0].shape
+        if body.dimensions not in (None, size):
+            raise unsupported(f"dimensions {body.dimensions}", f"this model's embeddings have {size} numbers")
         rows = await _read_input(body, predictor)
-        if body.dimensions is not None:
-            raise unsupported("dimensions", "the model's embeddings are given whole")
         vectors = await unless_gone(request, predictor.answer(rows))
         tokens = sum(map(len, rows))
         self._service.metrics.see_finished(tokens)

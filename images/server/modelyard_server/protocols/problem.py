@@ -50,8 +50,8 @@ def unsupported(name: str, hint: str = "") -> Problem:
 
 
 def describe_invalid(errors: Sequence[Any]) -> Problem:
-    """The first of pydantic's errors as a problem."""
-    error = errors[0]
+    """One of pydantic's errors as a problem: the first, or what isn't known, for which the rest may be as it is."""
+    error = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(part)[:_KEY] for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return unsupported(place)

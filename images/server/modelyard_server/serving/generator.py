@@ -120,7 +120,7 @@ class Generator(Served):
 
     async def encode_chat(self, messages: Sequence[dict[str, str]]) -> Row:
         """The tokens of a conversation up to where the model answers. Raises Untemplated."""
-        size = sum(len(message["content"]) + _TURN for message in messages)
+        size = sum(sum(map(len, message.values())) + _TURN for message in messages)
         return await self._aside(size, lambda: self.package.tokens.encode_chat(messages, self.limit))
 
     def count_room(self, row: Row, most: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelyard.api.serving import Server
+from modelyard.api.trainer import Resources
 from modelyard.contract import codes
 from modelyard.contract.build import BuildConfig
 from modelyard.engine.compare import digest
@@ -41,6 +42,8 @@ _POLICY = {
 def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, attempt: int) -> Child:
     """A pod of the server's size, since it measures what servers of that size do. Raises Refused (podTemplate)."""
     resources = server.resources or site.profile.server_resources
+    if not config.measure:
+        resources = _leave_devices_out(resources)
     volume, mount = mount_storage(site, read_only=False)
     threads = template.count_threads(resources, 1)
     container = {
@@ -92,6 +95,14 @@ def build_job(site: Site, server: Server, build_id: str, config: BuildConfig, at
         },
     }
     return Child(manifest, immutable=True)
+
+
+def _leave_devices_out(resources: Resources) -> Resources:
+    """To read files takes none: the server that serves meanwhile may have the only one."""
+    # Kubernetes' own resources have no domain, devices always have one.
+    limits = {name: amount for name, amount in resources.limits.items() if "/" not in name}
+    requests = {name: amount for name, amount in resources.requests.items() if "/" not in name}
+    return Resources(limits=limits, requests=requests)
 
 
 def read_template(job: Manifest) -> str | None:

@@ -7,7 +7,9 @@ from typing import Any
 from modelyard.api.serving import Scaling
 from modelyard.engine.plan import Child
 from modelyard.serving import names
+from modelyard.serving.children import servers
 from modelyard.serving.children.site import Site
+from modelyard.workloads import stages
 
 COMPONENT = "scaler"
 _LONGEST_WINDOW = 3600  # seconds; a HorizontalPodAutoscaler takes no more
@@ -16,14 +18,18 @@ _POLL = 15
 
 
 def build_autoscaler(site: Site, scaling: Scaling, revision: str) -> Child:
-    """By the processors' load of that revision's servers."""
-    cpu = {"type": "Utilization", "averageUtilization": scaling.target_cpu_utilization}
+    """By the processors' load of that revision's servers.
+
+    Not by their pods': one container without a request, as others put into pods, and the autoscaler knows no number.
+    """
+    target = {"type": "Utilization", "averageUtilization": scaling.target_cpu_utilization}
+    cpu = {"name": "cpu", "container": stages.find(servers.COMPONENT).container, "target": target}
     window = min(scaling.scale_down_delay_seconds, _LONGEST_WINDOW)
     spec = {
         "scaleTargetRef": _target(site, revision),
         "minReplicas": scaling.min_replicas,
         "maxReplicas": scaling.max_replicas,
-        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}],
+        "metrics": [{"type": "ContainerResource", "containerResource": cpu}],
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": window}},
     }
     return _make(site, "autoscaling/v2", "HorizontalPodAutoscaler", spec)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Profile
-from modelyard.api.trainer import EnvVar, Resources
-from modelyard.api.values import parse_quantity
+from modelyard.api.trainer import EnvVar
 from modelyard.contract import codes
+from modelyard.workloads.accelerators import count_accelerators
 
 Engine = Literal["builtin", "vllm", "custom"]
 
@@ -42,13 +42,6 @@ def choose(spec: ModelDeploymentSpec, profile: Profile, task: str | None) -> Eng
     resources = spec.server.resources or profile.server_resources
     fits = task == "text-generation" and spec.compression.method == "none"
     return "vllm" if fits and profile.vllm_image and count_accelerators(resources) else "builtin"
-
-
-def count_accelerators(resources: Resources) -> int:
-    """Devices of any vendor (`nvidia.com/gpu`, `amd.com/gpu` …) that each pod has."""
-    return sum(
-        int(parse_quantity(str(amount))) for name, amount in resources.limits.items() if name.endswith("/gpu")
-    )
 
 
 def describe_model(folder: str, name: str) -> dict[str, Any]:

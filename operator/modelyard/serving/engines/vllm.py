@@ -7,7 +7,8 @@ from modelyard.api.serving import Engine, Server
 from modelyard.api.trainer import Resources
 from modelyard.contract import codes
 from modelyard.contract.server import ServerConfig
-from modelyard.serving.engines.engine import Container, count_accelerators, describe_model
+from modelyard.serving.engines.engine import Container, describe_model
+from modelyard.workloads.accelerators import count_accelerators
 
 # Of a device's memory; what is beside vLLM in its pod is nothing that needs any.
 _MEMORY_SHARE = "0.92"
@@ -24,6 +25,8 @@ def build(
         "--port", str(codes.SERVER_PORT),
         # Defaults of sampling are those of OpenAI's API, as the built-in server has them, not the model folder's.
         "--generation-config", "vllm",
+        # By default it breaks off what runs as soon as it is told to end.
+        "--shutdown-timeout", str(int(config.drain_seconds)),
     ]  # fmt: skip
     if devices:
         args += ["--tensor-parallel-size", str(devices), "--gpu-memory-utilization", _MEMORY_SHARE]

@@ -53,6 +53,8 @@ def _tell(draft: Draft, kind: str) -> None:
         rejection = draft.view.seen.rejections[f"{kind}/{draft.view.name}"]
         advice = " Install KEDA, or set spec.scaling.scaler." if rejection.reason == "NotServed" else ""
         draft.hold(_READY, "False", rejection.reason, f"{rejection.message}{advice}")
+    elif (pause := scale.find_pause(draft.view)) is not None:
+        draft.hold(_READY, "False", pause.reason, pause.message)
     elif wrong is not None:
         reason = as_reason(str(wrong.get("reason") or ""), "NotScaling")
         draft.hold(_READY, "False", reason, str(wrong.get("message") or kind))

@@ -221,6 +221,8 @@ def _judge_servers(draft: Draft, serving: Revision | None, problem: Problem | No
         draft.miss(_READY, Problem("NoServers", "There are no servers before the model is built."))
     elif serving.replicas == 0 and view.spec.scaling.scaler == "none":
         draft.miss(_READY, Problem("NoReplicas", "spec.replicas is 0."))
+    elif serving.replicas == 0 and (pause := scale.find_pause(view)) is not None:
+        draft.miss(_READY, pause)
     elif serving.replicas == 0:
         draft.hold(
             _READY,

@@ -17,6 +17,7 @@ from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
 from modelyard.serving.scaling.decision import LOOK_SECONDS
 from modelyard.serving.view import View
+from modelyard.workloads.problem import Problem
 
 _READY = ConditionType.SCALING_READY
 # What others make that scale servers, by the spec's word for them.
@@ -57,7 +58,7 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: Va
         draft.update(scaling=None)
         # After a suspension there are none, and a HorizontalPodAutoscaler leaves none alone.
         present = serving.replicas if serving else 1
-        return Wish(present or scaling.min_replicas)
+        return Wish(present if find_pause(draft.view) else present or scaling.min_replicas)
     if scaling.min_replicas == scaling.max_replicas:
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
@@ -118,6 +119,19 @@ def _is_unknown(draft: Draft, reports: Reports) -> bool:
 
 def _count(serving: Revision, replicas: int) -> Present:
     return Present(replicas, min(serving.ready, replicas))
+
+
+def find_pause(view: View) -> Problem | None:
+    """Somebody has told KEDA to leave the number as it is, or has told it one: the next request starts no server."""
+    objects = view.made(SCALERS["keda"])
+    conditions = [c for obj in objects for c in (obj.get("status") or {}).get("conditions") or []]
+    if not any(c.get("type") == "Paused" and c.get("status") == "True" for c in conditions):
+        return None
+    message = (
+        "The ScaledObject is paused, and the number of servers stays: take its annotation"
+        " autoscaling.keda.sh/paused-replicas, or paused, away."
+    )
+    return Problem("ScaledObjectPaused", message)
 
 
 def has_served(view: View, revision: str) -> bool:

@@ -10,8 +10,8 @@ from modelyard.api.profile import Profile
 from modelyard.api.trainingjob import EnvVar, Resources
 from modelyard.contract import codes
 from modelyard.contract.layout import run_dir
-from modelyard.training.spec import batch
 from modelyard.workloads import stages
+from modelyard.workloads.accelerators import count_accelerators
 from modelyard.workloads.pods import template
 from modelyard.workloads.storage import STORAGE_VOLUME, Place
 
@@ -89,7 +89,7 @@ def _mount_storage(place: Place) -> dict[str, Any]:
 
 
 def _choose_defaults(resources: Resources, env: dict[str, Any]) -> dict[str, str]:
-    if batch.count_gpus(resources):
+    if count_accelerators(resources):
         return {}
     threads = template.count_threads(resources, int(env.get(codes.ENV_NUM_PROC, 1)))
     return {"DS_ACCELERATOR": "cpu", **({"OMP_NUM_THREADS": str(threads)} if threads else {})}

@@ -13,6 +13,7 @@ from modelyard.training.spec.deepspeed import config as deepspeed
 from modelyard.training.spec.deepspeed.agreement import take_over
 from modelyard.training.spec.optimizers import check_optimizer
 from modelyard.training.spec.schedulers import FOLLOWS_EVALUATIONS, check_scheduler
+from modelyard.workloads.accelerators import count_accelerators
 from modelyard.workloads.labels import INHERITED_LABELS
 from modelyard.workloads.problem import Refused
 
@@ -40,7 +41,7 @@ def build_run_config(
     """Resolves the spec. Raises Refused where it can't be carried out."""
     resources = pod_resources(spec, profile)
     num_proc = batch.count_processes(spec.trainer, resources)
-    on_cpu = batch.count_gpus(resources) == 0
+    on_cpu = count_accelerators(resources) == 0
     deepspeed.check_config(spec)
     arguments.check_arguments(spec, on_cpu)
     spec = take_over(spec, spec.trainer.num_nodes * num_proc)
@@ -60,7 +61,7 @@ def build_run_config(
         output_name=spec.output.name or name,
         num_nodes=spec.trainer.num_nodes,
         num_proc_per_node=num_proc,
-        gpus_per_node=batch.count_gpus(resources),
+        gpus_per_node=count_accelerators(resources),
         builtin=spec.builtin,
     )  # fmt: skip
 

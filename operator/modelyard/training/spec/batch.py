@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelyard.api.trainingjob import Resources, Trainer, Training
-from modelyard.api.values import parse_quantity
+from modelyard.workloads.accelerators import count_accelerators
 from modelyard.workloads.problem import Refused
 
 DEFAULT_LARGEST = 32
@@ -20,16 +20,11 @@ class Batch:
     accumulation: int
 
 
-def count_gpus(resources: Resources) -> int:
-    """GPUs of one pod: the sum over all device plugins whose resource is called `<vendor>/gpu`."""
-    return sum(int(parse_quantity(n)) for name, n in resources.limits.items() if name.endswith("/gpu"))
-
-
 def count_processes(trainer: Trainer, resources: Resources) -> int:
     """Processes of one pod."""
     if trainer.num_proc_per_node != "auto":
         return int(trainer.num_proc_per_node)
-    return max(1, count_gpus(resources))
+    return max(1, count_accelerators(resources))
 
 
 def divide(training: Training, num_nodes: int, num_proc: int) -> Batch:

@@ -108,7 +108,12 @@ def test_a_conversation_and_a_text_are_continued_as_transformers_does(llama: Pat
 def test_a_stream_tells_its_usage_where_that_is_asked_for(llama: Path) -> None:
     async def test(client: httpx2.AsyncClient) -> None:
         plain = await ask(client, CHAT, chat())
-        for said, tells in (({"include_usage": True}, True), ({"include_usage": False}, False), ({}, False)):
+        for said, tells in (
+            ({"include_usage": True}, True),
+            ({"include_usage": False}, False),
+            ({"include_usage": None, "include_obfuscation": False}, False),
+            ({}, False),
+        ):
             events = read_events(await client.post(CHAT, json=chat(stream=True, stream_options=said)))
             if tells:
                 assert (events[-1]["choices"], events[-1]["usage"]) == ([], plain["usage"])
@@ -196,7 +201,7 @@ def test_what_changes_nothing_may_be_said(llama: Path) -> None:
             "n": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "tools": [], "logprobs": False,
             "tool_choice": "none", "response_format": {"type": "text"}, "user": "somebody", "seed": None, "stop": None,
             "stream_options": None, "stream": None, "store": False, "max_completion_tokens": 8,
-            "metadata": {}, "top_logprobs": 0, "safety_identifier": "hash", "prompt_cache_key": "key",
+            "metadata": {"session": "1"}, "top_logprobs": 0, "safety_identifier": "hash", "prompt_cache_key": "key",
         }  # fmt: skip
         for name, value in neutral.items():
             assert (await ask(client, CHAT, chat(**{name: value})))["choices"] == plain, name
@@ -214,16 +219,22 @@ REFUSED: list[tuple[str, Any, str | None, str]] = [
     (CHAT, chat(messages="hi"), "messages", "messages: Input should be a valid list"),
     (CHAT, chat(messages=[{"role": "tool", "content": "a"}]), "messages.0.role", "messages.0.role: Input should be"),
     (CHAT, chat(messages=[{"role": "user"}]), "messages.0.content", "messages.0.content: Field required"),
-    (CHAT, chat(messages=[{"role": "user", "content": "a", "name": "b"}]), "messages.0.name", "name isn't supported"),
+    (CHAT, chat(messages=[{"role": "user", "content": "a", "name": 1}]), "messages.0.name", "name: Input should be"),
     (CHAT, chat(messages=in_parts({"type": "image_url"})), "messages.0.content", "of type 'image_url' isn't supported"),
     (CHAT, chat(messages=in_parts({"type": "text", "text": 1})), "messages", "a text part has type and text"),
     (CHAT, chat(n=2), "n", "n isn't supported"),
     (CHAT, chat(n=True), "n", "n isn't supported"),
     (CHAT, chat(logprobs=True), "logprobs", "logprobs isn't supported"),
     (CHAT, chat(top_logprobs=1), "top_logprobs", "top_logprobs isn't supported"),
-    (CHAT, chat(metadata={"a": "b"}), "metadata", "metadata isn't supported"),
+    (CHAT, chat(metadata="a"), "metadata", "metadata: Input should be a valid dictionary"),
     (CHAT, chat(messages=[{"role": "assistant", "content": "a", "tool_calls": [{}]}]), "messages.0.tool_calls",
      "tool_calls isn't supported"),
+    (CHAT, chat(messages=[{"role": "assistant", "content": None, "tool_calls": [{}]}]), "messages.0.tool_calls",
+     "tool_calls isn't supported"),
+    (CHAT, chat(messages=[{"role": "tool", "content": "a", "tool_call_id": "b"}]), "messages.0.tool_call_id",
+     "tool_call_id isn't supported"),
+    (CHAT, chat(messages=[{"role": "assistant", "content": None}]), "messages.0.content.str", "valid string"),
+    (CHAT, chat(messages=None), "messages", "messages: Input should be a valid list"),
     (CHAT, chat(tools=[{"type": "function"}]), "tools", "tools isn't supported"),
     (CHAT, chat(response_format={"type": "json_object"}), "response_format", "response_format isn't supported"),
     (CHAT, chat(logit_bias={"5": 1}), "logit_bias", "logit_bias isn't supported"),
@@ -244,6 +255,8 @@ REFUSED: list[tuple[str, Any, str | None, str]] = [
     (CHAT, chat(stream="yes"), "stream", "valid boolean"),
     (CHAT, chat(stream_options={"include_usage": True}), "stream_options", "only with stream"),
     (CHAT, chat(stream=True, stream_options={"x": 1}), "stream_options.x", "stream_options.x isn't supported"),
+    (CHAT, chat(stream=True, stream_options={"include_obfuscation": True}), "stream_options.include_obfuscation",
+     "include_obfuscation isn't supported"),
     (TEXT, text(prompt=""), "prompt", "the prompt has no tokens"),
     (TEXT, text(prompt=[]), "prompt", "the prompt has no tokens"),
     (TEXT, text(prompt=["a", "b"]), "prompt", "prompt with several texts isn't supported"),
@@ -293,6 +306,23 @@ def test_a_conversation_goes_on_as_long_as_there_is_room(llama: Path) -> None:
     async def whole() -> None:
         async with generating(make_service(llama, TASK)) as model:
             assert model.count_room(model.package.tokens.take([5] * 100), None) == 28
+
+    asyncio.run(whole())
+
+
+def test_the_chat_template_reads_who_speaks(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_generator(folder)
+    template = "{% for m in messages %}{{ m['name'] | default(m['role']) }}: {{ m['content'] }} {% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    service = make_service(folder, TASK)
+
+    async def whole() -> None:
+        async with generating(service) as model, client_of(make_app(service, find_task(TASK))) as client:
+            for name, speaker in (("good fox", "good fox"), (None, "user")):
+                told = await ask(client, CHAT, chat(messages=[USER[0] | {"name": name}]))
+                said = continue_by_hand(model, f"{speaker}: the quick brown ", 8)
+                assert told["choices"][0]["message"]["content"] == said
 
     asyncio.run(whole())
 
@@ -434,8 +464,8 @@ def test_a_conversation_of_very_many_turns_is_read_aside_however_little_is_said(
                 return model.package.tokens.take([5])
 
             monkeypatch.setattr(model.package.tokens, "encode_chat", encode_chat)
-            for turns in (3, 2000):
-                await model.encode_chat([{"role": "user", "content": ""}] * turns)
-            assert threads[0] == threading.get_ident() != threads[1]
+            for turns, name in ((3, "a"), (2000, "a"), (1, "a" * 20_000)):
+                await model.encode_chat([{"role": "user", "content": "", "name": name}] * turns)
+            assert threads[0] == threading.get_ident() not in threads[1:]
 
     asyncio.run(whole())
