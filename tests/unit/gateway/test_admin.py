@@ -193,7 +193,7 @@ def test_metrics_have_outcomes_by_revision_in_a_form_that_prometheus_reads(rig: 
                 await gateway.ask()
             server.handle = reply(b"", 404)
             await gateway.ask()
-            await gateway.ask(path="/v2", method="GET")
+            await gateway.ask(path="/v1/models", method="GET")
             status, headers, body = await get(gateway, "/metrics")
             assert (status, headers["Content-Type"][:10]) == (200, "text/plain")
             families = {family.name: family for family in text_string_to_metric_families(body.decode())}

@@ -115,7 +115,7 @@ def test_a_stream_passes_token_by_token(rig: Rig) -> None:
                 await asyncio.sleep(0.1)
             tokens.put_nowait(b"")
             assert await caller.reader.readexactly(5) == b"0\r\n\r\n"
-            assert (await caller.ask(path="/v2", method="GET")).status == 200
+            assert (await caller.ask(path="/v1/models", method="GET")).status == 200
 
     run(scenario())
 
@@ -182,7 +182,7 @@ def test_head_has_no_body_and_204_and_304_neither(rig: Rig) -> None:
                 )  # RFC 9110, section 8.6
                 same = await caller.ask(path="/b")
                 assert (same.status, same.fields["content-length"]) == (304, "5")
-                models = await caller.ask(path="/v2", method="HEAD")
+                models = await caller.ask(path="/v1/models", method="HEAD")
                 assert int(models.fields["content-length"]) > 50
 
     run(scenario())
@@ -228,7 +228,7 @@ def test_requests_sent_ahead_are_answered_in_their_order(rig: Rig) -> None:
         async with rig.gateway(slow_first) as (gateway, _):
             caller = await gateway.call()
             caller.send(
-                b"".join(encode(b"%d" % n) for n in range(3)) + encode(path="/v2", method="GET") * 2000
+                b"".join(encode(b"%d" % n) for n in range(3)) + encode(path="/v1/models", method="GET") * 2000
             )
             assert [(await caller.read()).body for _ in range(3)] == [b"0", b"1", b"2"]
             for _ in range(2000):
@@ -290,7 +290,7 @@ def test_a_slow_reader_holds_back_its_server(rig: Rig) -> None:
             await asyncio.sleep(0.5)
             assert written < whole  # the rest stays where it is made
             assert len((await caller.read()).body) == whole
-            assert (await caller.ask(path="/v2", method="GET")).status == 200
+            assert (await caller.ask(path="/v1/models", method="GET")).status == 200
 
     run(scenario())
 

@@ -35,7 +35,7 @@ class Route:
 
 class Routes:
     """No question here wakes a server: whoever only looks shall not pay for one. Nor is there a limit to how often one
-    looks at what is answered here, and a suspended deployment can be looked at.
+    looks, and a suspended deployment can be looked at.
 
     `why_refusing()` is None while requests are taken. A gateway without servers takes them: it holds them until there
     is one.
@@ -58,8 +58,8 @@ class Routes:
         asked = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer")
         self._asked = {path for path in asked if not self._looks.is_foreign(path)}
         self._routes = {
-            "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]}), idle=True),
-            f"/v1/models/{config.name}": Route(lambda: _json(self._describe()), idle=True),
+            "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]})),
+            f"/v1/models/{config.name}": Route(lambda: _json(self._describe())),
             "/v2": Route(
                 lambda: _json({"name": "modelyard_gateway", "version": __version__, "extensions": []})
             ),
@@ -85,7 +85,6 @@ class Routes:
         return Route(partial(_refuse, refusal, head.path)) if refusal is not None else None
 
     def _describe(self) -> dict[str, Any]:
-        """Servers know how long texts may be, too."""
         return {"id": self._config.name, "object": "model", "created": self._created, "owned_by": "modelyard"}
 
     def _describe_model(self) -> Answer:
