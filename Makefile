@@ -75,14 +75,20 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 
 ##@ Tests and measurements
 .PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-trainer test-server test-gateway ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
-	$(MAKE) --jobs=2 --output-sync test-apiserver test-e2e  # beside each other: both wait more than they compute
+test: verify test-server test-gateway ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+	$(MAKE) --jobs=2 --output-sync test-e2e test-beside  # pods wait more than they compute
 
 test-unit: venv ## Pure tests
 	$(PYTEST) $(AT_ONCE) tests/unit
 
+# One after the other, beside the pods of test-e2e.
+.PHONY: test-beside
+test-beside: venv
+	$(MAKE) test-apiserver
+	$(MAKE) test-trainer
+
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
-	$(PYTEST) tests/trainer
+	$(PYTEST) -n 2 --dist worksteal tests/trainer
 
 test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
 	$(PYTEST) -n 2 --dist worksteal tests/server
