@@ -167,7 +167,6 @@ def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
     assert gateway["spec"]["replicas"] == 3
     told = str(gateway["spec"]["template"]["metadata"]["annotations"])
     assert '"maxQueue":7' in told
-    assert '"engine":"auto"' in told
 
 
 def test_gateways_share_a_callers_rate_and_each_has_its_burst() -> None:

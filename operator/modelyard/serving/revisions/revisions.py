@@ -121,9 +121,10 @@ def _choose_wanted(draft: Draft, serving: str | None, *, built: bool) -> str | N
 
 def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> list[Child]:
     if known is not None:
-        service = servers.build_service(site, target.id, target.weight, known.concurrency, known.task)
         return [
-            service,
+            servers.build_service(
+                site, target.id, target.weight, known.concurrency, known.task, known.speaks
+            ),
             servers.resize(known.deployment, target.replicas),
             servers.build_budget(site, target.id),
         ]
@@ -136,7 +137,7 @@ def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> 
     spec = draft.view.spec
     running = _choose_engine(spec, site.profile, config)
     return [
-        servers.build_service(site, target.id, target.weight, concurrency, config.task),
+        servers.build_service(site, target.id, target.weight, concurrency, config.task, running.speaks),
         servers.build_deployment(
             site, spec.server, target.id, running, config, model.digest or "", concurrency, target.replicas
         ),
