@@ -104,6 +104,31 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     assert states == [(f"{NAME}-{new}", "Serving"), (f"{NAME}-{old}", "Retired")]
 
 
+def test_what_the_spec_asks_for_is_not_said_to_serve_while_the_earlier_revision_gets_requests_too() -> None:
+    orders = set()
+    for delay in range(
+        4
+    ):  # the ids hang on it, and of two that share the one with the larger id counts as serving
+        world = served(scaling={"scaler": "none"}, replicas=2)
+        (old,) = world.revisions()
+        world.slow = True
+        world.edit(server={"maxBatchDelayMilliseconds": 7 + delay})
+        (new,) = set(world.revisions()) - {old}
+        orders.add(old < new)
+        assert world.weights() == {old: 100, new: 100}
+        assert world.condition("UpToDate") == ("False", "Progressing")
+        assert world.condition("Reconciling") == ("True", "Progressing")
+        world.followed = {old: 100, new: 100}
+        world.wait(3)
+        assert world.weights() == {old: 0, new: 100}  # and no gateway has heard of that
+        assert world.condition("UpToDate") == ("False", "Progressing")
+        world.slow = False
+        world.wait(3)
+        assert world.condition("UpToDate") == ("True", "Serving")
+        assert world.condition("Reconciling") is None
+    assert orders == {True, False}
+
+
 def test_a_weight_that_is_refused_costs_no_server_that_answers() -> None:
     world = served()
     (old,) = world.revisions()

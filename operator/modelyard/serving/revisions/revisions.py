@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from modelyard.api.conditions import Condition, ConditionType
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
@@ -54,7 +54,7 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     draft.children[:0] = [child for known, children in planned if known for child in children]
     draft.children += [child for known, children in planned if not known for child in children]
     handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
-    _judge(draft, found, wanted, built=built)
+    _judge(draft, found, targets, wanted, built=built)
     draft.update(
         replicas=serving.replicas if serving else 0,
         ready_replicas=serving.ready if serving else 0,
@@ -179,8 +179,10 @@ def _configure(
     )
 
 
-def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, built: bool) -> None:
-    """Says whether requests are answered, and whether by what the spec asks for."""
+def _judge(
+    draft: Draft, found: dict[str, Observed], targets: Sequence[Target], wanted: str | None, *, built: bool
+) -> None:
+    """Says whether requests are answered, and whether by what the spec asks for and nothing else."""
     serving = rollout.find_serving([each.revision for each in found.values()])
     problem = health.find_problem(draft, found[serving.id]) if serving else None
     _judge_servers(draft, serving, problem)
@@ -190,18 +192,19 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
     if wanted is None or serving is None:
         return
     new = found.get(wanted)
+    passing = Problem("Progressing", "Requests are passing from the earlier revision to the new one.")
     if serving.id == wanted:
-        if serving.ready > 0 or scale.has_served(draft.view, wanted):
+        if any(target.id != wanted for target in targets):
+            draft.miss(_UP_TO_DATE, passing)
+        elif serving.ready > 0 or scale.has_served(draft.view, wanted):
             draft.hold(_UP_TO_DATE, "True", "Serving", "What the spec asks for serves.")
         else:
             draft.miss(_UP_TO_DATE, problem or Problem("Progressing", "The first servers are starting."))
         if serving.ready == 0 and serving.replicas > 0 and new is not None:
             _watch_deadline(draft, new, problem)
         return
-    message = "A new revision is starting; the earlier one serves."
-    if new is not None and new.revision.weight > 0:
-        message = "Requests are passing from the earlier revision to the new one."
-    draft.miss(_UP_TO_DATE, Problem("Progressing", message))
+    starting = Problem("Progressing", "A new revision is starting; the earlier one serves.")
+    draft.miss(_UP_TO_DATE, passing if new is not None and new.revision.weight > 0 else starting)
     if new is not None:
         why_new = health.find_problem(draft, new)
         if why_new is not None:
