@@ -194,6 +194,42 @@ def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
     assert '"maxQueue":7' in told
 
 
+def test_a_change_of_traffic_is_under_way_until_no_gateway_of_before_is_left() -> None:
+    world = served(gateway={"replicas": 2})
+    key = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    under_way = ("True", "Replacing")
+    world.still = True
+    world.edit(traffic={"apiKeys": {"secretRef": {"name": "keys"}}})
+    generation = world.cluster.objects[key]["metadata"]["generation"]
+    steps = [
+        {"observedGeneration": generation - 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2},
+        {"observedGeneration": generation, "replicas": 2, "readyReplicas": 2},  # no room for another
+        {"observedGeneration": generation, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2},
+        {"observedGeneration": generation, "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3},
+    ]
+    for step in steps:
+        world.report(key, step)
+        world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.condition("GatewayReady") == world.condition("Reconciling") == under_way
+        assert world.condition("UpToDate") == ("True", "Serving")
+    # One that is lost is none of before.
+    for there in (2, 1):
+        world.report(
+            key,
+            {
+                "observedGeneration": generation,
+                "replicas": there,
+                "updatedReplicas": there,
+                "readyReplicas": 1,
+            },
+        )
+        world.settle()
+        assert world.condition("GatewayReady") == ("True", "Ready")
+        assert world.condition("Reconciling") is None
+    assert "Replacing" not in {e["reason"] for e in world.cluster.events.values()}
+
+
 def test_gateways_share_a_callers_rate_and_each_has_its_burst() -> None:
     world = served()
     world.edit(

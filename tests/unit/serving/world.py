@@ -102,6 +102,7 @@ class World:
     # Since when (Unix seconds) some of them do so, by the names of their probes.
     mute: dict[str, float] = field(default_factory=dict)
     unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
+    still: bool = False  # Deployments' controller does nothing
     slow: bool = False  # gateways go on following the weights that they knew
 
     def __post_init__(self) -> None:
@@ -198,7 +199,7 @@ class World:
         for key, obj in list(self.cluster.objects.items()):
             if key.kind == "Job":
                 self._play_job(key, obj)
-            elif key.kind == "Deployment":
+            elif key.kind == "Deployment" and not self.still:
                 self._play_deployment(key, obj)
         if not self.slow:
             self.followed = self.weights()
@@ -239,10 +240,8 @@ class World:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
         awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
-        self.report(
-            key,
-            {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0} | awaited,
-        )
+        told = {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0}
+        self.report(key, {"observedGeneration": obj["metadata"]["generation"], **told, **awaited})
         if revision is not None:
             self.highest = max(self.highest, size)
 

@@ -15,6 +15,8 @@ from modelyard.workloads.pods import podstate, startup
 from modelyard.workloads.problem import Problem
 
 _READY = ConditionType.GATEWAY_READY
+# Of GatewayReady: gateways answer, but not all of them as the spec asks for.
+REPLACING = "Replacing"
 
 
 def advance(draft: Draft, site: Site, role: RoleName) -> None:
@@ -30,8 +32,13 @@ def judge(draft: Draft) -> None:
     """Says whether one of them answers."""
     deployment = _find(draft)
     problem = _find_problem(draft, deployment) if deployment is not None else None
-    if ((deployment or {}).get("status") or {}).get("readyReplicas"):
-        draft.hold(_READY, "True", "Ready", "The gateways answer.")
+    if deployment is not None and (deployment.get("status") or {}).get("readyReplicas"):
+        if _is_new(deployment):
+            draft.hold(_READY, "True", "Ready", "The gateways answer.")
+        else:
+            draft.hold(
+                _READY, "True", REPLACING, "The gateways are replaced; some know nothing yet of a change."
+            )
         # New ones that can't start leave the old ones, which know nothing of the change.
         draft.problem = problem
         return
@@ -68,4 +75,11 @@ def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
 def _is_whole(deployment: Manifest) -> bool:
     """Whether all gateways are there as they are asked for, none of before among them."""
     status, size = deployment.get("status") or {}, deployment["spec"]["replicas"]
-    return all(status.get(count) == size for count in ("replicas", "updatedReplicas", "readyReplicas"))
+    return _is_new(deployment) and all(status.get(count) == size for count in ("replicas", "readyReplicas"))
+
+
+def _is_new(deployment: Manifest) -> bool:
+    """Whether no gateway of before a change is left. How many there are comes and goes with their pods."""
+    status = deployment.get("status") or {}
+    seen = status.get("observedGeneration") == deployment["metadata"].get("generation")
+    return seen and bool(status.get("replicas") == status.get("updatedReplicas"))
