@@ -68,3 +68,4 @@ class GatewayReport(Versioned):
     weights: dict[str, int] = Field(
         default_factory=dict, description="Percent of the requests, by the revisions that it follows."
     )
+    trouble: str | None = Field(None, description="What keeps it from following them at the moment.")

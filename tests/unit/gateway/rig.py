@@ -275,6 +275,8 @@ class Rig:
             await server.start()
         async with process.serving():
             gateway = Gateway(process, log, task, speaks)
+            if api == NOWHERE:  # which is news to whoever asks
+                await gateway.until(lambda: process.watch.trouble is not None)
             if servers or task or speaks:
                 gateway.serve(*servers)
             try:

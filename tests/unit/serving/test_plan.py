@@ -129,6 +129,58 @@ def test_what_the_spec_asks_for_is_not_said_to_serve_while_the_earlier_revision_
     assert orders == {True, False}
 
 
+def test_a_gateway_that_answers_and_does_not_follow_is_named_with_what_keeps_it() -> None:
+    world = served(scaling={"scaler": "none"}, replicas=2, gateway={"replicas": 2})
+    (old,) = world.revisions()
+    world.slow = True
+    world.edit(server={"maxBatchDelayMilliseconds": 7})
+    (new,) = set(world.revisions()) - {old}
+    late = f"; gateway {NAME}-gateway-rs-0 doesn't follow yet: "
+    assert f"{late}kubectl logs {NAME}-gateway-rs-0." in world.message("UpToDate")
+    world.trouble = "the API server refuses to show EndpointSlices: 403: no."
+    world.wait(3600, step=300)
+    assert world.weights() == {old: 100, new: 100}
+    assert world.condition("UpToDate") == ("False", "Progressing")
+    assert world.message("UpToDate").endswith(f"{late}{world.trouble}")
+    world.followed = {old: 100, new: 100}
+    world.wait(3)
+    assert world.weights() == {old: 0, new: 100}
+    assert late in world.message("UpToDate")
+    world.slow, world.trouble = False, None
+    world.wait(3)
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_gateway_that_is_not_ready_says_what_keeps_it_from_finding_servers(replaced: bool) -> None:
+    """Without the role that lets it watch, it runs and is never ready."""
+    world = served(scaling={"scaler": "none"}, gateway={"replicas": 1})
+    key = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    (pod,) = (k for k in world.cluster.objects if k.kind == "Pod" and "gateway" in k.name)
+    assert world.probes() == []
+    world.still = True
+    world.report(pod, {**world.cluster.objects[pod]["status"], "conditions": []})
+    there = (
+        {"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}
+        if replaced
+        else {"replicas": 1, "updatedReplicas": 1}
+    )
+    world.report(key, {"observedGeneration": world.cluster.objects[key]["metadata"]["generation"], **there})
+    world.settle()
+    assert [p.wait for p in world.probes()] == [60.0]
+    assert world.condition("GatewayReady") == (("True", "Replacing") if replaced else ("False", "Starting"))
+    world.trouble = "the API server refuses to show EndpointSlices: 403: no"
+    world._answer()
+    world.settle()
+    told = "Reconciling" if replaced else "GatewayReady"
+    assert world.condition(told) == ("True" if replaced else "False", "GatewayBlind")
+    assert world.message(told) == f"The gateway in pod {pod.name} finds no servers: {world.trouble}"
+    world.still = False
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.probes() == []
+
+
 def test_a_weight_that_is_refused_costs_no_server_that_answers() -> None:
     world = served()
     (old,) = world.revisions()

@@ -103,6 +103,7 @@ class World:
     mute: dict[str, float] = field(default_factory=dict)
     unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
     still: bool = False  # Deployments' controller does nothing
+    trouble: str | None = None  # what gateways say that keeps them from following
     slow: bool = False  # gateways go on following the weights that they knew
 
     def __post_init__(self) -> None:
@@ -315,6 +316,7 @@ class World:
                 "time": self.clock.now().timestamp(), "queued": self.load.queued // share,
                 "running": self.load.running // share, "stable": window, "panic": window,
                 "idleSeconds": self.load.idle_seconds, "coveredSeconds": 60.0, "weights": self.followed,
+                "trouble": self.trouble,
             }  # fmt: skip
             told = answers.get(probe.name)
             if told is not None and probe.wait and told | {"time": 0} == answer | {"time": 0}:
@@ -344,6 +346,10 @@ class World:
         """Status and reason of a condition."""
         found = conditions_of(self.cluster.objects[KEY]).get(kind)
         return (found["status"], found["reason"]) if found else None
+
+    def message(self, kind: str) -> str:
+        """A condition's message."""
+        return str(conditions_of(self.cluster.objects[KEY])[kind]["message"])
 
     def names(self, kind: str) -> list[str]:
         """Names of the objects of one kind."""

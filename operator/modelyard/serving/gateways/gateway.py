@@ -9,6 +9,7 @@ from modelyard.serving import names
 from modelyard.serving.children import gateways
 from modelyard.serving.children.site import Site
 from modelyard.serving.draft import Draft
+from modelyard.serving.gateways import reports
 from modelyard.serving.gateways.config import build_config
 from modelyard.workloads import refusal
 from modelyard.workloads.pods import podstate, startup
@@ -69,7 +70,23 @@ def _find_problem(draft: Draft, deployment: Manifest) -> Problem | None:
                 " --previous.",
                 name,
             )
-    return startup.find_problem(draft, pods) or refusal.find_in_deployment(draft, deployment)
+    return (
+        startup.find_problem(draft, pods)
+        or refusal.find_in_deployment(draft, deployment)
+        or _find_blind(draft, pods)
+    )
+
+
+def _find_blind(draft: Draft, pods: list[Manifest]) -> Problem | None:
+    """Why one that runs isn't ready: it doesn't know which servers there are."""
+    troubles = reports.read(draft.view.seen).troubles
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        if name in troubles:
+            return Problem(
+                "GatewayBlind", f"The gateway in pod {name} finds no servers: {troubles[name]}", name
+            )
+    return None
 
 
 def _is_whole(deployment: Manifest) -> bool:
