@@ -106,6 +106,7 @@ def test_a_deployment_is_brought_to_serve_changed_and_then_costs_no_call(
     # Kubernetes has it that gateways hear of weights from the slices that they watch.
     slices = town.find("endpointslices", "modelyard.dev/modeldeployment=m,modelyard.dev/weight=100")
     assert {s["metadata"]["labels"]["modelyard.dev/concurrency"] for s in slices} == {"8"}
+    assert {s["metadata"]["labels"]["modelyard.dev/speaks"] for s in slices} == {"builtin"}
     account = f"system:serviceaccount:{town.namespace}:m-gateway"
     assert town("auth", "can-i", "watch", "endpointslices", "--as", account).stdout.strip() == "yes"
     assert town("auth", "can-i", "get", "secrets", "--as", account, check=False).stdout.strip() == "no"

@@ -47,25 +47,23 @@ async def embed(request: Request, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "protocol", "handler", "text", "shown"),
+    ("task", "speaks", "handler", "text", "shown"),
     [
-        ("text-classification", None, classify, SECRET, "label: positive\nscore: 0.98\ntext: " + SECRET),
-        ("text-generation", None, chat, "Hi", "Hello there"),
-        ("embeddings", None, embed, "Hi", "384 numbers: 0.2500"),
-        ("text-classification", None, reply(b'{"error": "too long"}', 400), "Hi", "too long"),
+        ("text-classification", "builtin", classify, SECRET, "label: positive\nscore: 0.98\ntext: " + SECRET),
+        ("text-generation", "vllm", chat, "Hi", "Hello there"),
+        ("embeddings", "", embed, "Hi", "384 numbers: 0.2500"),
+        ("text-classification", "builtin", reply(b'{"error": "too long"}', 400), "Hi", "too long"),
         ("text-classification", "openai", chat, "Hi", "Hello there"),
         ("embeddings", "openai", embed, "Hi", "384 numbers: 0.2500"),
         ("text-generation", "oip", classify, "Hi", "label: positive\nscore: 0.98\ntext: Hi"),
     ],
 )
 def test_the_page_shows_the_model_and_lets_it_be_tried(
-    rig: Rig, task: str, protocol: str | None, handler: Handler, text: str, shown: str
+    rig: Rig, task: str, speaks: str, handler: Handler, text: str, shown: str
 ) -> None:
     async def scenario() -> None:
         async with (
-            rig.gateway(
-                handler, task=task, protocol=protocol, cache={"max_entries": 9, "ttl_seconds": 9}
-            ) as (
+            rig.gateway(handler, task=task, speaks=speaks, cache={"max_entries": 9, "ttl_seconds": 9}) as (
                 gateway,
                 _,
             ),

@@ -59,6 +59,9 @@ class Process:
             keys.refresh()
         self.front = Front(config, self.dispatcher, routes, keys, self.metrics, log or AccessLog())
         self.port = self.admin_port = 0
+        self.watch = Watch(
+            settings.api, settings.account, config.namespace, config.deployment, self._follow, self.news.tell
+        )
         self._memory = Memory(settings.scratch / "servers.json")
         self._known = False  # which servers there are
         self._stopping = asyncio.Event()
@@ -86,10 +89,12 @@ class Process:
         if remembered is not None:
             self.take(remembered)
         config = settings.config
-        watch = Watch(settings.api, settings.account, config.namespace, config.deployment, self._follow)
         runner = web.AppRunner(
             Admin(
-                lambda: self.load.report(self.fleet.weights()), self.news, self.metrics, self.why_unready
+                lambda: self.load.report(self.fleet.weights(), self.watch.trouble),
+                self.news,
+                self.metrics,
+                self.why_unready,
             ).make_app(),
             access_log=None,
             shutdown_timeout=1.0,
@@ -102,7 +107,7 @@ class Process:
         server = self._server = await asyncio.get_running_loop().create_server(
             lambda: Client(self.front), sock=callers, backlog=_BACKLOG
         )
-        tasks = [asyncio.create_task(watch.run()), asyncio.create_task(self._sweep())]
+        tasks = [asyncio.create_task(self.watch.run()), asyncio.create_task(self._sweep())]
         for task in tasks:
             task.add_done_callback(_tell_failure)
         log.info("listening on ports %d and %d", self.port, self.admin_port)

@@ -30,13 +30,6 @@ class GatewayConfig(Versioned):
     name: str = Field(description="The model's name in URLs and in `model` of requests.", min_length=1)
     namespace: str
     deployment: str = Field(description="The ModelDeployment whose EndpointSlices are followed.")
-    task: str | None = None
-    engine: Literal["auto", "builtin", "vllm", "custom"] = Field(
-        "custom", description="As in the spec: of the built-in server the gateways know all paths."
-    )
-    protocol: Literal["openai", "oip"] | None = Field(
-        None, description="What servers that aren't ours speak, where the spec says so. None: both."
-    )
     timeout_seconds: float = Field(60.0, gt=0)
     max_queue: int = Field(200, description="Requests that wait for a server; those beyond get 503.", ge=0)
     max_request_bytes: int = Field(1 << 20, ge=1)
@@ -75,3 +68,4 @@ class GatewayReport(Versioned):
     weights: dict[str, int] = Field(
         default_factory=dict, description="Percent of the requests, by the revisions that it follows."
     )
+    trouble: str | None = Field(None, description="What keeps it from following them at the moment.")

@@ -17,6 +17,8 @@ WEIGHT_LABEL = "modelyard.dev/weight"
 CONCURRENCY_LABEL = "modelyard.dev/concurrency"
 # There, too: what the model does, for the gateway's page.
 TASK_LABEL = "modelyard.dev/task"
+# There, too: what its servers speak (engines.engine.Speaks), by which gateways know what they needn't be asked.
+SPEAKS_LABEL = "modelyard.dev/speaks"
 BUILD_LABEL = "modelyard.dev/build"
 # Of a build's Job: digest of the pod template that it was made with.
 TEMPLATE_ANNOTATION = "modelyard.dev/template"

@@ -206,6 +206,8 @@ class Gateway:
 
     process: Process
     log: io.BytesIO
+    task: str = ""
+    speaks: str = ""
     callers: list[Caller] = field(default_factory=list)
 
     def serve(self, *servers: Upstream, concurrency: int = 0, revision: str = "r1") -> None:
@@ -215,7 +217,13 @@ class Gateway:
     def serve_all(self, revisions: dict[str, tuple[int, int, tuple[Upstream, ...]]]) -> None:
         self.process.take(
             {
-                name: Target(weight, concurrency, frozenset(("127.0.0.1", s.port) for s in servers))
+                name: Target(
+                    weight,
+                    concurrency,
+                    frozenset(("127.0.0.1", s.port) for s in servers),
+                    self.task,
+                    self.speaks,
+                )
                 for name, (weight, concurrency, servers) in revisions.items()
             }
         )
@@ -250,8 +258,10 @@ class Rig:
         self.folder = folder
 
     @contextlib.asynccontextmanager
-    async def gateway(self, *handlers: Handler, api: str = NOWHERE, **config: Any) -> AsyncIterator[Any]:
-        """(gateway, server, ...): with a server for each of the handlers, all of one revision."""
+    async def gateway(
+        self, *handlers: Handler, api: str = NOWHERE, task: str = "", speaks: str = "", **config: Any
+    ) -> AsyncIterator[Any]:
+        """(gateway, server, ...): with a server for each of the handlers, all of one revision that tells so much."""
         told = {"name": "m", "namespace": "ns", "deployment": "d", **config}
         (self.folder / "token").write_text("token")
         settings = Settings(
@@ -264,8 +274,10 @@ class Rig:
         for server in servers:
             await server.start()
         async with process.serving():
-            gateway = Gateway(process, log)
-            if servers:
+            gateway = Gateway(process, log, task, speaks)
+            if api == NOWHERE:  # which is news to whoever asks
+                await gateway.until(lambda: process.watch.trouble is not None)
+            if servers or task or speaks:
                 gateway.serve(*servers)
             try:
                 yield (gateway, *servers)

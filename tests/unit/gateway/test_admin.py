@@ -14,6 +14,7 @@ from modelyard_gateway.admin import read_wait
 from modelyard_gateway.telemetry.load import Load
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.unit.gateway.api import Api
 from tests.unit.gateway.rig import Gateway, Request, Rig, Upstream, reply, run
 
 
@@ -54,6 +55,29 @@ def test_the_report_has_what_waits_and_what_runs(rig: Rig) -> None:
             span = report.covered_seconds
             assert math.isclose(report.stable.arrival_rate * span, 5, rel_tol=1e-3)
             assert math.isclose(report.stable.finish_rate * span, 5, rel_tol=1e-3)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("trouble", ["refused", "event"])
+def test_what_keeps_it_from_following_is_told_at_once_until_it_follows_again(rig: Rig, trouble: str) -> None:
+    async def scenario() -> None:
+        api = Api()
+        if trouble == "refused":
+            api.refuse = 403
+        else:
+            api.watching = b'{"type": "ERROR", "object": {"code": 403, "message": "no"}}\n'
+        async with api.serving() as url, rig.gateway(api=url) as (gateway,):
+            report, tag = await ask_load(gateway)
+            while report.trouble is None:
+                report, tag = await ask_load(gateway, tag, wait=30)
+            assert report.trouble == "the API server refuses to show EndpointSlices: 403: no"
+            held = asyncio.ensure_future(ask_load(gateway, tag, wait=30))
+            tries = len(api.asked)
+            await gateway.until(lambda: len(api.asked) > tries + 2)
+            assert not held.done()  # once is enough
+            api.refuse, api.watching = 0, None
+            assert (await held)[0].trouble is None
 
     run(scenario())
 

@@ -218,16 +218,18 @@ def test_what_an_api_server_does_not_know_yet_is_listed_anew(tmp_path: Path) -> 
     run(scenario())
 
 
-def test_the_servers_task_is_read_and_remembered(tmp_path: Path) -> None:
+def test_the_servers_task_and_what_they_speak_is_read_and_remembered(tmp_path: Path) -> None:
     manifest = make_slice("a", "10.0.0.1")
-    manifest["metadata"]["labels"][slices.TASK_LABEL] = "text-generation"
+    manifest["metadata"]["labels"] |= {slices.TASK_LABEL: "text-generation", slices.SPEAKS_LABEL: "vllm"}
     found = read_all(manifest, make_slice("b", "10.0.0.2"))
-    assert found["r1"].task == "text-generation"
+    assert (found["r1"].task, found["r1"].speaks) == ("text-generation", "vllm")
     memory = Memory(tmp_path / "servers.json")
     memory.store(found)
     assert memory.load() == found
-    (tmp_path / "servers.json").write_text('{"r1": [100, 0, [["10.0.0.1", 80]]]}')  # of a release before
-    assert memory.load() == {"r1": Target(100, 0, frozenset({("10.0.0.1", 80)}))}
+    for words in ("", ', "text-generation"'):  # of a release before
+        (tmp_path / "servers.json").write_text('{"r1": [100, 0, [["10.0.0.1", 80]]' + words + "]}")
+        (target,) = (memory.load() or {}).values()
+        assert (set(target.addresses), target.speaks) == ({("10.0.0.1", 80)}, "")
 
 
 def test_a_silent_watch_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

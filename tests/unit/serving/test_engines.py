@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from typing import Any
 
 import pytest
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.contract import codes
 from modelyard.engine.plan import Key
-from modelyard.serving.children.site import CONFIG_ANNOTATION
 from modelyard.serving.engines.engine import choose
 
 from tests.builders import make_settings
@@ -131,13 +130,57 @@ def test_a_server_of_the_users_own_is_started_as_they_say() -> None:
     assert container["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http", "scheme": "HTTP"}
     assert "livenessProbe" not in container
-    gateway = world.cluster.objects[Key("Deployment", NAMESPACE, f"{NAME}-gateway")]
-    told = json.loads(gateway["spec"]["template"]["metadata"]["annotations"][CONFIG_ANNOTATION])
-    assert (told["engine"], told["protocol"]) == ("custom", "openai")
     before = world.revisions()
+    assert speaks(world) == dict.fromkeys(before, "openai")
     world.edit(engine={"type": "custom", "custom": {**custom, "image": "registry.example/mine:2"}})
     world.wait(3)
     assert world.revisions() != before
+
+
+def speaks(world: World) -> dict[str, str | None]:
+    """What gateways are told of the servers, by revision id."""
+    return {
+        revision: world.cluster.objects[Key("Service", NAMESPACE, f"{NAME}-{revision}")]["metadata"][
+            "labels"
+        ].get("modelyard.dev/speaks")
+        for revision in world.revisions()
+    }
+
+
+GATEWAY = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "custom"])
+def test_another_engine_is_the_new_revisions_and_no_gateway_hears_of_it_before(engine: str) -> None:
+    world, _ = serve(task="embeddings")
+    before = copy.deepcopy(world.cluster.objects[GATEWAY]["spec"])
+    (old,) = world.revisions()
+    world.well = {old}
+    custom = {"image": "mine:1", "protocol": "oip"} if engine == "custom" else None
+    world.edit(engine={"type": engine, **({"custom": custom} if custom else {})}, task="text-generation")
+    (new,) = set(world.revisions()) - {old}
+    other = "oip" if engine == "custom" else "vllm"
+    assert (world.weights(), speaks(world)) == ({old: 100, new: 0}, {old: "builtin", new: other})
+    world.well = None
+    world.wait(3)
+    assert speaks(world) == {new: other}
+    assert world.cluster.objects[GATEWAY]["spec"] == before
+
+
+def test_a_revision_of_a_release_before_stays_as_it_is_and_says_nothing_of_its_paths() -> None:
+    world, _ = serve()
+    (old,) = world.revisions()
+    made = Key("Deployment", NAMESPACE, f"{NAME}-{old}")
+    world.cluster.change(made, lambda o: o["metadata"]["annotations"].pop("modelyard.dev/speaks"))
+    world.settle()  # the Service is now as that release has left it
+    assert speaks(world) == {old: None}
+    before, writes = copy.deepcopy(world.cluster.objects[made]), len(world.cluster.calls)
+    world.restart().settle().wait(60, step=10)
+    assert world.cluster.operations()[writes:] == []
+    assert world.cluster.objects[made] == before
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(3)
+    assert list(speaks(world).values()) == ["builtin"]
 
 
 def test_vllm_without_an_image_is_refused_with_what_the_profile_lacks() -> None:

@@ -104,6 +104,83 @@ def test_a_model_that_was_trained_anew_takes_over_once_all_its_servers_are_ready
     assert states == [(f"{NAME}-{new}", "Serving"), (f"{NAME}-{old}", "Retired")]
 
 
+def test_what_the_spec_asks_for_is_not_said_to_serve_while_the_earlier_revision_gets_requests_too() -> None:
+    orders = set()
+    for delay in range(
+        4
+    ):  # the ids hang on it, and of two that share the one with the larger id counts as serving
+        world = served(scaling={"scaler": "none"}, replicas=2)
+        (old,) = world.revisions()
+        world.slow = True
+        world.edit(server={"maxBatchDelayMilliseconds": 7 + delay})
+        (new,) = set(world.revisions()) - {old}
+        orders.add(old < new)
+        assert world.weights() == {old: 100, new: 100}
+        assert world.condition("UpToDate") == ("False", "Progressing")
+        assert world.condition("Reconciling") == ("True", "Progressing")
+        world.followed = {old: 100, new: 100}
+        world.wait(3)
+        assert world.weights() == {old: 0, new: 100}  # and no gateway has heard of that
+        assert world.condition("UpToDate") == ("False", "Progressing")
+        world.slow = False
+        world.wait(3)
+        assert world.condition("UpToDate") == ("True", "Serving")
+        assert world.condition("Reconciling") is None
+    assert orders == {True, False}
+
+
+def test_a_gateway_that_answers_and_does_not_follow_is_named_with_what_keeps_it() -> None:
+    world = served(scaling={"scaler": "none"}, replicas=2, gateway={"replicas": 2})
+    (old,) = world.revisions()
+    world.slow = True
+    world.edit(server={"maxBatchDelayMilliseconds": 7})
+    (new,) = set(world.revisions()) - {old}
+    late = f"; gateway {NAME}-gateway-rs-0 doesn't follow yet: "
+    assert f"{late}kubectl logs {NAME}-gateway-rs-0." in world.message("UpToDate")
+    world.trouble = "the API server refuses to show EndpointSlices: 403: no."
+    world.wait(3600, step=300)
+    assert world.weights() == {old: 100, new: 100}
+    assert world.condition("UpToDate") == ("False", "Progressing")
+    assert world.message("UpToDate").endswith(f"{late}{world.trouble}")
+    world.followed = {old: 100, new: 100}
+    world.wait(3)
+    assert world.weights() == {old: 0, new: 100}
+    assert late in world.message("UpToDate")
+    world.slow, world.trouble = False, None
+    world.wait(3)
+    assert world.condition("UpToDate") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_gateway_that_is_not_ready_says_what_keeps_it_from_finding_servers(replaced: bool) -> None:
+    """Without the role that lets it watch, it runs and is never ready."""
+    world = served(scaling={"scaler": "none"}, gateway={"replicas": 1})
+    key = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    (pod,) = (k for k in world.cluster.objects if k.kind == "Pod" and "gateway" in k.name)
+    assert world.probes() == []
+    world.still = True
+    world.report(pod, {**world.cluster.objects[pod]["status"], "conditions": []})
+    there = (
+        {"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1}
+        if replaced
+        else {"replicas": 1, "updatedReplicas": 1}
+    )
+    world.report(key, {"observedGeneration": world.cluster.objects[key]["metadata"]["generation"], **there})
+    world.settle()
+    assert [p.wait for p in world.probes()] == [60.0]
+    assert world.condition("GatewayReady") == (("True", "Replacing") if replaced else ("False", "Starting"))
+    world.trouble = "the API server refuses to show EndpointSlices: 403: no"
+    world._answer()
+    world.settle()
+    told = "Reconciling" if replaced else "GatewayReady"
+    assert world.condition(told) == ("True" if replaced else "False", "GatewayBlind")
+    assert world.message(told) == f"The gateway in pod {pod.name} finds no servers: {world.trouble}"
+    world.still = False
+    world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.probes() == []
+
+
 def test_a_weight_that_is_refused_costs_no_server_that_answers() -> None:
     world = served()
     (old,) = world.revisions()
@@ -167,7 +244,42 @@ def test_traffic_scaling_and_gateway_settings_restart_no_server() -> None:
     assert gateway["spec"]["replicas"] == 3
     told = str(gateway["spec"]["template"]["metadata"]["annotations"])
     assert '"maxQueue":7' in told
-    assert '"engine":"auto"' in told
+
+
+def test_a_change_of_traffic_is_under_way_until_no_gateway_of_before_is_left() -> None:
+    world = served(gateway={"replicas": 2})
+    key = Key("Deployment", NAMESPACE, f"{NAME}-gateway")
+    under_way = ("True", "Replacing")
+    world.still = True
+    world.edit(traffic={"apiKeys": {"secretRef": {"name": "keys"}}})
+    generation = world.cluster.objects[key]["metadata"]["generation"]
+    steps = [
+        {"observedGeneration": generation - 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2},
+        {"observedGeneration": generation, "replicas": 2, "readyReplicas": 2},  # no room for another
+        {"observedGeneration": generation, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2},
+        {"observedGeneration": generation, "replicas": 3, "updatedReplicas": 2, "readyReplicas": 3},
+    ]
+    for step in steps:
+        world.report(key, step)
+        world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.condition("GatewayReady") == world.condition("Reconciling") == under_way
+        assert world.condition("UpToDate") == ("True", "Serving")
+    # One that is lost is none of before.
+    for there in (2, 1):
+        world.report(
+            key,
+            {
+                "observedGeneration": generation,
+                "replicas": there,
+                "updatedReplicas": there,
+                "readyReplicas": 1,
+            },
+        )
+        world.settle()
+        assert world.condition("GatewayReady") == ("True", "Ready")
+        assert world.condition("Reconciling") is None
+    assert "Replacing" not in {e["reason"] for e in world.cluster.events.values()}
 
 
 def test_gateways_share_a_callers_rate_and_each_has_its_burst() -> None:

@@ -42,6 +42,19 @@ def test_first_the_new_one_gains_and_once_all_gateways_have_seen_it_the_old_one_
         assert plan(named, 3, [old, new], all_know) == [Target(named, 3, FULL), Target("a", 3, 0)]
 
 
+def test_while_two_share_a_scaler_of_others_keeps_its_number_of_the_new_one() -> None:
+    old, late = Revision("b", 3, 3, FULL), [{"b": FULL}]
+    for replicas in (1, 2, 5):
+        new = Revision("a", replicas, replicas, FULL)
+        shared = [Target("a", replicas, FULL), Target("b", 3, FULL)]
+        wish = max(3, replicas)  # whichever of them counts as the one that serves
+        assert plan("a", wish, [old, new], late, delegated=True) == shared
+        over = plan("a", wish, [old, new], [{"a": FULL, "b": FULL}], delegated=True)
+        assert over == [Target("a", replicas, FULL), Target("b", 3, 0)]
+    first = plan("a", 3, [old, Revision("a", 3, 3, 0)], late, delegated=True)
+    assert first == [Target("a", 3, FULL), Target("b", 3, FULL)]
+
+
 def test_the_old_one_stays_until_no_gateway_sends_it_any_request() -> None:
     old, new = Revision("a", 3, 3, 0), Revision("b", 3, 3, FULL)
     late = [{"a": 0, "b": FULL}, {"a": FULL, "b": FULL}]

@@ -70,7 +70,7 @@ def test_a_server_finds_its_config_where_it_is_told_to_look() -> None:
 def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> None:
     manifest, service = (
         build(),
-        servers.build_service(make_site(), "1a2b3c4d", 100, 16, "embeddings").manifest,
+        servers.build_service(make_site(), "1a2b3c4d", 100, 16, "embeddings", "oip").manifest,
     )
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     selector = manifest["spec"]["selector"]["matchLabels"]
@@ -82,12 +82,14 @@ def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> N
     assert service["metadata"]["labels"]["modelyard.dev/weight"] == "100"
     assert service["metadata"]["labels"]["modelyard.dev/concurrency"] == "16"
     assert service["metadata"]["labels"]["modelyard.dev/task"] == "embeddings"
+    assert service["metadata"]["labels"]["modelyard.dev/speaks"] == "oip"
     # What the next operator knows of a revision that it did not make.
     told = {
         "modelyard.dev/model-digest": "sha256-d",
         "modelyard.dev/variant": "none",
         "modelyard.dev/concurrency": "16",
         "modelyard.dev/task": "text-classification",
+        "modelyard.dev/speaks": "builtin",
     }
     assert manifest["metadata"]["annotations"] == told
     assert service["spec"]["clusterIP"] == "None"
@@ -95,7 +97,7 @@ def test_services_and_deployments_select_the_pods_of_their_revision_alone() -> N
 
 def test_a_weight_is_a_label_of_the_service_and_of_nothing_else() -> None:
     light, heavy = (
-        servers.build_service(make_site(), "a", weight, None, None).manifest for weight in (0, 100)
+        servers.build_service(make_site(), "a", weight, None, None, None).manifest for weight in (0, 100)
     )
     heavy["metadata"]["labels"]["modelyard.dev/weight"] = "0"
     assert light == heavy

@@ -102,6 +102,8 @@ class World:
     # Since when (Unix seconds) some of them do so, by the names of their probes.
     mute: dict[str, float] = field(default_factory=dict)
     unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
+    still: bool = False  # Deployments' controller does nothing
+    trouble: str | None = None  # what gateways say that keeps them from following
     slow: bool = False  # gateways go on following the weights that they knew
 
     def __post_init__(self) -> None:
@@ -198,7 +200,7 @@ class World:
         for key, obj in list(self.cluster.objects.items()):
             if key.kind == "Job":
                 self._play_job(key, obj)
-            elif key.kind == "Deployment":
+            elif key.kind == "Deployment" and not self.still:
                 self._play_deployment(key, obj)
         if not self.slow:
             self.followed = self.weights()
@@ -239,10 +241,8 @@ class World:
                 self.cluster.create(self._pod(k.name, replica_set, obj))
             self.report(k, self._run(obj, i) if healthy else self._fail(obj))
         awaited = {"conditions": [self.unavailable]} if self.unavailable and not healthy else {}
-        self.report(
-            key,
-            {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0} | awaited,
-        )
+        told = {"replicas": size, "updatedReplicas": size, "readyReplicas": size if healthy else 0}
+        self.report(key, {"observedGeneration": obj["metadata"]["generation"], **told, **awaited})
         if revision is not None:
             self.highest = max(self.highest, size)
 
@@ -316,6 +316,7 @@ class World:
                 "time": self.clock.now().timestamp(), "queued": self.load.queued // share,
                 "running": self.load.running // share, "stable": window, "panic": window,
                 "idleSeconds": self.load.idle_seconds, "coveredSeconds": 60.0, "weights": self.followed,
+                "trouble": self.trouble,
             }  # fmt: skip
             told = answers.get(probe.name)
             if told is not None and probe.wait and told | {"time": 0} == answer | {"time": 0}:
@@ -345,6 +346,10 @@ class World:
         """Status and reason of a condition."""
         found = conditions_of(self.cluster.objects[KEY]).get(kind)
         return (found["status"], found["reason"]) if found else None
+
+    def message(self, kind: str) -> str:
+        """A condition's message."""
+        return str(conditions_of(self.cluster.objects[KEY])[kind]["message"])
 
     def names(self, kind: str) -> list[str]:
         """Names of the objects of one kind."""

@@ -17,13 +17,14 @@ _PAUSE = 0.1
 class Target:
     """A revision as it is told: percent of the requests, requests that one server takes (0: any), ready servers.
 
-    task: what its model is for; "" where that isn't told.
+    task: what its model is for; speaks: builtin, vllm, openai or oip. "" where that isn't told.
     """
 
     weight: int
     concurrency: int
     addresses: frozenset[Address]
     task: str = ""
+    speaks: str = ""
 
 
 class Connection(Protocol):
@@ -109,6 +110,7 @@ class Revision:
     name: str
     weight: int = 0
     task: str = ""
+    speaks: str = ""
     credit: int = 0
     servers: dict[Address, Server] = field(default_factory=dict)
 
@@ -118,6 +120,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.revisions: dict[str, Revision] = {}
+        self.spoken: frozenset[str] = frozenset()  # what those with a weight speak, "" among it
         self._weighted: list[Revision] = []
         self._leaving: dict[tuple[str, Address], Server] = {}  # that still have requests
         self._turn = 0
@@ -133,11 +136,12 @@ class Fleet:
             self._resize(self.revisions.pop(name), frozenset())
         for name, target in targets.items():
             revision = self.revisions.setdefault(name, Revision(name))
-            revision.weight, revision.task = target.weight, target.task
+            revision.weight, revision.task, revision.speaks = target.weight, target.task, target.speaks
             self._resize(revision, target.addresses)
             for server in revision.servers.values():
                 server.allow(target.concurrency or float("inf"))
         self._weighted = [revision for _, revision in sorted(self.revisions.items()) if revision.weight > 0]
+        self.spoken = frozenset(revision.speaks for revision in self._weighted)
         changed = self.weights() != before
         if changed:
             for revision in self.revisions.values():

@@ -24,8 +24,8 @@ class Memory:
         try:
             told = orjson.loads(self._file.read_bytes())
             return {
-                name: Target(weight, concurrency, frozenset((host, port) for host, port in addresses), *task)
-                for name, (weight, concurrency, addresses, *task) in told.items()
+                name: Target(weight, concurrency, frozenset((host, port) for host, port in addresses), *words)
+                for name, (weight, concurrency, addresses, *words) in told.items()
             }
         except FileNotFoundError:
             return None
@@ -35,7 +35,10 @@ class Memory:
 
     def store(self, targets: Mapping[str, Target]) -> None:
         """Replaces what is kept."""
-        told = {name: (t.weight, t.concurrency, sorted(t.addresses), t.task) for name, t in targets.items()}
+        told = {
+            name: (t.weight, t.concurrency, sorted(t.addresses), t.task, t.speaks)
+            for name, t in targets.items()
+        }
         new = self._file.with_name(self._file.name + ".new")
         try:
             new.write_bytes(orjson.dumps(told))

@@ -13,6 +13,7 @@ REVISION_LABEL = "modelyard.dev/revision"
 WEIGHT_LABEL = "modelyard.dev/weight"
 CONCURRENCY_LABEL = "modelyard.dev/concurrency"
 TASK_LABEL = "modelyard.dev/task"
+SPEAKS_LABEL = "modelyard.dev/speaks"
 
 _PORT = "http"  # the name of a Service's port; a slice with one port needs none
 
@@ -26,6 +27,7 @@ class Slice:
     concurrency: int
     endpoints: tuple[tuple[str, Address], ...]
     task: str
+    speaks: str
 
 
 def read(manifest: dict[str, Any]) -> Slice | None:
@@ -39,6 +41,7 @@ def read(manifest: dict[str, Any]) -> Slice | None:
         concurrency=_number(labels.get(CONCURRENCY_LABEL)),
         endpoints=tuple(_read_endpoints(manifest)),
         task=labels.get(TASK_LABEL, ""),
+        speaks=labels.get(SPEAKS_LABEL, ""),
     )
 
 
@@ -62,6 +65,7 @@ def merge(slices: Iterable[Slice]) -> dict[str, Target]:
             concurrency=max(part.concurrency for part in found),
             addresses=frozenset(pods.values()),
             task=max(part.task for part in found),
+            speaks=max(part.speaks for part in found),
         )
     return targets
 

@@ -7,11 +7,11 @@ token that is read anew. The official client is synchronous, and as large as all
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between tries
 _LASTING = 1.0  # seconds of a watch that is as it should be, though it tells nothing
 _PAGE = 200  # slices
 _LONGEST_LINE = 4 << 20  # bytes of one event
+_LONGEST_WORDS = 400  # characters of what the operator shows
 
 
 class _Refused(Exception):  # noqa: N818 - what the API server says
@@ -38,7 +39,9 @@ class _Refused(Exception):  # noqa: N818 - what the API server says
 
 
 class Watch:
-    """`told(targets)` is called with all revisions after the first list, and when anything about them has changed."""
+    """`told(targets)` is called with all revisions after the first list, and when anything about them has changed;
+    `troubled()` when another `trouble` keeps it from following, and when it is over.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Watch:
         namespace: str,
         deployment: str,
         told: Callable[[dict[str, Target]], object],
+        troubled: Callable[[], object] = lambda: None,
         pause: float = _FIRST_PAUSE,
     ) -> None:
         """account: the folder with the service account's `token` and the API server's `ca.crt`."""
@@ -54,12 +58,18 @@ class Watch:
         self._selector = f"{slices.DEPLOYMENT_LABEL}={deployment}"
         self._account = account
         self._told = told
+        self._troubled = troubled
         self._first_pause = pause
         self._seen: dict[str, Slice] = {}
         self._targets: dict[str, Target] | None = None  # as they were told
         self._version = ""  # from which to watch; "": list first
         self._heard = False  # an event, or a watch that lasted
         self._trouble = ""  # that was told
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps it from following; None while nothing does."""
+        return self._trouble[:_LONGEST_WORDS] or None
 
     async def run(self) -> None:
         """Follows for ever, whatever the API server does."""
@@ -92,9 +102,8 @@ class Watch:
             self._version = ""
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
-        elif self._trouble and not trouble:
-            log.info("EndpointSlices are followed again")
-        self._trouble = trouble
+            self._trouble = trouble
+            self._troubled()
 
     def _connect(self) -> aiohttp.ClientSession:
         context: ssl.SSLContext | bool = True
@@ -118,9 +127,9 @@ class Watch:
             allow_redirects=False,
         )
         if response.status != 200:
-            words = (await response.content.read(2000)).decode(errors="replace")
+            words = await response.content.read(2000)
             response.close()
-            raise _Refused(f"{response.status}: {words}")
+            raise _Refused(f"{response.status}: {_read_message(words)}")
         return response
 
     async def _list(self, session: aiohttp.ClientSession) -> None:
@@ -146,13 +155,21 @@ class Watch:
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
         async with await self._get(session, parameters, _SILENCE_SECONDS) as response:
-            begun = time.monotonic()
+            lasting = asyncio.get_running_loop().call_later(_LASTING, self._go_on)
             try:
                 async for event in _read_lines(response):
                     self._take_event(event)
-                    self._heard = True
+                    self._go_on()
             finally:
-                self._heard = self._heard or time.monotonic() - begun > _LASTING
+                lasting.cancel()
+
+    def _go_on(self) -> None:
+        """The watch is as it should be."""
+        self._heard = True
+        if self._trouble:
+            log.info("EndpointSlices are followed again")
+            self._trouble = ""
+            self._troubled()
 
     def _take_event(self, event: dict[str, Any]) -> None:
         kind, manifest = event["type"], event["object"]
@@ -180,6 +197,13 @@ class Watch:
         if targets != self._targets:
             self._targets = targets
             self._told(targets)
+
+
+def _read_message(words: bytes) -> str:
+    """Of a refusal: that of the API server's Status, or whatever else stands there."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return str(json.loads(words)["message"])
+    return words.decode(errors="replace")
 
 
 async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Whoever only looks (GET, HEAD, OPTIONS) wakes no server: load balancers, browsers and scanners do so all day.
 
-Nor does, where the paths are known, whoever asks for what no server has.
+Nor does, where the paths are known, whoever asks for what no server has. Which those are hangs on the revisions that
+get requests: while two share them, what either of them takes is sent on.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 from urllib.parse import unquote
-
-from modelyard.contract.gateway import GatewayConfig
 
 from modelyard_gateway.balance.servers import Fleet
 from modelyard_gateway.wire.refusal import Refusal
@@ -21,9 +20,15 @@ _LOOKS = (*READS, "OPTIONS")
 _OPENAI = r"/v1/(chat/completions|completions|embeddings)"
 _OIP = r"/v2/models/{name}(/versions/[^/]+)?/infer"
 _POSTS = rf"{_OPENAI}|{_OIP}"
-# What servers that speak one of them don't answer.
-_FOREIGN = {"openai": _OIP, "oip": _OPENAI}
-_SPOKEN = {"openai": "OpenAI's API (/v1)", "oip": "the Open Inference Protocol (/v2)"}
+# What servers don't answer, by what they speak.
+_FOREIGN = {"vllm": _OIP, "openai": _OIP, "oip": _OPENAI}
+_SPOKEN = {
+    "vllm": "OpenAI's API (/v1)",
+    "openai": "OpenAI's API (/v1), by engine.custom.protocol",
+    "oip": "the Open Inference Protocol (/v2), by engine.custom.protocol",
+}
+# All that our own server has.
+_KNOWN = frozenset({"builtin"})
 _GETS = r"/v2/models/{name}(/versions/[^/]+(/ready)?)?"
 # A browser asks so before a request that will wake a server; without an answer it would never send that.
 _PREFLIGHT = b"\r\naccess-control-request-method:"
@@ -42,33 +47,32 @@ _METRICS = Refusal(404, "metrics are not told here: let Prometheus scrape the po
 class Looks:
     """What is answered to those for whom the gateway has no answer of its own."""
 
-    def __init__(self, config: GatewayConfig, fleet: Fleet) -> None:
-        self._config = config
+    def __init__(self, model: str, fleet: Fleet) -> None:
+        self._model = model
         self._fleet = fleet
-        name = re.escape(config.name)
+        name = re.escape(model)
         self._posts = re.compile(_POSTS.format(name=name))
         self._gets = re.compile(_GETS.format(name=name))
-        foreign = _FOREIGN.get(config.protocol or "")
-        self._foreign = re.compile(foreign.format(name=name)) if foreign else None
+        self._foreign = {said: re.compile(paths.format(name=name)) for said, paths in _FOREIGN.items()}
 
     def is_foreign(self, path: str) -> bool:
-        """Whether it is of a protocol that the servers don't speak."""
-        return self._foreign is not None and self._foreign.fullmatch(path) is not None
+        """Whether it is of a protocol that no server with requests speaks."""
+        spoken = self._fleet.spoken
+        return bool(spoken) and all(
+            (foreign := self._foreign.get(said)) is not None and foreign.fullmatch(path) for said in spoken
+        )
 
     def refuse(self, head: RequestHead, own: bool) -> Refusal | None:
         """None where a server is asked. own: the gateway itself has something at this path."""
         if _is_metrics(head.path):
             return _METRICS
         if self.is_foreign(head.path):
-            spoken = _SPOKEN[str(self._config.protocol)]
-            return Refusal(404, f"the model's servers speak {spoken} (engine.custom.protocol)")
-        if self._knows_paths():
+            return Refusal(404, f"the model's servers speak {_SPOKEN[max(self._fleet.spoken)]}")
+        if self._fleet.spoken == _KNOWN:
             if self._posts.fullmatch(head.path):
                 return None if head.method == "POST" else _TAKES_POST
             if not own and not self._gets.fullmatch(head.path):
-                return Refusal(
-                    404, f"there is nothing at {head.path}; the model's name is {self._config.name}"
-                )
+                return Refusal(404, f"there is nothing at {head.path}; the model's name is {self._model}")
             if head.method not in READS:
                 return _TAKES_GET
         elif head.method not in _LOOKS:
@@ -76,13 +80,6 @@ class Looks:
         if self._fleet.count_servers() or is_preflight(head):
             return None
         return _NO_SERVER
-
-    def _knows_paths(self) -> bool:
-        """Whether it is our own server that answers: another may stand there for text generation, or by the spec."""
-        engine = self._config.engine
-        if engine != "auto":
-            return engine == "builtin"
-        return (self._config.task or self._fleet.task()) not in (None, "text-generation")
 
 
 def is_preflight(head: RequestHead) -> bool:

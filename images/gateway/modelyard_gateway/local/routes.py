@@ -51,12 +51,11 @@ class Routes:
         self._config = config
         self._fleet = fleet
         self._why_refusing = why_refusing
-        self._looks = Looks(config, fleet)
+        self._looks = Looks(config.name, fleet)
         self._created = int(time.time())
         model = f"/v2/models/{config.name}"
         # As nearly all are: of these nothing else is looked at.
-        asked = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer")
-        self._asked = {path for path in asked if not self._looks.is_foreign(path)}
+        self._asked = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", f"{model}/infer"}
         self._routes = {
             "/v1/models": Route(lambda: _json({"object": "list", "data": [self._describe()]})),
             f"/v1/models/{config.name}": Route(lambda: _json(self._describe())),
@@ -76,7 +75,7 @@ class Routes:
 
     def find(self, head: RequestHead) -> Route | None:
         """None for what a server answers."""
-        if head.method == "POST" and head.path in self._asked:
+        if head.method == "POST" and head.path in self._asked and not self._looks.is_foreign(head.path):
             return None
         route = self._routes.get(head.path)
         if route is not None and head.method in READS and not (route.idle and self._fleet.count_servers()):

@@ -33,8 +33,8 @@ class Status:
         """As JSON. `buckets`: requests that were answered well, by `bounds` (seconds) of their latency."""
         return {
             "name": self._config.name,
-            "task": self._config.task or self._fleet.task(),
-            "protocol": self._config.protocol,
+            "task": self._fleet.task(),
+            "speaks": max(self._fleet.spoken, default=""),
             "keys": self._config.keys,
             "trouble": self._why_refusing(),
             "queued": self._load.queued,

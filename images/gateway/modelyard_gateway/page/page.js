@@ -31,8 +31,8 @@ const ways = {
   },
 };
 const way = () => {
-  if (status.protocol === "oip") return ways[""];
-  if (status.protocol === "openai") return ways[status.task === "embeddings" ? "embeddings" : "text-generation"];
+  if (status.speaks === "oip") return ways[""];
+  if (status.speaks === "openai" || status.speaks === "vllm") return ways[status.task === "embeddings" ? "embeddings" : "text-generation"];
   return ways[status.task] || ways[""];
 };
 

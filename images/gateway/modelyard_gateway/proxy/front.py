@@ -146,7 +146,7 @@ class Front:
         # Who asks a server by name may have an answer that isn't everybody's (RFC 9111, section 3.5).
         if head.named or b"no-store" in head.stored:
             return False
-        asked = make_key(head, exchange.body(), self._config.task or self.dispatcher.fleet.task())
+        asked = make_key(head, exchange.body(), self.dispatcher.fleet.task())
         revision = self.dispatcher.fleet.draw() if asked is not None else None
         if asked is None or revision is None:
             return False

@@ -47,7 +47,7 @@ class Load:
         self._arrived += arrived
         self._finished += finished
 
-    def report(self, weights: dict[str, int]) -> GatewayReport:
+    def report(self, weights: dict[str, int], trouble: str | None = None) -> GatewayReport:
         """As the contract has it."""
         now = self._clock()
         self._tell()
@@ -63,6 +63,7 @@ class Load:
             idle_seconds=report.idle_seconds,
             covered_seconds=report.covered_seconds,
             weights=weights,
+            trouble=trouble,
         )
 
     def _tell(self) -> None:

@@ -55,6 +55,7 @@ def build_deployment(
         names.DIGEST_ANNOTATION: digest,
         names.VARIANT_ANNOTATION: config.variant,
         names.TASK_LABEL: config.task,
+        names.SPEAKS_LABEL: running.speaks,
     }
     if concurrency is not None:
         annotations[names.CONCURRENCY_LABEL] = str(concurrency)
@@ -85,13 +86,17 @@ def build_budget(site: Site, revision: str) -> Child:
     return budgets.build(site, name, COMPONENT, select(site.name, revision))
 
 
-def build_service(site: Site, revision: str, weight: int, concurrency: int | None, task: str | None) -> Child:
+def build_service(
+    site: Site, revision: str, weight: int, concurrency: int | None, task: str | None, speaks: str | None
+) -> Child:
     """Headless: its EndpointSlices tell gateways of the servers, of the revision's weight (percent), how many requests
-    each server takes at once, and what the model does.
+    each server takes at once, what the model does, and what the servers speak.
     """
     metadata = _metadata(site, revision)
     if task:
         metadata["labels"][names.TASK_LABEL] = task
+    if speaks:
+        metadata["labels"][names.SPEAKS_LABEL] = speaks
     metadata["labels"][names.WEIGHT_LABEL] = str(weight)
     if concurrency is not None:
         metadata["labels"][names.CONCURRENCY_LABEL] = str(concurrency)

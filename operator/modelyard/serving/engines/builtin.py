@@ -14,6 +14,7 @@ def build(profile: Profile) -> Container:
         image=profile.server_image,
         port=codes.SERVER_PORT,
         ready="/v2/health/ready",
+        speaks="builtin",
         # Only a process that answers nothing at all is restarted: a busy one is not ill.
         alive="/v2/health/live",
         drains=True,

@@ -13,6 +13,7 @@ def build(custom: CustomEngine, config: ServerConfig) -> Container:
         image=custom.image,
         port=custom.port,
         ready=custom.readiness_path,
+        speaks=custom.protocol,
         command=custom.command,
         args=custom.args,
         env=describe_model(config.folder, config.name),

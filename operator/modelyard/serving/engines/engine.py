@@ -14,18 +14,20 @@ from modelyard.contract import codes
 from modelyard.workloads.accelerators import count_accelerators
 
 Engine = Literal["builtin", "vllm", "custom"]
+Speaks = Literal["builtin", "vllm", "openai", "oip"]
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """What differs between servers. Empty `command` and `args` leave the image's own; `env` can't be changed by users,
-    `users_env` is theirs. `alive` is None where only its end tells that it is dead. One that `drains` goes on taking
-    requests for a while when it is told to end.
+    `users_env` is theirs. `speaks`: whose paths it answers. `alive` is None where only its end tells that it is dead.
+    One that `drains` goes on taking requests for a while when it is told to end.
     """
 
     image: str
     port: int
     ready: str
+    speaks: Speaks
     alive: str | None = None
     drains: bool = False
     command: Sequence[str] = ()

@@ -38,6 +38,7 @@ def build(
         image=profile.vllm_image,
         port=codes.SERVER_PORT,
         ready="/health",
+        speaks="vllm",
         command=("python3", "-m", "vllm.entrypoints.openai.api_server"),
         args=(*args, *engine.args),
         env=known | {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},

@@ -11,16 +11,17 @@ _SHORTEST_DRAIN, _LONGEST_DRAIN = 120, 600
 
 
 def build_config(view: View) -> GatewayConfig:
-    """From the spec alone, so that nothing but a change of it starts gateways anew."""
+    """From the spec alone, so that nothing but a change of it starts gateways anew.
+
+    Nothing of what servers are: gateways have a change of the spec before there are such servers, or without them for
+    ever. That each revision's Service tells.
+    """
     traffic, gateway = view.spec.traffic, view.spec.gateway
-    rate, custom = traffic.rate_limit, view.spec.engine.custom
+    rate = traffic.rate_limit
     return GatewayConfig(
         name=view.name,
         namespace=view.namespace,
         deployment=view.name,
-        task=view.spec.task,
-        engine=view.spec.engine.type,
-        protocol=custom.protocol if custom is not None else None,
         timeout_seconds=traffic.timeout_seconds,
         max_queue=traffic.max_queue,
         max_request_bytes=traffic.max_request_bytes,

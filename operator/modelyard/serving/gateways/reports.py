@@ -26,14 +26,16 @@ REST_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """`load` is the sum of those that answer, `followed` has their weights.
+    """`load` is the sum of those that answer; by the names of their pods `followed` has their weights, `troubles` what
+    keeps them from following.
 
     `awaited`: none has answered, and none has been asked in vain. So it is while an operator begins.
     """
 
     pods: tuple[Manifest, ...] = ()
     load: Load = field(default_factory=Load)
-    followed: tuple[Mapping[str, int], ...] = ()
+    followed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
     awaited: bool = False
 
 
@@ -50,16 +52,23 @@ def find_pods(seen: Seen) -> tuple[Manifest, ...]:
 def read(seen: Seen) -> Reports:
     """The last answers of the gateways that run, without those of gateways that have fallen silent."""
     pods = find_pods(seen)
-    told = []
-    for name in map(_probe_name, pods):
+    told = {}
+    for pod in pods:
+        name = _probe_name(pod)
         fact, age = seen.facts.get(name), seen.ages.get(name, Age())
         report = reading.read(GatewayReport, fact) if fact else None
         if report is not None and age.silent <= SILENT_SECONDS:
-            told.append((report, age.seconds))
-    load = total([_load(report, age) for report, age in told], len(pods))
+            told[str(pod["metadata"]["name"])] = report, age.seconds
+    load = total([_load(report, age) for report, age in told.values()], len(pods))
     vain = any(seen.ages.get(name, Age()).silent > 0 for name in map(_probe_name, pods))
     return Reports(
-        pods, load, tuple(report.weights for report, _ in told), awaited=bool(pods) and not (told or vain)
+        pods,
+        load,
+        followed={name: report.weights for name, (report, _) in told.items()},
+        troubles={
+            name: podstate.first_line(report.trouble) for name, (report, _) in told.items() if report.trouble
+        },
+        awaited=bool(pods) and not (told or vain),
     )
 
 

@@ -23,6 +23,7 @@ class Observed:
     variant: str | None
     concurrency: int | None
     task: str | None
+    speaks: str | None
 
     @property
     def waits_since(self) -> str | None:
@@ -67,6 +68,7 @@ def find(seen: Seen, told: Sequence[RevisionStatus]) -> dict[str, Observed]:
             variant=annotations.get(names.VARIANT_ANNOTATION),
             concurrency=_number(annotations.get(names.CONCURRENCY_LABEL)),
             task=annotations.get(names.TASK_LABEL),
+            speaks=annotations.get(names.SPEAKS_LABEL),
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from modelyard.api.conditions import Condition, ConditionType
 from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus, VariantStatus
@@ -20,6 +20,7 @@ from modelyard.serving.gateways import reports
 from modelyard.serving.revisions import handover, health, history, identity, observed, others, rollout, scale
 from modelyard.serving.revisions.observed import Observed
 from modelyard.serving.revisions.rollout import FULL, Revision, Target
+from modelyard.workloads.pods import podstate
 from modelyard.workloads.problem import Problem
 from modelyard.workloads.times import seconds_since
 
@@ -47,14 +48,15 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     elif wanted is None:
         targets = []
     else:
-        followed = (*told.followed, *_suspect(draft, told, found))
-        targets = rollout.plan(wanted, wish.replicas, revisions, followed)
+        followed = (*told.followed.values(), *_suspect(draft, told, found))
+        delegated = view.spec.scaling.scaler in scale.SCALERS
+        targets = rollout.plan(wanted, wish.replicas, revisions, followed, delegated=delegated)
     # What is there comes first: whatever the server refuses of a new one, the size of what serves follows the load.
     planned = [(target.id in found, _build(draft, site, found.get(target.id), target)) for target in targets]
     draft.children[:0] = [child for known, children in planned if known for child in children]
     draft.children += [child for known, children in planned if not known for child in children]
     handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
-    _judge(draft, found, wanted, built=built)
+    _judge(draft, found, targets, wanted, told, built=built)
     draft.update(
         replicas=serving.replicas if serving else 0,
         ready_replicas=serving.ready if serving else 0,
@@ -121,9 +123,10 @@ def _choose_wanted(draft: Draft, serving: str | None, *, built: bool) -> str | N
 
 def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> list[Child]:
     if known is not None:
-        service = servers.build_service(site, target.id, target.weight, known.concurrency, known.task)
         return [
-            service,
+            servers.build_service(
+                site, target.id, target.weight, known.concurrency, known.task, known.speaks
+            ),
             servers.resize(known.deployment, target.replicas),
             servers.build_budget(site, target.id),
         ]
@@ -136,7 +139,7 @@ def _build(draft: Draft, site: Site, known: Observed | None, target: Target) -> 
     spec = draft.view.spec
     running = _choose_engine(spec, site.profile, config)
     return [
-        servers.build_service(site, target.id, target.weight, concurrency, config.task),
+        servers.build_service(site, target.id, target.weight, concurrency, config.task, running.speaks),
         servers.build_deployment(
             site, spec.server, target.id, running, config, model.digest or "", concurrency, target.replicas
         ),
@@ -178,8 +181,16 @@ def _configure(
     )
 
 
-def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, built: bool) -> None:
-    """Says whether requests are answered, and whether by what the spec asks for."""
+def _judge(
+    draft: Draft,
+    found: dict[str, Observed],
+    targets: Sequence[Target],
+    wanted: str | None,
+    told: reports.Reports,
+    *,
+    built: bool,
+) -> None:
+    """Says whether requests are answered, and whether by what the spec asks for and nothing else."""
     serving = rollout.find_serving([each.revision for each in found.values()])
     problem = health.find_problem(draft, found[serving.id]) if serving else None
     _judge_servers(draft, serving, problem)
@@ -189,18 +200,20 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
     if wanted is None or serving is None:
         return
     new = found.get(wanted)
+    late = _find_late(told, found)
+    passing = Problem("Progressing", f"Requests are passing from the earlier revision to the new one{late}.")
     if serving.id == wanted:
-        if serving.ready > 0 or scale.has_served(draft.view, wanted):
+        if any(target.id != wanted for target in targets):
+            draft.miss(_UP_TO_DATE, passing)
+        elif serving.ready > 0 or scale.has_served(draft.view, wanted):
             draft.hold(_UP_TO_DATE, "True", "Serving", "What the spec asks for serves.")
         else:
             draft.miss(_UP_TO_DATE, problem or Problem("Progressing", "The first servers are starting."))
         if serving.ready == 0 and serving.replicas > 0 and new is not None:
             _watch_deadline(draft, new, problem)
         return
-    message = "A new revision is starting; the earlier one serves."
-    if new is not None and new.revision.weight > 0:
-        message = "Requests are passing from the earlier revision to the new one."
-    draft.miss(_UP_TO_DATE, Problem("Progressing", message))
+    starting = Problem("Progressing", "A new revision is starting; the earlier one serves.")
+    draft.miss(_UP_TO_DATE, passing if new is not None and new.revision.weight > 0 else starting)
     if new is not None:
         why_new = health.find_problem(draft, new)
         if why_new is not None:
@@ -209,6 +222,16 @@ def _judge(draft: Draft, found: dict[str, Observed], wanted: str | None, *, buil
                 Problem(why_new.reason, f"The earlier revision serves. Of the new one: {why_new.message}"),
             )
         _watch_deadline(draft, new, why_new)
+
+
+def _find_late(told: reports.Reports, found: Mapping[str, Observed]) -> str:
+    """Of the gateways that answer the first that sends requests by other weights than there are, and why."""
+    for pod, weights in sorted(told.followed.items()):
+        if any(weights.values()) and any(
+            weights.get(id, 0) != each.revision.weight for id, each in found.items()
+        ):
+            return f"; gateway {pod} doesn't follow yet: {told.troubles.get(pod, f'kubectl logs {pod}').rstrip('.')}"
+    return ""
 
 
 def _judge_servers(draft: Draft, serving: Revision | None, problem: Problem | None) -> None:
@@ -264,15 +287,18 @@ def _watch_deadline(draft: Draft, new: Observed, problem: Problem | None) -> Non
 
 
 def _ask(draft: Draft, told: reports.Reports, wish: scale.Wish, *, changing: bool) -> None:
-    """Gateways are asked while a change is under way or the load may ask for another number of servers."""
+    """Gateways are asked while a change is under way or the load may ask for another number of servers; those that run
+    and aren't ready, why.
+    """
     scaling = draft.view.spec.scaling
     follows = scaling.scaler == "builtin" and scaling.min_replicas != scaling.max_replicas
-    if draft.view.spec.suspend or not (follows or changing):
+    if draft.view.spec.suspend:
         return
+    pods = told.pods if follows or changing else tuple(filter(podstate.is_awaited, told.pods))
     soon = wish.look_in is not None and wish.look_in <= reports.BUSY_SECONDS
     if follows and wish.look_in is not None and not soon:
         draft.wake_in(wish.look_in)
-    draft.probes += reports.build_probes(told.pods, at_rest=not (changing or soon))
+    draft.probes += reports.build_probes(pods, at_rest=not (changing or soon))
 
 
 def _write_selector(deployment: str, revision: str) -> str:

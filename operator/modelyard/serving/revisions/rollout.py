@@ -45,16 +45,18 @@ def plan(
     replicas: int,
     revisions: Sequence[Revision],
     followed: Sequence[Mapping[str, int]],
+    *,
+    delegated: bool = False,
 ) -> list[Target]:
     """The revisions that shall be, the one that the spec asks for (`wanted`) first; whatever is missing here goes.
 
     `replicas` is how many servers the load asks for, 0 included. `followed` has for each gateway that runs the weights
-    that it follows.
+    that it follows. `delegated`: others say how many servers the one has that gets requests, of two the new one.
     """
     known = {revision.id: revision for revision in revisions}
     serving, new = find_serving(revisions), known.get(wanted)
     # One that was never ready is proved by one server at least, even while nobody asks.
-    size = max(replicas, 1)
+    size = max(new.replicas if delegated and new is not None and new.weight > 0 else replicas, 1)
     if serving is None or serving.id == wanted:
         # Nothing else serves, so that waiting would help nobody.
         shall = [Target(wanted, replicas, FULL)]

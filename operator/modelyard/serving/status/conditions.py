@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.api.conditions import Condition, ConditionType
 from modelyard.serving.draft import Draft
+from modelyard.serving.gateways.gateway import REPLACING
 from modelyard.workloads.conditions import build, explain, settle
 from modelyard.workloads.problem import Problem
 
@@ -50,8 +51,8 @@ def _sum_up(draft: Draft) -> list[Condition]:
         found = [explain(ConditionType.READY, "False", why)]
     if draft.stalled is not None:
         found.append(explain(ConditionType.STALLED, "True", draft.stalled))
-    elif draft.problem is not None or not answers or _is_changing(draft):
-        found.append(explain(ConditionType.RECONCILING, "True", why or _change(draft)))
+    elif why := (draft.problem or (why if not answers else None) or _find_change(draft)):
+        found.append(explain(ConditionType.RECONCILING, "True", why))
     return found
 
 
@@ -75,11 +76,12 @@ def _find_missing(draft: Draft, parts: Sequence[ConditionType]) -> Problem | Non
     return None
 
 
-def _is_changing(draft: Draft) -> bool:
-    condition = draft.held.get(ConditionType.UP_TO_DATE)
-    return condition is not None and condition.status != "True" and condition.reason not in _PATIENT
-
-
-def _change(draft: Draft) -> Problem:
-    condition = draft.held[ConditionType.UP_TO_DATE]
-    return Problem(condition.reason, condition.message)
+def _find_change(draft: Draft) -> Problem | None:
+    """What is under way while requests are answered."""
+    for kind in (ConditionType.UP_TO_DATE, ConditionType.GATEWAY_READY):
+        condition = draft.held.get(kind)
+        if condition is None or condition.reason in _PATIENT:
+            continue
+        if condition.status != "True" or condition.reason == REPLACING:
+            return Problem(condition.reason, condition.message)
+    return None
