@@ -35,8 +35,12 @@ class Wish:
     look_in: float | None = None
 
 
-def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: VariantStatus | None) -> Wish:
-    """The number, which the status explains. `figures`: what was measured of such servers."""
+def choose(
+    draft: Draft, serving: Revision | None, reports: Reports, figures: VariantStatus | None, *, foreign: bool
+) -> Wish:
+    """The number, which the status explains. `figures`: what was measured of such servers. `foreign`: the number that
+    stands there is another scaler's.
+    """
     spec = draft.view.spec
     if spec.suspend:
         draft.update(scaling=None)
@@ -62,10 +66,12 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: Va
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
         return Wish(scaling.min_replicas)
-    return _follow_load(draft, serving, reports, _configure(scaling, figures))
+    return _follow_load(draft, serving, reports, _configure(scaling, figures), foreign=foreign)
 
 
-def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, config: ScalingConfig) -> Wish:
+def _follow_load(
+    draft: Draft, serving: Revision | None, reports: Reports, config: ScalingConfig, *, foreign: bool
+) -> Wish:
     view = draft.view
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers follow the load once there are some.")
@@ -76,8 +82,9 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
     # as they shall be, and both must say the same.
     last = before.desired if before else serving.replicas
     decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
-    if decision.replicas < serving.replicas > last:
-        # What was told is old: an operator has died of telling more. None of these goes without its delay.
+    if not foreign and decision.replicas < serving.replicas > last:
+        # What was told is old: an operator has died of telling more. None of these goes without its delay. (What it
+        # wrote itself is nobody else's number any more.)
         last = serving.replicas
         decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
     # One that was never ready is waited for, however long that takes: idle it is not before.
