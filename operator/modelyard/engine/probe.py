@@ -1,4 +1,7 @@
-"""What a plan may ask. The answers come back as `Seen.facts`, and the plan is made again when one has changed."""
+"""What a plan may ask.
+
+The answers come back as `Seen.facts`, and the plan is made again when one has changed, or a pod falls silent or is back.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Asks pods, and the API server for what no watch tells.
 
-Never more than so many at once. Keeps the last answers as facts, and says when one has changed.
+Never more than so many at once. Keeps the last answers as facts, and says when one has changed, and when a pod falls
+silent or is heard again.
 """
 
 from __future__ import annotations
@@ -220,9 +221,16 @@ class Poller:
                 self._slots.release()
         if watched.dropped:
             return
+        if answer is None and wait:
+            # It may have been cut off on its way: silent is a pod that doesn't answer at once either.
+            await self._slots.acquire()
+            await self._ask(watched, 0.0)
+            return
         if answer is None:
             watched.failures += 1
             self._metrics.probed("failed")
+            if watched.failures == 1 and isinstance(watched.probe, Probe):
+                self._changed(watched.key)
         else:
             self._take(watched, answer)
         if isinstance(watched.probe, Probe):
@@ -243,6 +251,7 @@ class Poller:
         return Answer(found) if found is not None else None
 
     def _take(self, watched: _Watched, answer: Answer) -> None:
+        back = watched.failures > 0
         watched.failures = 0
         watched.heard = self._clock.monotonic()
         if answer.body is not None:
@@ -253,7 +262,7 @@ class Poller:
         watched.repeats = 0 if news else watched.repeats + 1
         watched.answer = Answer(before if answer.body is None else answer.body, answer.tag)
         self._metrics.probed("changed" if news else "same")
-        if news:
+        if news or back:
             self._changed(watched.key)
 
 

@@ -11,6 +11,7 @@ import pytest
 from modelyard.contract import codes
 from modelyard.engine.errors import ClusterError, Refused
 from modelyard.engine.plan import Key, Manifest
+from modelyard.serving.gateways.reports import SILENT_SECONDS
 
 from tests.kstatus import compute_status
 from tests.unit.serving.world import (
@@ -585,6 +586,21 @@ def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() ->
     world.load.put()
     world.wait(150, step=2)
     assert world.revisions() == {revision: 1}
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_gateways_that_all_fall_silent_are_told_of_soon(busy: bool) -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4}, gateway={"replicas": 2})
+    if busy:
+        world.load.put(running=3, rate=10.0)
+    world.wait(120, step=5)
+    assert world.condition("ScalingReady") == ("True", "Following")
+    world.mute = {probe.name: world.clock.now().timestamp() for probe in world.probes()}
+    world.wait(SILENT_SECONDS + 3)
+    assert world.condition("ScalingReady") == ("False", "LoadUnknown")
+    world.mute.clear()
+    world.wait(3)
+    assert world.condition("ScalingReady") == ("True", "Following")
 
 
 @pytest.mark.parametrize("running", [0, 6])

@@ -12,7 +12,7 @@ from modelyard.api.serving import Scaling
 from modelyard.serving import names
 from modelyard.serving.draft import Draft
 from modelyard.serving.engines.engine import choose as choose_engine
-from modelyard.serving.gateways.reports import Reports
+from modelyard.serving.gateways.reports import SILENT_SECONDS, Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
 from modelyard.serving.scaling.decision import LOOK_SECONDS
@@ -93,6 +93,10 @@ def _follow_load(
     since = before.last_scale_time if before else None
     if reports.awaited:
         draft.wake_in(LOOK_SECONDS)
+    # One that has just fallen silent says nothing at the moment when its word no longer counts.
+    silences = [age.silent for name, age in view.seen.ages.items() if name in view.seen.facts]
+    if fading := [silent for silent in silences if 0 < silent <= SILENT_SECONDS]:
+        draft.wake_in(SILENT_SECONDS - max(fading) + 1)
     if before is None or changed or not reports.awaited:
         draft.update(
             scaling=ScalingStatus(
