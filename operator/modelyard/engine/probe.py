@@ -1,6 +1,7 @@
 """What a plan may ask.
 
-The answers come back as `Seen.facts`, and the plan is made again when one has changed, or a pod falls silent or is back.
+The answers come back as `Seen.facts`. The plan is made again when one has changed, and when a pod falls silent or is
+heard again.
 """
 
 from __future__ import annotations

@@ -613,6 +613,31 @@ def test_an_operator_that_begins_anew_says_nothing_of_a_load_that_it_has_not_ask
     assert world.cluster.operations()[writes:] == []
 
 
+def test_an_operator_that_begins_anew_takes_no_part_of_a_load_for_the_whole() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4, "target": 10}, gateway={"replicas": 2})
+    world.load.put(running=6, rate=60.0)
+    world.wait(30)
+    writes = len(world.cluster.calls)
+    world.late = {world.probes()[0].name}
+    world.restart().settle().wait(1)
+    assert world.cluster.operations()[writes:] == []
+    world.late.clear()
+    world.wait(30)
+    assert world.cluster.operations()[writes:] == []
+
+
+def test_an_operator_that_begins_anew_waits_for_answers_and_doesnt_look_before() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
+    world.late = {probe.name for probe in world.probes()}
+    world.restart().settle()
+    passes = world.engine.passes
+    world.wait(20)
+    assert world.engine.passes == passes
+    world.late.clear()
+    world.settle()
+    assert world.engine.passes > passes
+
+
 def test_an_operator_that_asks_in_vain_says_so_and_the_next_one_says_it_still() -> None:
     world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
     world.deaf = True

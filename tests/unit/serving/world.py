@@ -101,6 +101,7 @@ class World:
     deaf: bool = False  # gateways answer no question
     # Since when (Unix seconds) some of them do so, by the names of their probes.
     mute: dict[str, float] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)  # whom the operator hasn't come to ask yet, by the same names
     unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
     slow: bool = False  # gateways go on following the weights that they knew
 
@@ -301,6 +302,8 @@ class World:
         share = max(1, len(asked))
         for probe in asked:
             told = answers.get(probe.name)
+            if probe.name in self.late:
+                continue
             if self.deaf and told is None:
                 self._fall_silent(probe, Age(silent=2.0))  # asked in vain
             if self.deaf:

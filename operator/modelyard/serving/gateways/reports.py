@@ -28,7 +28,7 @@ REST_SECONDS = 60.0
 class Reports:
     """`load` is the sum of those that answer, `followed` has their weights.
 
-    `awaited`: none has answered, and none has been asked in vain. So it is while an operator begins.
+    `awaited`: one of them has neither answered nor been asked in vain. So it is while an operator begins.
     """
 
     pods: tuple[Manifest, ...] = ()
@@ -50,17 +50,15 @@ def find_pods(seen: Seen) -> tuple[Manifest, ...]:
 def read(seen: Seen) -> Reports:
     """The last answers of the gateways that run, without those of gateways that have fallen silent."""
     pods = find_pods(seen)
-    told = []
+    told, awaited = [], False
     for name in map(_probe_name, pods):
         fact, age = seen.facts.get(name), seen.ages.get(name, Age())
+        awaited |= fact is None and not age.silent
         report = reading.read(GatewayReport, fact) if fact else None
         if report is not None and age.silent <= SILENT_SECONDS:
             told.append((report, age.seconds))
     load = total([_load(report, age) for report, age in told], len(pods))
-    vain = any(seen.ages.get(name, Age()).silent > 0 for name in map(_probe_name, pods))
-    return Reports(
-        pods, load, tuple(report.weights for report, _ in told), awaited=bool(pods) and not (told or vain)
-    )
+    return Reports(pods, load, tuple(report.weights for report, _ in told), awaited=awaited)
 
 
 def build_probes(pods: tuple[Manifest, ...], *, at_rest: bool) -> list[Probe]:

@@ -15,7 +15,6 @@ from modelyard.serving.engines.engine import choose as choose_engine
 from modelyard.serving.gateways.reports import SILENT_SECONDS, Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
-from modelyard.serving.scaling.decision import LOOK_SECONDS
 from modelyard.serving.view import View
 
 _READY = ConditionType.SCALING_READY
@@ -91,13 +90,13 @@ def _follow_load(
     replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
     changed = replicas != last
     since = before.last_scale_time if before else None
-    if reports.awaited:
-        draft.wake_in(LOOK_SECONDS)
     # One that has just fallen silent says nothing at the moment when its word no longer counts.
     silences = [age.silent for name, age in view.seen.ages.items() if name in view.seen.facts]
     if fading := [silent for silent in silences if 0 < silent <= SILENT_SECONDS]:
         draft.wake_in(SILENT_SECONDS - max(fading) + 1)
-    if before is None or changed or not reports.awaited:
+    # A rise that begins is noted whoever told of it; figures are told of the whole.
+    rising = decision.state.rising_since is not None
+    if before is None or changed or rising or not reports.awaited:
         draft.update(
             scaling=ScalingStatus(
                 desired=replicas,
@@ -121,7 +120,7 @@ def _follow_load(
 
 def _is_unknown(draft: Draft, reports: Reports) -> bool:
     """Whether the gateways don't tell their load. Until they have been asked, what was said last holds."""
-    if reports.awaited:
+    if reports.awaited and not reports.load.answered:
         conditions = draft.view.status.conditions
         return any(c.type == _READY and c.reason == "LoadUnknown" for c in conditions)
     return bool(reports.pods) and reports.load.answered == 0
