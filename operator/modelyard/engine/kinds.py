@@ -81,6 +81,11 @@ class Kinds:
         )
 
 
+def is_managed(obj: Manifest) -> bool:
+    """Whether it carries the label by which watches choose what they tell of."""
+    return (obj["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
 def key_of(obj: dict[str, Any]) -> Key:
     """The key of an object that names its own kind."""
     metadata = obj["metadata"]
