@@ -10,7 +10,7 @@ from typing import Literal
 
 from modelyard.engine.apply import Applier, Decision
 from modelyard.engine.cache import Cache
-from modelyard.engine.errors import Conflict, Refused
+from modelyard.engine.errors import Conflict, NotFound, Refused
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kinds, is_managed
 from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
@@ -200,6 +200,9 @@ class Reconciler:
             await self._write(key, decision)
         except Refused as error:
             return self._reject(key, child, Rejection(error.reason, str(error)))
+        except NotFound as error:
+            # Of something that it names, as the role of a binding. Where it is the namespace, the status fails with it.
+            return self._reject(key, child, Rejection("NotFound", str(error)))
         except Conflict:
             if decision.verdict != "create":
                 raise

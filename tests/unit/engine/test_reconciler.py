@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from modelyard.engine.apply import HASH_ANNOTATION
-from modelyard.engine.errors import ClusterError, Conflict, Refused, Throttled, Unavailable
+from modelyard.engine.errors import ClusterError, Conflict, NotFound, Refused, Throttled, Unavailable
 from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Seen
 from modelyard.engine.probe import Probe
 
@@ -275,6 +275,14 @@ def test_a_conflict_over_something_else_than_the_name_is_no_taken_name() -> None
     assert RUN in cluster.objects
     assert status(cluster)["refused"] == {}
     assert all(e["type"] == "Normal" for e in cluster.events.values())
+
+
+def test_a_namespace_that_is_gone_is_no_refused_child() -> None:
+    cluster = FakeCluster(KINDS)
+    cluster.create(toy("a"))
+    cluster.refuse = lambda manifest: NotFound('namespaces "ns" not found')
+    run(Engine(cluster, plan_toy).start(), 5)
+    assert status(cluster) == {"observedGeneration": -1}
 
 
 def test_what_an_earlier_resource_has_left_behind_is_not_taken_for_this_ones() -> None:
