@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from modelyard.engine.plan import Key
 from modelyard.engine.ports import Clock
 from modelyard.engine.probe import Age, EventProbe, ObjectProbe, Probe
+from modelyard.observe.descriptors import HELD
 from modelyard.observe.pace import BUDGET, Pace, pause
 
 PARALLEL = 32  # questions at once
-HELD = 256  # questions beside these whose answers may be held back; further ones are asked without waiting
 TIMEOUT = 3.0  # seconds for one answer, beyond those for which it may be held back
 
 Polled = Probe | EventProbe | ObjectProbe
@@ -103,6 +103,7 @@ class Poller:
         parallel: int = PARALLEL,
         held: int = HELD,
     ) -> None:
+        """`held` questions beside the `parallel` ones may wait for their answers; further ones are asked without."""
         self._reader = reader
         self._events = events
         self._objects = objects
