@@ -145,12 +145,15 @@ def find_target(scaling: Scaling, figures: VariantStatus | None) -> float:
 
 
 def find_figures(draft: Draft, profile: Profile | None) -> VariantStatus | None:
-    """What the build has measured of what serves; None of servers that aren't ours, which it can't measure."""
+    """What the build has measured of what serves; None of servers that aren't ours, which it can't measure.
+
+    Without the profile nobody knows which of two serves a text generation.
+    """
     known, task = draft.status.compression, draft.status.model.task if draft.status.model else None
     engine = draft.view.spec.engine.type
     if profile is not None:
         engine = choose_engine(draft.view.spec, profile, task)
-    if known is None or engine in ("vllm", "custom"):
+    if known is None or engine in ("vllm", "custom") or (engine == "auto" and task == "text-generation"):
         return None
     return next((v for v in known.variants if v.name == known.chosen), None)
 
