@@ -27,6 +27,7 @@ from modelyard.engine.guard import Guard
 from modelyard.engine.queue import WorkQueue
 from modelyard.engine.reconciler import Reconciler
 from modelyard.features import FEATURES, KINDS
+from modelyard.observe import descriptors
 from modelyard.observe.computer import Computer
 from modelyard.observe.direct import DirectReader
 from modelyard.observe.facts import AllFacts
@@ -88,7 +89,15 @@ class Operator:
         events = EventReader(client, self._clock.monotonic, self._clock.now)
         objects = ObjectReader(client, (kind for f in FEATURES for kind in f.looks_at))
         facts = AllFacts(
-            Poller(reader, events, objects, self._clock, self._queue.add, self._metrics),
+            Poller(
+                reader,
+                events,
+                objects,
+                self._clock,
+                self._queue.add,
+                self._metrics,
+                held=descriptors.find_room(),
+            ),
             Computer(self._queue.add, self._metrics, self._clock.monotonic),
         )
         reconciler = Reconciler(

@@ -19,7 +19,7 @@ from modelyard.cluster.objectreader import ObjectReader
 from modelyard.cluster.watch import Watches
 from modelyard.engine.cache import Cache
 from modelyard.engine.controller import Controller
-from modelyard.engine.errors import ClusterError
+from modelyard.engine.errors import ClusterError, Unavailable
 from modelyard.engine.guard import Guard
 from modelyard.engine.kinds import Kind
 from modelyard.engine.queue import WorkQueue
@@ -181,6 +181,21 @@ class Mortal(Client):
         raise AssertionError("a dead process goes on")
 
 
+class Forgetful(Client):
+    """A client that hears of no first answer to a write: it asks again, for what the server has done by then."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._heard: set[tuple[str, str]] = set()
+
+    async def _once(self, method: str, path: str, *arguments: Any) -> dict[str, Any]:
+        answer = await super()._once(method, path, *arguments)
+        if method != "GET" and (method, path) not in self._heard:
+            self._heard.add((method, path))
+            raise Unavailable(f"{method} {path}: no answer")
+        return answer
+
+
 @asynccontextmanager
 async def running_engine(
     kubeconfig: str, namespace: str, client_type: type[Client]
@@ -235,11 +250,13 @@ def _count_sockets() -> int:
     return found
 
 
-def run_beside_engine(kubeconfig: str, kubectl: Kubectl, namespace: str, scenario: Scenario) -> None:
+def run_beside_engine(
+    kubeconfig: str, kubectl: Kubectl, namespace: str, scenario: Scenario, client_type: type[Client] = Client
+) -> None:
     """Runs a scenario beside an engine that works in that namespace."""
 
     async def main() -> None:
-        async with running_engine(kubeconfig, namespace, Client) as running:
+        async with running_engine(kubeconfig, namespace, client_type) as running:
             await scenario(Bench(kubectl, namespace, running.metrics))
 
     asyncio.run(main())

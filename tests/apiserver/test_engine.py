@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.apiserver.inprocess import Bench, Scenario
+from tests.apiserver.conftest import Kubectl
+from tests.apiserver.inprocess import Bench, Forgetful, Scenario, run_beside_engine
 
 
 def managers(obj: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -163,6 +164,46 @@ def test_a_name_taken_by_a_users_object_is_reported_and_the_object_left(
         assert "ownerReferences" not in users["metadata"]
 
     engine(scenario)
+
+
+def test_a_users_object_that_says_what_ours_would_say_stays_the_users(
+    engine: Callable[[Scenario], None],
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.kubectl("create", "configmap", "a-settings", "--from-literal=value=1")
+        await bench.create()
+        toy, users = await bench.get("toy", "a"), await bench.get("configmap", "a-settings")
+        assert toy is not None and users is not None
+        assert toy["status"]["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+        assert {"ownerReferences", "labels"}.isdisjoint(users["metadata"])
+        await bench.kubectl("delete", "configmap", "a-settings")
+
+        async def made() -> bool:
+            found = await bench.get("configmap", "a-settings")
+            return found is not None and "ownerReferences" in found["metadata"]
+
+        await bench.until("ours", made, timeout=70)
+
+    engine(scenario)
+
+
+def test_children_whose_making_no_answer_told_of_are_gone_on_with(
+    kubeconfig: str, kubectl: Kubectl, made_up_kinds: None, namespace: str
+) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.create()
+        toy, job = await bench.get("toy", "a"), await bench.get("job", "a-run")
+        assert toy is not None and job is not None
+        assert toy["status"]["refused"] == {}
+        assert {"a-run", "a-settings", "a-storage"} <= set(toy["status"]["children"])
+        assert managers(job)["modelyard"] == ("Apply", "")
+        items = json.loads(await bench.kubectl("get", "events", "--output=json"))["items"]
+        assert [e["reason"] for e in items if e["involvedObject"]["kind"] == "Toy"] == ["Started"]
+        await bench.change(value="2")
+        settings = await bench.get("configmap", "a-settings")
+        assert settings is not None and settings["data"] == {"value": "2"}
+
+    run_beside_engine(kubeconfig, kubectl, namespace, scenario, Forgetful)
 
 
 def test_an_event_tells_of_each_transition_once(engine: Callable[[Scenario], None]) -> None:

@@ -139,6 +139,27 @@ def test_a_deployment_is_brought_to_serve_changed_and_then_costs_no_call(
     assert process.complaints() == []
 
 
+def test_a_users_own_claim_and_account_outlive_a_deployment_that_would_have_made_the_same(
+    town: Town, operator: StartOperator
+) -> None:
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "100Gi"}}}
+    users = [
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "m-models"}, "spec": claim},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "m-gateway"},
+         "automountServiceAccountToken": False},
+    ]  # fmt: skip
+    town("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": users}))
+    made = [o["metadata"]["uid"] for o in town.find("persistentvolumeclaims,serviceaccounts")]
+    operator("--no-leader-election").wait_for("cache filled")
+    town.create("m", storage={"claim": {"size": "100Gi"}}, model={"uri": "hf://a/b"})
+    wait("it says so", lambda: town.condition("m", "Ready") == ("False", "NameTaken"), 30)
+    town("delete", "md", "m", "--wait=true")
+    wait("everything else is gone", lambda: town.find("deployments,services") == [], 60)
+    left = town.find("persistentvolumeclaims,serviceaccounts")
+    assert [o["metadata"]["uid"] for o in left] == made
+    assert not any(o["metadata"].get("ownerReferences") or o["metadata"].get("labels") for o in left)
+
+
 def test_killed_at_each_write_a_deployment_reaches_the_same_end(town: Town, operator: StartOperator) -> None:
     calm = operator("--no-leader-election")
     calm.wait_for("cache filled")

@@ -3,8 +3,7 @@
 Objects with versions and uids, field ownership, garbage collection, watches, and faults.
 
 It knows of server-side apply what the engine relies on: a manager's earlier fields go when it leaves them
-out, a field of another manager conflicts unless forced, generation moves with the spec, a no-op keeps the
-version.
+out, what shall be new is no other, generation moves with the spec, a no-op keeps the version.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from modelyard.engine.errors import AlreadyExists, ClusterError, Conflict, NotFound, Refused
-from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds, key_of
+from modelyard.engine.kinds import Kinds, is_managed, key_of
 from modelyard.engine.plan import Key, Manifest
 from modelyard.engine.ports import CHILD_MANAGER, STATUS_MANAGER
 
@@ -135,11 +134,15 @@ class FakeCluster:
 
     # engine.ports.Cluster
 
-    async def apply(
-        self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True
-    ) -> Manifest:
+    async def apply(self, manifest: Manifest, *, manager: str = CHILD_MANAGER, new: bool = False) -> Manifest:
         """Server-side apply."""
-        return self._write("apply", key_of(manifest), manager, lambda: self._apply(manifest, manager, force))
+        return self._write(
+            "apply", key_of(manifest), manager, lambda: self._apply(manifest, manager, new=new)
+        )
+
+    async def find(self, key: Key) -> Manifest | None:
+        """The object of that name."""
+        return copy.deepcopy(self.objects.get(key))
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Server-side apply of the status."""
@@ -148,7 +151,7 @@ class FakeCluster:
         def write() -> Manifest:
             if key not in self.objects:
                 raise NotFound(str(key))
-            return self._apply(manifest, STATUS_MANAGER, True)
+            return self._apply(manifest, STATUS_MANAGER)
 
         return self._write("status", key, STATUS_MANAGER, write)
 
@@ -193,7 +196,7 @@ class FakeCluster:
         self.after(number, call)
         return copy.deepcopy(answer)
 
-    def _apply(self, manifest: Manifest, manager: str, force: bool) -> Manifest:
+    def _apply(self, manifest: Manifest, manager: str, *, new: bool = False) -> Manifest:
         key = key_of(manifest)
         old = self.objects.get(key)
         if self.kinds[key.kind].optional and key.kind not in self.served:
@@ -204,6 +207,8 @@ class FakeCluster:
         uid = manifest["metadata"].get("uid")
         if uid is not None and (old is None or old["metadata"]["uid"] != uid):
             raise Conflict("uid")
+        if new and old is not None:
+            raise Conflict("the object has been modified")
         mine = set(_leaves(manifest)) - {("kind",), ("apiVersion",)}
         mine = {
             p
@@ -215,41 +220,31 @@ class FakeCluster:
             owned.clear()
             owned[manager] = mine
             return self._store(key, copy.deepcopy(manifest), None)
-        self._check_conflicts(old, manifest, mine, owned, manager, force)
-        new = copy.deepcopy(old)
+        self._take_over(old, manifest, mine, owned, manager)
+        changed = copy.deepcopy(old)
         others = {p for m, paths in owned.items() if m != manager for p in paths}
         for path in owned.get(manager, set()) - mine - others:
-            _remove(new, path)
+            _remove(changed, path)
         for path in mine:
-            _set(new, path, copy.deepcopy(_get(manifest, path)))
+            _set(changed, path, copy.deepcopy(_get(manifest, path)))
         for path in IMMUTABLE.get(key.kind, ()):
-            if _get(new, path) != _get(old, path):
+            if _get(changed, path) != _get(old, path):
                 raise Refused("Invalid", f"{'.'.join(path)}: field is immutable")
         owned[manager] = mine
-        if _get(new, REPLICAS) != _get(old, REPLICAS):
-            new["metadata"].pop("managedFields", None)  # whoever had scaled it owns nothing of it any more
-        return self._store(key, new, old)
+        if _get(changed, REPLICAS) != _get(old, REPLICAS):
+            # Whoever had scaled it owns nothing of it any more.
+            changed["metadata"].pop("managedFields", None)
+        return self._store(key, changed, old)
 
     @staticmethod
-    def _check_conflicts(
-        old: Manifest,
-        manifest: Manifest,
-        mine: set[Path],
-        owned: dict[str, set[Path]],
-        manager: str,
-        force: bool,
+    def _take_over(
+        old: Manifest, manifest: Manifest, mine: set[Path], owned: dict[str, set[Path]], manager: str
     ) -> None:
-        # What nobody applied (a user's plain create) belongs to somebody else, too.
-        applied = {p for paths in owned.values() for p in paths}
-        for path in sorted(mine):
-            present = _get(old, path)
-            if present is None or present == _get(manifest, path) or path in owned.get(manager, set()):
-                continue
-            if force:
+        """What it gives another value was another manager's until now."""
+        for path in mine - owned.get(manager, set()):
+            if _get(old, path) not in (None, _get(manifest, path)):
                 for paths in owned.values():
                     paths.discard(path)
-            else:
-                raise Conflict(f"conflict on {'.'.join(path)} {'(applied)' if path in applied else ''}")
 
     def _store(self, key: Key, new: Manifest, old: Manifest | None) -> Manifest:
         metadata = new["metadata"]
@@ -285,8 +280,7 @@ class FakeCluster:
     def _is_watched(self, obj: Manifest) -> bool:
         if obj["kind"] not in self.kinds:
             return False
-        managed = (obj["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
-        return managed or self.kinds.is_primary(obj["kind"])
+        return is_managed(obj) or self.kinds.is_primary(obj["kind"])
 
 
 def _leaves(value: Any, path: Path = ()) -> list[Path]:

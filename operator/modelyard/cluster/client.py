@@ -42,6 +42,9 @@ ATTEMPTS = 3
 RETRY_DELAY = 0.1
 LONGEST_RETRY_AFTER = 5.0
 PAGE = 250
+# Of no object, so that the server makes a new one or refuses. A POST would do the same, but what it sets belongs to no
+# apply: a field that leaves the plan later would stay.
+NO_VERSION = "1"
 # A server says something on each watch once a minute, if only a bookmark: silence is a lost connection.
 WATCHING = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=100)
 _EVENT = Kind("Event", "", "v1", "events")
@@ -86,21 +89,22 @@ class Client:
 
     # engine.ports.Cluster
 
-    async def apply(
-        self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True
-    ) -> Manifest:
-        """Server-side apply, creation included."""
-        kind = self._kinds[manifest["kind"]]
-        metadata = manifest["metadata"]
-        return await self._apply(kind, metadata["namespace"], metadata["name"], "", manifest, manager, force)
+    async def apply(self, manifest: Manifest, *, manager: str = CHILD_MANAGER, new: bool = False) -> Manifest:
+        """Server-side apply, creation included. Conflict where one that shall be `new` is there."""
+        if new:
+            manifest = manifest | {"metadata": manifest["metadata"] | {"resourceVersion": NO_VERSION}}
+        return await self._apply(manifest, "", manager)
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Server-side apply of the status subresource."""
-        kind = self._kinds[manifest["kind"]]
-        metadata = manifest["metadata"]
-        return await self._apply(
-            kind, metadata["namespace"], metadata["name"], "/status", manifest, STATUS_MANAGER, True
-        )
+        return await self._apply(manifest, "/status", STATUS_MANAGER)
+
+    async def find(self, key: Key) -> Manifest | None:
+        """The object of that name. It is listed, since that right is there."""
+        kind = self._kinds[key.kind]
+        params = {"fieldSelector": f"metadata.name={key.name}"}
+        answer = await self.call("GET", kind.path(key.namespace), kind.plural, params=params)
+        return next((_named(found, kind) for found in answer.get("items") or ()), None)
 
     async def delete(self, key: Key, uid: str) -> Manifest | None:
         """Deletes that very object, and what it owns in the background."""
@@ -211,15 +215,14 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unavailable(f"WATCH {path}: {type(error).__name__}: {error}") from error
 
-    async def _apply(
-        self, kind: Kind, namespace: str, name: str, sub: str, manifest: Manifest, manager: str, force: bool
-    ) -> Manifest:
+    async def _apply(self, manifest: Manifest, sub: str, manager: str) -> Manifest:
         self._check_leader()
+        kind, metadata = self._kinds[manifest["kind"]], manifest["metadata"]
         answer = await self.call(
             "PATCH",
-            f"{kind.path(namespace)}/{quote(name)}{sub}",
+            f"{kind.path(metadata['namespace'])}/{quote(metadata['name'])}{sub}",
             kind.plural + sub,
-            params={"fieldManager": manager, "force": "true" if force else "false"},
+            params={"fieldManager": manager, "force": "true"},
             body=manifest,
             headers={"Content-Type": APPLY},
         )
@@ -252,7 +255,7 @@ class Client:
         """One call, repeated a few times where that is safe and may help.
 
         All our writes are: an apply or a conditional write done twice is one done once, and what is created
-        has a name.
+        has a name, under which it is found.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from modelyard.engine.kinds import Kind, Kinds, controller_uid, key_of, version_of
@@ -24,11 +24,15 @@ class Entry:
     """One object, at rest if it is packed."""
 
     __slots__ = (
-        "_body", "controller", "digest", "ending", "kind", "namespace", "owners", "uid", "urgency", "version",
+        "_body", "controller", "digest", "ending", "kind", "namespace", "news", "owners", "uid", "urgency", "version",
     )  # fmt: skip
 
     def __init__(
-        self, obj: Manifest, owners: tuple[Key, ...], digest: Mapping[str, Any] | None = None
+        self,
+        obj: Manifest,
+        owners: tuple[Key, ...],
+        digest: Mapping[str, Any] | None = None,
+        news: Callable[[Mapping[str, Any]], Any] | None = None,
     ) -> None:
         metadata = obj["metadata"]
         self._body: Manifest | Packed = obj
@@ -40,15 +44,16 @@ class Entry:
         self.ending = "deletionTimestamp" in metadata
         self.owners = owners
         self.digest = digest
+        self.news = news
         self.urgency = Urgency.AT_REST  # of a resource; read where all are looked at
 
     def says_the_same(self, other: Entry) -> bool:
-        """Whether an owner's plan would read of both the same digest."""
-        return (
-            self.digest is not None
-            and self.digest == other.digest
-            and (self.uid, self.owners, self.ending) == (other.uid, other.owners, other.ending)
-        )
+        """Whether an owner's plan would read the same of both."""
+        if (self.uid, self.owners, self.ending) != (other.uid, other.owners, other.ending):
+            return False
+        if self.news is not None:
+            return _read(self.body, self.news) == _read(other.body, self.news)
+        return self.digest is not None and self.digest == other.digest
 
     @property
     def body(self) -> Manifest:
@@ -89,7 +94,8 @@ class Cache:
         if old is not None and version and old.version >= version:
             return None
         keep_scale_writers(obj["metadata"])
-        entry = Entry(obj, self._kinds.owners(obj), _digest(self._kinds[key.kind], key, obj))
+        kind = self._kinds[key.kind]
+        entry = Entry(obj, self._kinds.owners(obj), _digest(kind, key, obj), kind.news)
         if self._kinds.is_primary(key.kind):
             entry.urgency = urgency(obj)
         concerned = self._concerned(key, entry, old)
@@ -254,6 +260,13 @@ class Cache:
             and (version is None or entry.version <= version)
             and (namespace is None or key.namespace == namespace)
         ]
+
+
+def _read(obj: Manifest, news: Callable[[Mapping[str, Any]], Any]) -> tuple[Any, ...]:
+    """All that plans may read of an object. Its spec has another number only where it says something else."""
+    metadata = {k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "generation")}
+    rest = {k: v for k, v in obj.items() if k not in ("metadata", "status")}
+    return rest, metadata, news(obj.get("status") or {})
 
 
 def _digest(kind: Kind, key: Key, obj: Manifest) -> Mapping[str, Any] | None:

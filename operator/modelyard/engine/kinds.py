@@ -26,6 +26,9 @@ class Kind:
     `digest` makes of an object the few facts that the plan of its owner reads (plain values that compare equal while
     they are the same). It is called once for each version; the owner is looked at again when the facts change, and its
     plan gets them in place of the object, so that a thousand children cost it a thousand look-ups.
+
+    `news` leaves out of an object's status what no plan reads: a change of nothing else is none to its owner. Its plan
+    gets the object as it is.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Kind:
     detachable: bool = False
     optional: bool = False
     digest: Callable[[Manifest], Mapping[str, Any]] | None = None
+    news: Callable[[Mapping[str, Any]], Any] | None = None
 
     @property
     def api_version(self) -> str:
@@ -79,6 +83,11 @@ class Kinds:
         return tuple(
             Key(kind, namespace, labels[label]) for kind, label in self._owner_labels if label in labels
         )
+
+
+def is_managed(obj: Manifest) -> bool:
+    """Whether it carries the label by which watches choose what they tell of."""
+    return (obj["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
 
 
 def key_of(obj: dict[str, Any]) -> Key:

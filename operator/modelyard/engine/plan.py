@@ -64,7 +64,8 @@ class Rejection:
     """Why the API server did not take a child: quota, admission policy, a name that is taken …
 
     `reason` is PascalCase (`Invalid`, `Forbidden`, `QuotaExceeded`, `NameTaken`; `Terminating` where an earlier
-    object of that name is still being deleted; `NotServed` where the cluster lacks the kind), fit for a condition;
+    object of that name is still being deleted; `NotServed` where the cluster lacks the kind, `NotFound` where it lacks
+    something that the child names), fit for a condition;
     `message` is the server's sentence. It stands until the child is taken or no longer planned; the engine
     goes on trying, less and less often, at least once a minute.
     """

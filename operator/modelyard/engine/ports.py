@@ -23,10 +23,14 @@ STATUS_MANAGER = "modelyard-status"
 class Cluster(Protocol):
     """Writes to the API server. Every call ends within a bounded time, or raises an `errors.ClusterError`."""
 
-    async def apply(
-        self, manifest: Manifest, *, manager: str = CHILD_MANAGER, force: bool = True
-    ) -> Manifest:
-        """Server-side apply, creation included. Returns the object as the server has it now."""
+    async def apply(self, manifest: Manifest, *, manager: str = CHILD_MANAGER, new: bool = False) -> Manifest:
+        """Server-side apply, creation included. Returns the object as the server has it now.
+
+        One that shall be `new` is created or nothing is done: Conflict where there is an object of that name.
+        """
+
+    async def find(self, key: Key) -> Manifest | None:
+        """The object of that name, whoever made it, as the server has it now."""
 
     async def apply_status(self, manifest: Manifest) -> Manifest:
         """Server-side apply of the status subresource. Returns the whole object."""

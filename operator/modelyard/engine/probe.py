@@ -1,4 +1,8 @@
-"""What a plan may ask. The answers come back as `Seen.facts`, and the plan is made again when one has changed."""
+"""What a plan may ask.
+
+The answers come back as `Seen.facts`. The plan is made again when one has changed, and when a pod falls silent or is
+heard again.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 from modelyard.engine.apply import Applier, Decision
 from modelyard.engine.cache import Cache
-from modelyard.engine.errors import Conflict, Refused
+from modelyard.engine.errors import Conflict, NotFound, Refused
 from modelyard.engine.guard import Guard
-from modelyard.engine.kinds import MANAGED_BY, MANAGED_BY_LABEL, Kinds
+from modelyard.engine.kinds import Kinds, is_managed
 from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Rejection, Seen
 from modelyard.engine.ports import CHILD_MANAGER, MUTABLE_MANAGER, Clock, Cluster, Facts, Observer
 from modelyard.engine.reporter import Reporter
@@ -200,11 +200,22 @@ class Reconciler:
             await self._write(key, decision)
         except Refused as error:
             return self._reject(key, child, Rejection(error.reason, str(error)))
-        except Conflict as error:
-            if decision.verdict == "create":
-                message = f"{child.id} exists and was not made by Modelyard. {error}"
+        except NotFound as error:
+            # Of something that it names, as the role of a binding. Where it is the namespace, the status fails with it.
+            return self._reject(key, child, Rejection("NotFound", str(error)))
+        except Conflict:
+            if decision.verdict != "create":
+                raise
+            found = await self._cluster.find(decision.key)
+            if found is None:
+                raise  # the server was in trouble with something else
+            if not is_managed(found):
+                message = f"{child.id} exists and was not made by Modelyard."
                 return self._reject(key, child, Rejection("NameTaken", message))
-            raise
+            # Most likely made by this very call, whose first answer was lost, and no watch has told of it yet. Whose it
+            # is the next round decides.
+            self._wrote(key, found)
+            return "changed"
         self._accept(key, child)
         return "changed"
 
@@ -217,9 +228,9 @@ class Reconciler:
             answer = await self._cluster.apply(decision.manifest, manager=MUTABLE_MANAGER)
             self._observer.wrote(decision.key.kind, "mutate")
         else:
-            # An object that should not be there yet and is somebody else's is not to be taken over by force.
-            force = decision.verdict == "apply"
-            answer = await self._cluster.apply(decision.manifest, manager=CHILD_MANAGER, force=force)
+            # One that isn't there is made, never taken over: what is somebody else's would go with ours.
+            new = decision.verdict == "create"
+            answer = await self._cluster.apply(decision.manifest, manager=CHILD_MANAGER, new=new)
             self._observer.wrote(decision.key.kind, "apply")
             self._applier.applied(answer, decision.manifest)
         self._wrote(key, answer)
@@ -246,7 +257,7 @@ class Reconciler:
         for child_key, entry in self._cache.below(key, uid):
             if f"{child_key.kind}/{child_key.name}" in wanted or entry.controller != uid or entry.ending:
                 continue
-            if (entry.body["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != MANAGED_BY:
+            if not is_managed(entry.body):
                 continue
             await self._delete(key, child_key, entry.uid)
             self._applier.forget(entry.uid)

@@ -1,6 +1,7 @@
 """Asks pods, and the API server for what no watch tells.
 
-Never more than so many at once. Keeps the last answers as facts, and says when one has changed.
+Never more than so many at once. Keeps the last answers as facts, and says when one has changed, and when a pod falls
+silent or is heard again.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, Protocol
 from modelyard.engine.plan import Key
 from modelyard.engine.ports import Clock
 from modelyard.engine.probe import Age, EventProbe, ObjectProbe, Probe
+from modelyard.observe.descriptors import HELD
 from modelyard.observe.pace import BUDGET, Pace, pause
 
 PARALLEL = 32  # questions at once
-HELD = 256  # questions beside these whose answers may be held back; further ones are asked without waiting
 TIMEOUT = 3.0  # seconds for one answer, beyond those for which it may be held back
 
 Polled = Probe | EventProbe | ObjectProbe
@@ -102,6 +103,7 @@ class Poller:
         parallel: int = PARALLEL,
         held: int = HELD,
     ) -> None:
+        """`held` questions beside the `parallel` ones may wait for their answers; further ones are asked without."""
         self._reader = reader
         self._events = events
         self._objects = objects
@@ -220,9 +222,16 @@ class Poller:
                 self._slots.release()
         if watched.dropped:
             return
+        if answer is None and wait:
+            # It may have been cut off on its way: silent is a pod that doesn't answer at once either.
+            await self._slots.acquire()
+            await self._ask(watched, 0.0)
+            return
         if answer is None:
             watched.failures += 1
             self._metrics.probed("failed")
+            if watched.failures == 1 and isinstance(watched.probe, Probe):
+                self._changed(watched.key)
         else:
             self._take(watched, answer)
         if isinstance(watched.probe, Probe):
@@ -243,6 +252,7 @@ class Poller:
         return Answer(found) if found is not None else None
 
     def _take(self, watched: _Watched, answer: Answer) -> None:
+        back = watched.failures > 0
         watched.failures = 0
         watched.heard = self._clock.monotonic()
         if answer.body is not None:
@@ -253,7 +263,7 @@ class Poller:
         watched.repeats = 0 if news else watched.repeats + 1
         watched.answer = Answer(before if answer.body is None else answer.body, answer.tag)
         self._metrics.probed("changed" if news else "same")
-        if news:
+        if news or back:
             self._changed(watched.key)
 
 

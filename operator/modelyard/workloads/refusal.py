@@ -24,7 +24,7 @@ SENTENCE_LIMIT = 600
 _COUNTED = "Wait for other pods or jobs to end, delete those that are not needed, or have the quota raised."
 
 _LEAD = re.compile(
-    r'^(\(combined from similar events\): )?(Error creating: )?([a-z.]+ "[^"]*" is forbidden: )?'
+    r'^([A-Z]+ /\S+: )?(\(combined from similar events\): )?(Error creating: )?([a-z.]+ "[^"]*" is forbidden: )?'
 )
 # The first that matches names the reason. {field} is where the amounts are set, {pods} where the rest.
 _KINDS: tuple[tuple[str, str, str], ...] = (
@@ -53,6 +53,11 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
         r"error looking up service account|serviceaccount .* not found",
         "ServiceAccountNotFound",
         "Create the ServiceAccount in this namespace.",
+    ),
+    (
+        r"rolebindings\.\S+ .*not found",  # the server means the role
+        "RoleNotFound",
+        "There is no role of that name to bind: install the chart's roles anew (helm upgrade), or create it.",
     ),
     (
         r"RuntimeClass .*not found",

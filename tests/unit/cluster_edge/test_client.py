@@ -72,10 +72,27 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_apply_names_its_manager_and_the_object() -> None:
     server = Server((201, JOB))
-    use(server, lambda c: c.apply(JOB, manager="m", force=False))
+    use(server, lambda c: c.apply(JOB, manager="m"))
     assert server.requests == [
-        ("PATCH", "/apis/batch/v1/namespaces/ns/jobs/j", {"fieldManager": "m", "force": "false"}, JOB)
+        ("PATCH", "/apis/batch/v1/namespaces/ns/jobs/j", {"fieldManager": "m", "force": "true"}, JOB)
     ]
+
+
+def test_what_shall_be_new_has_a_version_that_no_object_has() -> None:
+    server = Server((201, JOB))
+    assert use(server, lambda c: c.apply(JOB, new=True)) == JOB
+    assert server.requests[0][3]["metadata"] == {"name": "j", "namespace": "ns", "resourceVersion": "1"}
+
+
+def test_an_object_is_found_by_its_name() -> None:
+    server = Server((200, {"items": [{"metadata": {"name": "j", "namespace": "ns"}}]}), (200, {"items": []}))
+    key = Key("Job", "ns", "j")
+    found = use(server, lambda c: c.find(key))
+    assert (found["kind"], found["apiVersion"]) == ("Job", "batch/v1")
+    assert server.requests[0][:3] == (
+        "GET", "/apis/batch/v1/namespaces/ns/jobs", {"fieldSelector": "metadata.name=j"}
+    )  # fmt: skip
+    assert use(server, lambda c: c.find(key)) is None
 
 
 def test_a_status_has_a_manager_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from modelyard.engine.apply import HASH_ANNOTATION
-from modelyard.engine.errors import ClusterError, Conflict, Refused, Throttled, Unavailable
+from modelyard.engine.errors import ClusterError, Conflict, NotFound, Refused, Throttled, Unavailable
 from modelyard.engine.plan import Child, Key, Manifest, Plan, Planner, Seen
 from modelyard.engine.probe import Probe
 
@@ -225,6 +226,63 @@ def test_a_users_own_object_of_a_childs_name_is_not_taken_over() -> None:
     run(Engine(cluster, plan_toy).start())
     assert cluster.objects[SETTINGS]["data"] == {"value": "mine"}
     assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+
+
+def test_a_users_own_object_that_says_what_ours_would_say_is_not_taken_over_either() -> None:
+    cluster = FakeCluster(KINDS)
+    users = config_map("a-settings", value="1")
+    users["metadata"]["namespace"] = "ns"
+    users = copy.deepcopy(cluster.create(users))
+    cluster.create(toy("a"))
+    engine = Engine(cluster, plan_toy).start()
+    run(engine)
+    assert cluster.objects[SETTINGS] == users
+    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+    cluster.erase(TOY_A)
+    run(engine)
+    assert SETTINGS in cluster.objects
+
+
+def test_a_child_that_was_made_though_no_answer_came_is_gone_on_with() -> None:
+    cluster = FakeCluster(KINDS)
+    cluster.create(toy("a"))
+    engine = Engine(cluster, plan_toy).start()
+    cluster.hold()  # no watch tells of it either
+
+    def lose(number: int, call: Call) -> None:
+        if number == 1:
+            raise Unavailable("no answer")
+
+    cluster.after = lose
+    run(engine, 5)
+    assert cluster.operations().count("apply ConfigMap/a-settings") == 2
+    assert operations(cluster)[-3:] == FIRST[-3:]
+    assert status(cluster)["refused"] == {}
+    cluster.flush()
+    done = len(cluster.calls)
+    run(engine, 5)
+    assert len(cluster.calls) == done
+    assert [e["reason"] for e in cluster.events.values()] == ["Started"]
+
+
+def test_a_conflict_over_something_else_than_the_name_is_no_taken_name() -> None:
+    cluster = FakeCluster(KINDS)
+    cluster.create(toy("a"))
+    trouble = [Conflict("the quota has been modified")] * 3
+    cluster.refuse = lambda manifest: trouble.pop() if trouble else None
+    engine = Engine(cluster, plan_toy).start()
+    run(engine, 5)
+    assert RUN in cluster.objects
+    assert status(cluster)["refused"] == {}
+    assert all(e["type"] == "Normal" for e in cluster.events.values())
+
+
+def test_a_namespace_that_is_gone_is_no_refused_child() -> None:
+    cluster = FakeCluster(KINDS)
+    cluster.create(toy("a"))
+    cluster.refuse = lambda manifest: NotFound('namespaces "ns" not found')
+    run(Engine(cluster, plan_toy).start(), 5)
+    assert status(cluster) == {"observedGeneration": -1}
 
 
 def test_what_an_earlier_resource_has_left_behind_is_not_taken_for_this_ones() -> None:

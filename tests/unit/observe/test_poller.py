@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from modelyard.engine.plan import Key
 from modelyard.engine.probe import EventProbe, ObjectProbe, Probe
 from modelyard.observe.pace import EVENT_LONGEST, INTERVAL, LONGEST, Pace
@@ -198,7 +199,28 @@ def test_a_silent_agent_keeps_its_last_answer_and_is_asked_less_often() -> None:
         await world.pass_time(120)
         assert 120 / LONGEST <= len(world.reader.asked) - before <= 12
         assert world.poller.of(key()) == {"agent": {"step": 1}}
-        assert world.changed == [key()]
+
+    run(world, scenario)
+
+
+@pytest.mark.parametrize("wait", [0.0, 20.0])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_pod_that_falls_silent_is_told_of_once_and_once_when_it_is_back(known: bool, wait: float) -> None:
+    world = World()
+    told = [key()] if known else []
+
+    async def scenario() -> None:
+        if not known:
+            world.reader.answer = None
+        world.poller.watch(key(), [probe(wait=wait)])
+        if known:
+            await world.pass_time(1)
+            world.reader.answer = None
+        await world.pass_time(120)
+        assert world.changed == [*told, key()]
+        world.reader.answer = {"step": 1}
+        await world.pass_time(40)
+        assert world.changed == [*told, key(), key()]
 
     run(world, scenario)
 
@@ -403,6 +425,27 @@ def test_a_pod_that_holds_back_and_falls_silent_is_asked_for_a_sign_of_life() ->
         world.reader.answer = None
         await world.pass_time(20)
         assert world.reader.waits[-1][:2] == (3.0, 0.0)
+
+    run(world, scenario)
+
+
+def test_an_answer_that_is_cut_off_on_its_way_is_asked_for_again_and_no_silence() -> None:
+    world, reader = hold()
+    read = reader.read
+
+    async def cut(probe: Probe, timeout: float, wait: float, tag: str | None) -> Answer | None:
+        answer = await read(probe, timeout, wait, tag)
+        return None if wait else answer
+
+    world.poller._reader = reader
+    reader.read = cut  # type: ignore[method-assign]
+
+    async def scenario() -> None:
+        world.poller.watch(key(), [probe(interval=1.0, wait=20.0)])
+        await world.pass_time(60)
+        assert world.changed == [key()]
+        assert world.poller.ages(key())["agent"].silent == 0.0
+        assert [wait for _, wait, _ in reader.asked] == [0.0, 20.0, 0.0, 20.0, 0.0, 20.0]
 
     run(world, scenario)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from modelyard.engine.errors import ClusterError, Refused
-from modelyard.engine.plan import Key, Manifest
+from modelyard.engine.plan import Child, Key, Manifest
+from modelyard.serving.children import builds
+from modelyard.serving.children.builds import build_job
 
 from tests.unit.serving.world import NAME, NAMESPACE, World, built, deployment, trained_job
 
@@ -177,6 +179,25 @@ def test_jobs_that_somebody_deletes_all_the_time_come_later_and_later() -> None:
         erase_jobs(world)
     assert world.condition("Built") == ("False", "JobDeleted")
     assert 3 < world.status["build"]["attempt"] < 7
+
+
+def test_while_a_try_runs_the_next_one_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make(*arguments: Any) -> Child:
+        made.append(arguments[-1])
+        return build_job(*arguments)
+
+    monkeypatch.setattr(builds, "build_job", make)
+    world = World(result=None)
+    world.create(trained_job(), deployment())
+    (job,) = (o for k, o in world.cluster.objects.items() if k.kind == "Job")
+    world.cluster.create(world._pod("build-pod", job, job) | {"status": {"phase": "Running"}})
+    world.settle()
+    made.clear()
+    world.engine.controller.enqueue_all()
+    world.settle()
+    assert made == []
 
 
 def mend_image(world: World) -> None:

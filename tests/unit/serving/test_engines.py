@@ -115,6 +115,15 @@ def test_figures_of_the_built_in_server_are_not_those_of_vllm() -> None:
     assert int(service["metadata"]["labels"]["modelyard.dev/concurrency"]) > 0
 
 
+def test_without_a_profile_nobody_knows_whose_figures_hold_for_text() -> None:
+    world, _ = serve(server={"resources": GPU}, scaling={"minReplicas": 1, "maxReplicas": 8})
+    world.edit(profile="gone")
+    assert world.condition("Stalled") == ("True", "ProfileNotFound")
+    world.load.put(running=15, rate=15.0)
+    world.wait(20)
+    assert list(world.revisions().values()) == [2]  # of 8 at once; the built-in server's knee would be 3
+
+
 def test_a_server_of_the_users_own_is_started_as_they_say() -> None:
     custom = {
         "image": "registry.example/mine:1", "command": ["serve"], "args": ["--quiet"], "port": 9000,

@@ -87,6 +87,21 @@ def test_a_contest_that_lasts_is_one_contest(scaling: dict[str, Any]) -> None:
     assert "contestTime" not in world.status
 
 
+def test_more_servers_than_the_load_asks_for_are_overruled_as_soon_as_fewer() -> None:
+    world = serve(minReplicas=1, maxReplicas=20)
+    world.wait(70, step=5)
+    world.cluster.scale(servers(world), 10, AUTOSCALER)
+    world.settle()
+    assert world.condition("ScalingReady") == ("False", "Contested")
+    assert list(world.revisions().values()) == [1]
+    assert world.status["scaling"]["desired"] == 1
+    # A load that asks for more is heeded beside the contest, and that number is nobody else's.
+    world.load.put(running=30, rate=30)
+    world.wait(20)
+    (size,) = world.revisions().values()
+    assert 1 < size == world.status["scaling"]["desired"]
+
+
 def test_replicas_by_hand_are_of_the_deployment_itself() -> None:
     world = serve(scaler="none")
     world.cluster.scale(KEY, 3, "kubectl")

@@ -11,6 +11,7 @@ import pytest
 from modelyard.contract import codes
 from modelyard.engine.errors import ClusterError, Refused
 from modelyard.engine.plan import Key, Manifest
+from modelyard.serving.gateways.reports import SILENT_SECONDS
 
 from tests.kstatus import compute_status
 from tests.unit.serving.world import (
@@ -716,6 +717,21 @@ def test_a_silent_gateway_keeps_nobody_from_adding_servers_and_lets_none_go() ->
     assert world.revisions() == {revision: 1}
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_gateways_that_all_fall_silent_are_told_of_soon(busy: bool) -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4}, gateway={"replicas": 2})
+    if busy:
+        world.load.put(running=3, rate=10.0)
+    world.wait(120, step=5)
+    assert world.condition("ScalingReady") == ("True", "Following")
+    world.mute = {probe.name: world.clock.now().timestamp() for probe in world.probes()}
+    world.wait(SILENT_SECONDS + 3)
+    assert world.condition("ScalingReady") == ("False", "LoadUnknown")
+    world.mute.clear()
+    world.wait(3)
+    assert world.condition("ScalingReady") == ("True", "Following")
+
+
 @pytest.mark.parametrize("running", [0, 6])
 def test_an_operator_that_begins_anew_says_nothing_of_a_load_that_it_has_not_asked_for(running: int) -> None:
     world = served(scaling={"minReplicas": 1, "maxReplicas": 4, "target": 10})
@@ -724,6 +740,31 @@ def test_an_operator_that_begins_anew_says_nothing_of_a_load_that_it_has_not_ask
     writes = len(world.cluster.calls)
     world.restart().settle().wait(30)
     assert world.cluster.operations()[writes:] == []
+
+
+def test_an_operator_that_begins_anew_takes_no_part_of_a_load_for_the_whole() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4, "target": 10}, gateway={"replicas": 2})
+    world.load.put(running=6, rate=60.0)
+    world.wait(30)
+    writes = len(world.cluster.calls)
+    world.late = {world.probes()[0].name}
+    world.restart().settle().wait(1)
+    assert world.cluster.operations()[writes:] == []
+    world.late.clear()
+    world.wait(30)
+    assert world.cluster.operations()[writes:] == []
+
+
+def test_an_operator_that_begins_anew_waits_for_answers_and_doesnt_look_before() -> None:
+    world = served(scaling={"minReplicas": 1, "maxReplicas": 4})
+    world.late = {probe.name for probe in world.probes()}
+    world.restart().settle()
+    passes = world.engine.passes
+    world.wait(20)
+    assert world.engine.passes == passes
+    world.late.clear()
+    world.settle()
+    assert world.engine.passes > passes
 
 
 def test_an_operator_that_asks_in_vain_says_so_and_the_next_one_says_it_still() -> None:

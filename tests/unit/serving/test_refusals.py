@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from modelyard.api.profile import RoleName
-from modelyard.engine.errors import ClusterError, Refused
+from modelyard.engine.errors import ClusterError, NotFound, Refused
 from modelyard.engine.plan import Key, Manifest
 from modelyard.serving.plan import plan_deployment
 
@@ -39,6 +39,25 @@ def refuse(kind: str, name: str) -> Any:
         return None
 
     return answer
+
+
+def test_the_role_of_the_gateways_that_is_missing_is_named() -> None:
+    """As an API server answers an account that may not `bind`, of a role that isn't there."""
+    world = World()
+
+    def answer(manifest: Manifest) -> ClusterError | None:
+        path = f"PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/rolebindings/x"
+        said = f'{path}: rolebindings.rbac.authorization.k8s.io "modelyard-gateway" not found'
+        return NotFound(said) if manifest["kind"] == "RoleBinding" else None
+
+    world.cluster.refuse = answer
+    world.create(trained_job(), deployment())
+    assert world.condition("Ready") == ("False", "RoleNotFound")
+    (told,) = {c["message"] for c in world.status["conditions"] if c["reason"] == "RoleNotFound"}
+    assert '"modelyard-gateway" not found.' in told and "create it" in told and "PATCH" not in told
+    world.cluster.refuse = lambda manifest: None
+    world.wait(120, step=40)
+    assert world.condition("Ready") == ("True", "Serving")
 
 
 def test_a_new_revision_that_is_refused_does_not_keep_the_old_one_at_zero() -> None:

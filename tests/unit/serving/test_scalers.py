@@ -77,6 +77,17 @@ def test_what_the_scaler_says_of_itself_is_mirrored() -> None:
     assert world.condition("Ready") == ("True", "Serving")
 
 
+def test_an_autoscaler_of_the_users_own_under_that_name_is_told_of_with_what_to_do() -> None:
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))
+    users = {"apiVersion": "autoscaling/v2", "kind": HPA.kind,
+             "metadata": {"name": HPA.name, "namespace": NAMESPACE}, "spec": {"maxReplicas": 3}}  # fmt: skip
+    world.create(users, trained_job(), deployment(scaling={"maxReplicas": 4, "scaler": "hpa"}))
+    assert world.condition("ScalingReady") == ("False", "NameTaken")
+    message = next(c["message"] for c in world.status["conditions"] if c["type"] == "ScalingReady")
+    assert "Delete or rename it" in message and "scaler to none" in message
+    assert spec_of(world, HPA) == {"maxReplicas": 3}
+
+
 def with_keda(**scaling: Any) -> World:
     """KEDA is there, and scales by a ScaledObject."""
     world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"))

@@ -101,6 +101,7 @@ class World:
     deaf: bool = False  # gateways answer no question
     # Since when (Unix seconds) some of them do so, by the names of their probes.
     mute: dict[str, float] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)  # whom the operator hasn't come to ask yet, by the same names
     unavailable: dict[str, Any] | None = None  # what Deployments without a ready pod say
     still: bool = False  # Deployments' controller does nothing
     trouble: str | None = None  # what gateways say that keeps them from following
@@ -298,15 +299,18 @@ class World:
         ages = self.engine.facts.ages_told.setdefault(KEY, {})
         asked = [p for p in self.engine.facts.watched.get(KEY, ()) if isinstance(p, Probe)]
         now = self.clock.now().timestamp()
-        if self.deaf:
-            for probe in asked:
-                if probe.name not in answers:
-                    ages[probe.name] = Age(silent=2.0)  # asked in vain
-            return
         share = max(1, len(asked))
         for probe in asked:
-            if probe.name in self.mute and probe.name in answers:
-                ages[probe.name] = Age(now - answers[probe.name]["time"], now - self.mute[probe.name])
+            told = answers.get(probe.name)
+            if probe.name in self.late:
+                continue
+            if self.deaf and told is None:
+                self._fall_silent(probe, Age(silent=2.0))  # asked in vain
+            if self.deaf:
+                continue
+            if probe.name in self.mute and told is not None:
+                silent = max(2.0, now - self.mute[probe.name])
+                self._fall_silent(probe, Age(now - told["time"], silent))
                 continue
             window = {
                 "queued": self.load.queued / share, "running": self.load.running / share,
@@ -318,13 +322,19 @@ class World:
                 "idleSeconds": self.load.idle_seconds, "coveredSeconds": 60.0, "weights": self.followed,
                 "trouble": self.trouble,
             }  # fmt: skip
-            told = answers.get(probe.name)
             if told is not None and probe.wait and told | {"time": 0} == answer | {"time": 0}:
                 ages[probe.name] = Age(self.clock.now().timestamp() - told["time"])  # held back
             elif told != answer:
                 answers[probe.name] = answer
                 ages.pop(probe.name, None)
                 self.engine.queue.add(KEY)
+
+    def _fall_silent(self, probe: Probe, age: Age) -> None:
+        """It is asked in vain, which is news the first time."""
+        ages = self.engine.facts.ages_told[KEY]
+        if not ages.get(probe.name, Age()).silent:
+            self.engine.queue.add(KEY)
+        ages[probe.name] = age
 
     def _versions(self) -> dict[Key, str]:
         return {k: o["metadata"]["resourceVersion"] for k, o in self.cluster.objects.items()}

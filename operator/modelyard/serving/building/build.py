@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 
 from modelyard.api.conditions import ConditionType, format_time
 from modelyard.api.deploymentstatus import BuildStatus
@@ -49,17 +50,24 @@ def advance(draft: Draft, site: Site, source: Source, build_id: str, config: Bui
     if job is not None and result is not None and _take(draft, source, state, result):
         draft.keep_object(job)
         return True
-    following = builds.build_job(site, draft.view.spec.server, build_id, config, state.attempt + 1)
-    mended = job is None or builds.read_template(job) != builds.read_template(following.manifest)
+
+    # Made only where it is asked for: while a try runs, each pass would make it for nothing.
+    @cache
+    def following() -> Child:
+        return builds.build_job(site, draft.view.spec.server, build_id, config, state.attempt + 1)
+
+    def is_mended() -> bool:
+        return job is None or builds.read_template(job) != builds.read_template(following().manifest)
+
     if state.failed or state.retry_time is not None:
-        left = _count_wait(draft, state, mended=mended)
+        left = _count_wait(draft, state, mended=state.failed and is_mended())
         if left <= 0:
-            _begin(draft, following, state, found)
+            _begin(draft, following(), state, found)
             return False
         draft.keep_object(*found.values())
         draft.wake_in(left)
         _tell_end(draft, state)
-    elif job is not None and mended and not any(map(_has_started, pods)):
+    elif job is not None and not any(map(_has_started, pods)) and is_mended():
         # Written down first: the next pass puts another Job in its place, which may be refused.
         draft.keep_object(job)
         draft.update(build=state.changed(retry_time=format_time(draft.view.now)))
@@ -71,7 +79,7 @@ def advance(draft: Draft, site: Site, source: Source, build_id: str, config: Bui
         gone = f"Job {names.build_job(draft.view.name, build_id, state.attempt)}, which built the model, was deleted."
         _record(draft, state, Problem("JobDeleted", gone))
     else:
-        _begin(draft, following, state, found)
+        _begin(draft, following(), state, found)
     return False
 
 

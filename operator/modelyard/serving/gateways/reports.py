@@ -29,7 +29,7 @@ class Reports:
     """`load` is the sum of those that answer; by the names of their pods `followed` has their weights, `troubles` what
     keeps them from following.
 
-    `awaited`: none has answered, and none has been asked in vain. So it is while an operator begins.
+    `awaited`: one of them has neither answered nor been asked in vain. So it is while an operator begins.
     """
 
     pods: tuple[Manifest, ...] = ()
@@ -52,15 +52,15 @@ def find_pods(seen: Seen) -> tuple[Manifest, ...]:
 def read(seen: Seen) -> Reports:
     """The last answers of the gateways that run, without those of gateways that have fallen silent."""
     pods = find_pods(seen)
-    told = {}
+    told, awaited = {}, False
     for pod in pods:
         name = _probe_name(pod)
         fact, age = seen.facts.get(name), seen.ages.get(name, Age())
+        awaited |= fact is None and not age.silent
         report = reading.read(GatewayReport, fact) if fact else None
         if report is not None and age.silent <= SILENT_SECONDS:
             told[str(pod["metadata"]["name"])] = report, age.seconds
     load = total([_load(report, age) for report, age in told.values()], len(pods))
-    vain = any(seen.ages.get(name, Age()).silent > 0 for name in map(_probe_name, pods))
     return Reports(
         pods,
         load,
@@ -68,7 +68,7 @@ def read(seen: Seen) -> Reports:
         troubles={
             name: podstate.first_line(report.trouble) for name, (report, _) in told.items() if report.trouble
         },
-        awaited=bool(pods) and not (told or vain),
+        awaited=awaited,
     )
 
 

@@ -14,6 +14,10 @@ from modelyard.serving.revisions import scale
 from modelyard.workloads.reasons import as_reason
 
 _READY = ConditionType.SCALING_READY
+_ADVICE = {
+    "NotServed": "Install KEDA, or set spec.scaling.scaler.",
+    "NameTaken": "Delete or rename it; or set spec.scaling.scaler to none, and let it target this ModelDeployment.",
+}
 
 
 def advance(draft: Draft, site: Site, serving: str | None) -> None:
@@ -51,8 +55,8 @@ def _tell(draft: Draft, kind: str) -> None:
     wrong = next((c for c in conditions if _is_wrong(c)), None)
     if draft.view.seen.rejections.get(f"{kind}/{draft.view.name}") is not None:
         rejection = draft.view.seen.rejections[f"{kind}/{draft.view.name}"]
-        advice = " Install KEDA, or set spec.scaling.scaler." if rejection.reason == "NotServed" else ""
-        draft.hold(_READY, "False", rejection.reason, f"{rejection.message}{advice}")
+        message = f"{rejection.message} {_ADVICE.get(rejection.reason, '')}".rstrip()
+        draft.hold(_READY, "False", rejection.reason, message)
     elif (pause := scale.find_pause(draft.view)) is not None:
         draft.hold(_READY, "False", pause.reason, pause.message)
     elif wrong is not None:

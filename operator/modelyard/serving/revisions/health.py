@@ -48,6 +48,8 @@ def _find_end(pod: Manifest) -> Problem | None:
         return Problem(
             as_reason(report.reason, "ServerFailed"), f"The server in pod {name} says: {report.message}", name
         )
+    # A server that isn't ours leaves the end of its log here. It stays out: a status goes further than logs do (Events,
+    # notifications, dashboards of GitOps), and a log's last line may hold a token or a password.
     return Problem(
         "ServerFailed",
         f"The server in pod {name} ended with exit code {end.get('exitCode')}: kubectl logs {name} --previous.",

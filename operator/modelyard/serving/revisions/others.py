@@ -47,6 +47,7 @@ def heed(draft: Draft, serving: Observed | None, wish: Wish) -> Wish:
         draft.hold(_READY, "False", _CONTESTED, message)
         if since is None:
             draft.emit("Warning", _CONTESTED, message)
+        # Else overruled at once: to write each of its looks down first would be a write of the status each 15 s.
         if since is None or since >= _NOTED:
             draft.update(contest_time=format_time(draft.view.now))
             draft.wake_in(0)

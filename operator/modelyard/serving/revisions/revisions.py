@@ -9,6 +9,7 @@ from modelyard.api.deploymentstatus import CompressionStatus, ServedModelStatus,
 from modelyard.api.modeldeployment import ModelDeploymentSpec
 from modelyard.api.profile import Profile
 from modelyard.contract.server import ServerConfig
+from modelyard.engine.managed import find_scale_writers
 from modelyard.engine.plan import Child
 from modelyard.serving import names
 from modelyard.serving.children import servers
@@ -95,8 +96,10 @@ def _choose_size(
     draft: Draft, found: Mapping[str, Observed], told: reports.Reports, figures: VariantStatus | None
 ) -> scale.Wish:
     serving = rollout.find_serving([each.revision for each in found.values()])
-    wish = scale.choose(draft, serving, told, figures)
-    return others.heed(draft, found[serving.id] if serving else None, wish)
+    known = found[serving.id] if serving else None
+    foreign = known is not None and bool(find_scale_writers(known.deployment))
+    wish = scale.choose(draft, serving, told, figures, foreign=foreign)
+    return others.heed(draft, known, wish)
 
 
 def _suspect(draft: Draft, told: reports.Reports, found: dict[str, Observed]) -> list[dict[str, int]]:

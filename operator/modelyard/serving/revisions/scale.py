@@ -12,10 +12,9 @@ from modelyard.api.serving import Scaling
 from modelyard.serving import names
 from modelyard.serving.draft import Draft
 from modelyard.serving.engines.engine import choose as choose_engine
-from modelyard.serving.gateways.reports import Reports
+from modelyard.serving.gateways.reports import SILENT_SECONDS, Reports
 from modelyard.serving.revisions.rollout import Revision
 from modelyard.serving.scaling import Present, ScalingConfig, ScalingState, decide
-from modelyard.serving.scaling.decision import LOOK_SECONDS
 from modelyard.serving.view import View
 from modelyard.workloads.problem import Problem
 
@@ -36,8 +35,12 @@ class Wish:
     look_in: float | None = None
 
 
-def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: VariantStatus | None) -> Wish:
-    """The number, which the status explains. `figures`: what was measured of such servers."""
+def choose(
+    draft: Draft, serving: Revision | None, reports: Reports, figures: VariantStatus | None, *, foreign: bool
+) -> Wish:
+    """The number, which the status explains. `figures`: what was measured of such servers. `foreign`: the number that
+    stands there is another scaler's.
+    """
     spec = draft.view.spec
     if spec.suspend:
         draft.update(scaling=None)
@@ -63,10 +66,12 @@ def choose(draft: Draft, serving: Revision | None, reports: Reports, figures: Va
         draft.update(scaling=None)
         draft.hold(_READY, "True", "Fixed", "minReplicas and maxReplicas are the same.")
         return Wish(scaling.min_replicas)
-    return _follow_load(draft, serving, reports, _configure(scaling, figures))
+    return _follow_load(draft, serving, reports, _configure(scaling, figures), foreign=foreign)
 
 
-def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, config: ScalingConfig) -> Wish:
+def _follow_load(
+    draft: Draft, serving: Revision | None, reports: Reports, config: ScalingConfig, *, foreign: bool
+) -> Wish:
     view = draft.view
     if serving is None:
         draft.hold(_READY, "False", "NoServers", "Servers follow the load once there are some.")
@@ -77,17 +82,22 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
     # as they shall be, and both must say the same.
     last = before.desired if before else serving.replicas
     decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
-    if decision.replicas < serving.replicas > last:
-        # What was told is old: an operator has died of telling more. None of these goes without its delay.
+    if not foreign and decision.replicas < serving.replicas > last:
+        # What was told is old: an operator has died of telling more. None of these goes without its delay. (What it
+        # wrote itself is nobody else's number any more.)
         last = serving.replicas
         decision = decide(reports.load, state, config, _count(serving, last), view.now.timestamp())
     # One that was never ready is waited for, however long that takes: idle it is not before.
     replicas = decision.replicas if has_served(view, serving.id) else max(1, decision.replicas)
     changed = replicas != last
     since = before.last_scale_time if before else None
-    if reports.awaited:
-        draft.wake_in(LOOK_SECONDS)
-    if before is None or changed or not reports.awaited:
+    # One that has just fallen silent says nothing at the moment when its word no longer counts.
+    silences = [age.silent for name, age in view.seen.ages.items() if name in view.seen.facts]
+    if fading := [silent for silent in silences if 0 < silent <= SILENT_SECONDS]:
+        draft.wake_in(SILENT_SECONDS - max(fading) + 1)
+    # A rise that begins is noted whoever told of it; figures are told of the whole.
+    rising = decision.state.rising_since is not None
+    if before is None or changed or rising or not reports.awaited:
         draft.update(
             scaling=ScalingStatus(
                 desired=replicas,
@@ -111,7 +121,7 @@ def _follow_load(draft: Draft, serving: Revision | None, reports: Reports, confi
 
 def _is_unknown(draft: Draft, reports: Reports) -> bool:
     """Whether the gateways don't tell their load. Until they have been asked, what was said last holds."""
-    if reports.awaited:
+    if reports.awaited and not reports.load.answered:
         conditions = draft.view.status.conditions
         return any(c.type == _READY and c.reason == "LoadUnknown" for c in conditions)
     return bool(reports.pods) and reports.load.answered == 0
@@ -149,12 +159,15 @@ def find_target(scaling: Scaling, figures: VariantStatus | None) -> float:
 
 
 def find_figures(draft: Draft, profile: Profile | None) -> VariantStatus | None:
-    """What the build has measured of what serves; None of servers that aren't ours, which it can't measure."""
+    """What the build has measured of what serves; None of servers that aren't ours, which it can't measure.
+
+    Without the profile nobody knows which of two serves a text generation.
+    """
     known, task = draft.status.compression, draft.status.model.task if draft.status.model else None
     engine = draft.view.spec.engine.type
     if profile is not None:
         engine = choose_engine(draft.view.spec, profile, task)
-    if known is None or engine in ("vllm", "custom"):
+    if known is None or engine in ("vllm", "custom") or (engine == "auto" and task == "text-generation"):
         return None
     return next((v for v in known.variants if v.name == known.chosen), None)
 
