@@ -108,6 +108,29 @@ def test_a_body_that_came_while_its_caller_read_no_answers_is_read_on(rig: Rig) 
     run(scenario())
 
 
+@pytest.mark.parametrize("in_all", [16 << 20, 0])
+@pytest.mark.parametrize("cut", [1, 40])
+def test_a_body_that_comes_with_the_rest_of_a_head_is_no_more_of_that_head(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, cut: int, in_all: int
+) -> None:
+    monkeypatch.setattr(client, "_AHEAD_IN_ALL", in_all)
+
+    async def scenario() -> None:
+        async with rig.gateway(echo, timeout_seconds=5) as (gateway, _):
+            caller = await gateway.call()
+            await gateway.until(lambda: len(gateway.process.front.clients) == 1)
+            [made] = gateway.process.front.clients
+            sent = encode(b"x" * 600_000)
+            for part in (sent[:cut], sent[cut:120_000]):
+                made.data_received(part)  # as they come from the kernel
+            caller.send(sent[120_000:])
+            answer = await caller.read()
+            assert (answer.status, answer.body) == (200, b"x" * 600_000)
+            assert gateway.process.front.ahead == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("served", [False, True])
 def test_what_all_callers_send_ahead_has_bounds_and_only_they_notice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, served: bool
