@@ -18,6 +18,9 @@ from modelyard_models.files import read_json, write_atomic
 log = logging.getLogger("modelyard.build")
 EXIT_BUG = 1
 _FAILURE = ".failure"  # after the name of the file that would have been written
+# Seconds: of a process that hangs. Three of them fit into a pod's time (LONGEST of the operator's builds), so that a
+# build ends by itself, without a variant that hangs. A model that takes so long to load is of little use to servers.
+_LONGEST = 3600.0
 
 
 def leave_failure(failure: Failure, target: Path) -> int:
@@ -56,7 +59,11 @@ def run_child(module: str, plan: Path, target: Path, environment: Mapping[str, s
         [sys.executable, "-m", module, str(plan), str(target)], env={**os.environ, **environment}
     ) as process:
         try:
-            code = process.wait()
+            code = process.wait(_LONGEST)
+        except subprocess.TimeoutExpired:
+            raise Failure(
+                "ModelHung", "its process was not done after an hour; the build's log says what it was at"
+            ) from None
         finally:
             process.kill()
     if code == 0 and target.exists():
