@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelyard.contract.report import FailureReport
-from modelyard_models.failure import Failure, lacks_memory
+from modelyard_models.failure import Failure, describe, lacks_device_memory, lacks_memory
 from modelyard_models.files import read_json, write_atomic
 
 log = logging.getLogger("modelyard.build")
@@ -37,15 +37,19 @@ def need_memory(what: str) -> Failure:
 def end(main: Callable[[], int]) -> NoReturn:
     """In a child: runs it, and ends the process, whatever threads of libraries go on.
 
-    Memory that was not there is left as the failure.
+    Memory that was not there is left as the failure: on a device it may be there later.
     """
     code = EXIT_BUG
     try:
         code = main()
     except Exception as error:
         log.exception("the process failed")
+        target = Path(sys.argv[2])
         if lacks_memory(error):
-            code = leave_failure(need_memory("found no memory"), Path(sys.argv[2]))
+            code = leave_failure(need_memory("found no memory"), target)
+        elif lacks_device_memory(error):
+            why = f"its process found no memory on the device: {describe(error)}"
+            code = leave_failure(Failure("StartFailed", why, temporary=True), target)
     finally:
         logging.shutdown()
         sys.stdout.flush()

@@ -159,6 +159,20 @@ def test_a_crash_of_the_first_step_is_the_models_and_lasts(
     assert "batched, the model does not answer: RuntimeError: shapes differ" in failure.message
 
 
+def test_memory_of_a_device_that_the_first_step_does_not_find_is_not_the_models_fault(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        if options.get("cache") is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        return sdpa_attention_forward(*args, **options)
+
+    monkeypatch.setattr(attention, "attend", fail)
+    failure = refused(exported)
+    assert (failure.reason, failure.temporary) == ("ModelCrashed", True)
+    assert "CUDA out of memory" in failure.message
+
+
 def test_a_model_that_computes_no_numbers_is_never_ready(exported: Path) -> None:
     (exported / "reference.json").unlink()
     edit_weights(exported, lambda weights: weights["lm_head.weight"].fill_(3e38))
