@@ -236,6 +236,21 @@ def test_a_file_that_came_with_other_bytes_than_the_hub_lists_is_fetched_again(
     assert name in fetched and (name == "model.safetensors" or "model.safetensors" not in fetched)
 
 
+def test_a_pointer_where_the_hub_lists_the_file_itself_is_the_mirrors_fault(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (COMMIT, hub_files(model_folder))
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90868376\n"
+    web.damaged[f"/org/base/resolve/{COMMIT}/model.safetensors"] = [pointer]
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": "hf://org/base"}))
+    with pytest.raises(Failure, match=r"model\.safetensors came with other bytes than") as caught:
+        prepare(ctx)
+    assert caught.value.reason == "ModelUnreachable"
+    assert prepare(ctx).model_digest
+
+
 def shard(files: dict[str, bytes]) -> dict[str, bytes]:
     """The same weights as shards and index."""
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
