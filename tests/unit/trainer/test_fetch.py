@@ -368,6 +368,22 @@ def test_what_xet_storage_tells_without_a_kind_of_error_is_the_networks_or_the_d
     assert (caught.value.reason, caught.value.exit_code) == (reason, code)
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), RecursionError("maximum recursion depth exceeded")]
+)
+def test_what_python_could_not_do_is_not_the_networks(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (COMMIT, hub_files(model_folder))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(type(error), match=str(error)):
+        prepare(make_context(tmp_path, make_run(model={"uri": "hf://org/base"})))
+
+
 def write_tar(path: Path, members: list[tuple[str, bytes, bytes]]) -> Path:
     with tarfile.open(path, "w") as file:
         for name, kind, content in members:
