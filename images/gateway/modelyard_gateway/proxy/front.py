@@ -26,6 +26,7 @@ from modelyard_gateway.wire.request import Reader, RequestHead
 
 _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
 _MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
+_UNREAD_IN_ALL = 64 << 20  # bytes of answers that callers don't read; those that leave the most are ended
 _SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
 _ANEW = frozenset((b"no-cache", b"max-age=0"))  # of Cache-Control: browsers that reload say the second
@@ -277,11 +278,26 @@ class Front:
         for client in sorted(idle, key=lambda client: client.since)[:surplus]:
             client.transport.close()
 
+    def _end_unread(self) -> None:
+        unread = {client: client.transport.get_write_buffer_size() for client in self.clients}
+        surplus = sum(unread.values()) - _UNREAD_IN_ALL
+        if surplus <= 0:
+            return
+        for client in sorted(unread, key=unread.__getitem__, reverse=True):
+            if client.exchange is not None:
+                client.cut(client.exchange, outcomes.GONE)
+            else:
+                client.transport.abort()
+            surplus -= unread[client]
+            if surplus <= 0:
+                break
+
     def sweep(self, now: float) -> None:
         """Ends what took too long. To be called some times a second."""
         deadline = now - self._config.timeout_seconds
         for client in list(self.clients):
             client.sweep(now, deadline)
+        self._end_unread()
         self._make_room(now)
         self.dispatcher.sweep(now)
         if self._keys is not None:
