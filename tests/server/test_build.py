@@ -136,19 +136,17 @@ def test_a_model_becomes_a_package_that_is_served_and_found_again(build: Build, 
     again = build.run(digest=digest)
     assert again == (0, result.model_copy(update={"cache_hit": True}))
 
-    for variant in result.variants:
-        serve(build, variant.name, tmp_path / variant.name)
+    for method in ALL:
+        serve(build, method, tmp_path / method)
 
 
 def serve(build: Build, method: str, root: Path) -> None:
     """A server of the variant is ready, and one that is told another variant's answers is not."""
-    [result] = [
-        BuildResult.model_validate_json(path.read_bytes())
-        for path in build.storage.glob("packages/p/package.json")
-    ]
+    package = f"packages/{method}"
+    _, result = build.run(package=package, methods=[method], choose=method)
     [variant] = [v for v in result.variants if v.name == method]
     assert result.digest is not None and variant.folder is not None
-    reference = f"packages/p/{method}-{result.digest[7:19]}.json"
+    reference = f"{package}/{method}-{result.digest[7:19]}.json"
     told = json.loads((build.storage / reference).read_text())
     assert len(told["rows"]) == 8 and told["split"] == "validation"
     folder = build.storage / variant.folder
@@ -169,12 +167,13 @@ def serve(build: Build, method: str, root: Path) -> None:
 
 
 def test_a_killed_builds_successor_goes_on(build: Build) -> None:
-    first = build.start(methods=["none", "bf16"])
+    config = {"methods": ["none", "bf16"], "choose": "bf16", "gate": {"minAgreement": 0.5}}
+    first = build.start(**config)
     build.until(lambda: bool(list(build.storage.glob("packages/p/bf16-*/model.safetensors"))))
     kill(first)
     [made] = build.storage.glob("packages/p/bf16-*")
     before = (made / "model.safetensors").stat().st_mtime_ns
-    code, result = build.run(methods=["none", "bf16"])
+    code, result = build.run(**config)
     assert code == 0 and not result.cache_hit and result.variants[1].passed
     assert (made / "model.safetensors").stat().st_mtime_ns == before
     assert "found" in (build.root / "log").read_text()

@@ -105,7 +105,7 @@ def boundary(reason: str, what: str, advice: str) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        if lacks_memory(error):
+        if lacks_memory(error) or lacks_device_memory(error):
             raise
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise
@@ -115,6 +115,11 @@ def boundary(reason: str, what: str, advice: str) -> Iterator[None]:
 def lacks_memory(error: BaseException) -> bool:
     """Whether the process found no memory of the host. torch has no type of its own for that."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def lacks_device_memory(error: BaseException) -> bool:
+    """Whether torch found no memory on an accelerator, which others may have at the moment."""
+    return type(error).__name__ == "OutOfMemoryError"  # torch is for those to import who compute
 
 
 def describe(error: BaseException) -> str:

@@ -105,9 +105,12 @@ def _from_hub(place: Place, location: Location, revision: str | None) -> Model:
 
     snapshot = place.scratch / text_key(f"{location.uri}@{commit}")
     listed = fetch_snapshot(location.name, commit, snapshot, _KEPT, _PICKLES)
-    files = select_files(snapshot, location.uri)
-    entries = describe_files(files, snapshot)
-    check_snapshot(location.name, snapshot, listed, {e["path"]: e["sha256"] for e in entries})
+    files = [p for p in walk_files(snapshot) if p.relative_to(snapshot).as_posix() in listed]
+    came = {e["path"]: e for e in describe_files(files, snapshot)}
+    # Before anything is read: what a mirror has spoilt would be the model's fault.
+    check_snapshot(location.name, snapshot, listed, {path: e["sha256"] for path, e in came.items()})
+    selected = select_files(snapshot, location.uri)
+    entries = [came[p.relative_to(snapshot).as_posix()] for p in selected]
 
     def fill(target: Path) -> None:
         _bring(snapshot, target, location.uri, os.rename)

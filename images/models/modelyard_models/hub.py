@@ -199,7 +199,9 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             raise storage_failure(error, f"downloading hf://{repo}") from error
         raise _unreachable(repo, endpoint, str(error)) from error
     except RuntimeError as error:
-        # All that hf_xet raises, by which Hugging Face's own storage is read.
+        # All that hf_xet raises, by which Hugging Face's own storage is read. What Python itself lacks isn't the hub's.
+        if type(error) is not RuntimeError or "start new thread" in str(error):
+            raise
         if any(full in str(error) for full in _FULL):
             raise storage_failure(OSError(errno.ENOSPC, str(error)), f"downloading hf://{repo}") from error
         raise _unreachable(repo, endpoint, str(error)) from error

@@ -204,7 +204,14 @@ class Builder:
         # A variant that is the model itself answers as it does.
         method = "none" if folder == self._model.folder else chosen.name
         reference = self._package.name(self._package.find_reference(method, folder))
-        return result.model_copy(update={"chosen": chosen.name, "reference": reference})
+        told = {"chosen": chosen.name, "reference": reference, "variants": _leave_out(reports, chosen.name)}
+        return result.model_copy(update=told)
+
+
+def _leave_out(reports: list[VariantReport], chosen: Method) -> list[VariantReport]:
+    """Without the folders of variants that nobody serves, which aren't kept."""
+    kept = ("none", chosen)
+    return [r if r.name in kept else r.model_copy(update={"folder": None}) for r in reports]
 
 
 def _refuse(variant: VariantReport) -> Failure:

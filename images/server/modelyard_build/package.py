@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,9 @@ class Package:
         return sum(p.stat().st_size for p in walk_files(folder) if p.name not in telling)
 
     def publish(self, result: BuildResult, model: Path) -> None:
-        """Makes it a package."""
+        """Makes it a package. Variants without a folder in it are deleted, but for one that may be served yet."""
+        before = read(BuildResult, read_json(self._folder / PACKAGE))
+        served = before.chosen if before is not None and before.digest == self._digest else None
         listed = [
             {"path": p.relative_to(model).as_posix(), "bytes": p.stat().st_size}
             for p in walk_files(model)
@@ -101,6 +104,10 @@ class Package:
         ]
         write_json(self._locate_list("model"), {"files": listed})
         write_atomic(self._folder / PACKAGE, dump(result))
+        for variant in result.variants:
+            if variant.folder is None and variant.name != served:
+                shutil.rmtree(self._locate(variant.name), ignore_errors=True)
+                self._locate_list(variant.name).unlink(missing_ok=True)
 
     def read(self, model: Path) -> BuildResult | None:
         """The result of an earlier build of the same model, if all that it tells of is there, by its size."""

@@ -60,7 +60,9 @@ class VariantReport(ContractModel):
 
     name: Method
     runtime: Runtime = "torch"
-    folder: str | None = Field(None, description="Below the storage root; unset where it could not be made.")
+    folder: str | None = Field(
+        None, description="Below the storage root; unset where it could not be made, or another is served."
+    )
     bytes: int = 0
     load_seconds: float | None = None
     latency_milliseconds: float | None = Field(None, description="Median of one request alone.")

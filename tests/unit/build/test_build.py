@@ -93,7 +93,7 @@ def test_auto_serves_the_fastest_that_passes(tmp_path: Path, classifier: Path, m
     assert result.digest == digest and result.max_length == 64 and result.task == "text-classification"
     name = f"packages/p/bf16-{digest[7:19]}"
     assert result.reference == f"{name}.json" and (tmp_path / "storage" / result.reference).is_file()
-    assert [v.folder for v in result.variants][:2] == ["model", name]
+    assert [v.folder for v in result.variants] == ["model", name, None]
     assert result.variants[1].bytes == 10
     # All variants answer the rows that the model itself had time for.
     assert [(s.method, s.runtime, count) for s, count in machine.measured] == [
@@ -116,6 +116,28 @@ def test_the_second_build_finds_the_package_without_measuring(
         assert again == first.model_copy(update={"cache_hit": True}) and not machine.measured
     package = tmp_path / "storage/packages/p"
     assert not [p for p in package.iterdir() if p.name.startswith(".tmp")]
+
+
+def test_of_the_variants_only_that_which_is_served_stays(
+    tmp_path: Path, classifier: Path, machine: Machine
+) -> None:
+    result = build(prepare(tmp_path, classifier, methods=ALL, choose="auto"))
+    package, digits = tmp_path / "storage/packages/p", str(result.digest)[7:19]
+    kept = {f"bf16-{digits}", f"bf16-{digits}.json", f"none-{digits}.json", f"model-{digits}.json"}
+    assert {path.name for path in package.iterdir()} == {*kept, "package.json", ".lock"}
+    assert (tmp_path / "storage/model/model.safetensors").exists()
+
+
+def test_what_an_earlier_package_of_the_model_chose_stays_for_its_servers(
+    tmp_path: Path, classifier: Path, machine: Machine
+) -> None:
+    settings = prepare(tmp_path, classifier, methods=ALL, choose="auto")
+    first = build(settings)
+    served = tmp_path / "storage" / str(first.variants[1].folder)
+    (tmp_path / "storage" / str(first.reference)).unlink()
+    machine.rates = {"none": 100.0, "bf16": 50.0, "int8": 50.0}
+    assert build(settings).chosen == "none"
+    assert (served / "weights").exists()
 
 
 def test_a_model_whose_digest_is_known_is_not_read_again(

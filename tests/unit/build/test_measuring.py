@@ -137,6 +137,15 @@ def test_a_process_that_finds_no_memory_says_so(
     assert "raise server.resources.limits.memory" in caught.value.message
 
 
+def test_a_process_that_finds_no_memory_on_its_device_may_find_some_later(tmp_path: Path) -> None:
+    error = "__import__('torch').OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 MiB')"
+    (tmp_path / "lacking.py").write_text(OUT_OF_MEMORY.format(error))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    with pytest.raises(Failure, match="CUDA out of memory") as caught:
+        run_child("lacking", tmp_path / "plan", tmp_path / "target", {"PYTHONPATH": path})
+    assert (caught.value.reason, caught.value.temporary) == ("StartFailed", True)
+
+
 def test_a_variant_is_measured_with_what_it_will_be_served_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,29 @@ def test_a_body_that_came_while_its_caller_read_no_answers_is_read_on(rig: Rig) 
     run(scenario())
 
 
+@pytest.mark.parametrize("in_all", [16 << 20, 0])
+@pytest.mark.parametrize("cut", [1, 40])
+def test_a_body_that_comes_with_the_rest_of_a_head_is_no_more_of_that_head(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, cut: int, in_all: int
+) -> None:
+    monkeypatch.setattr(client, "_AHEAD_IN_ALL", in_all)
+
+    async def scenario() -> None:
+        async with rig.gateway(echo, timeout_seconds=5) as (gateway, _):
+            caller = await gateway.call()
+            await gateway.until(lambda: len(gateway.process.front.clients) == 1)
+            [made] = gateway.process.front.clients
+            sent = encode(b"x" * 600_000)
+            for part in (sent[:cut], sent[cut:120_000]):
+                made.data_received(part)  # as they come from the kernel
+            caller.send(sent[120_000:])
+            answer = await caller.read()
+            assert (answer.status, answer.body) == (200, b"x" * 600_000)
+            assert gateway.process.front.ahead == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("served", [False, True])
 def test_what_all_callers_send_ahead_has_bounds_and_only_they_notice(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, served: bool
@@ -299,5 +322,43 @@ def test_the_kernel_looks_whether_servers_are_still_there_and_lets_them_read_whe
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+    run(scenario())
+
+
+def test_what_all_callers_leave_unread_has_a_bound_and_those_with_the_most_end(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "_UNREAD_IN_ALL", 180_000)
+    page = encode(path="/-/page.js", method="GET")
+
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"own")) as (gateway, _):
+            clients: set[client.Client] = gateway.process.front.clients
+
+            async def pile_up(enough: int) -> client.Client:
+                known = set(clients)
+                caller = await gateway.call()
+                caller.writer.transport.pause_reading()
+                await gateway.until(lambda: len(clients) > len(known))
+                [made] = set(clients) - known
+                # The kernel takes little, so that this doesn't take long.
+                made.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                caller.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                while made.transport.get_write_buffer_size() < enough:
+                    count = gateway.process.front._count
+                    caller.send(page)
+                    await gateway.until(lambda count=count: gateway.process.front._count > count)
+                return made
+
+            few = await pile_up(20_000)
+            many = [await pile_up(60_000) for _ in range(2)]
+            assert few.congested is False
+            await asyncio.sleep(0.5)
+            assert clients == {few, *many}
+            many.append(await pile_up(60_000))
+            await gateway.until(lambda: len(clients) == 3)
+            assert few in clients
+            assert (await gateway.ask()).body == b"own"
 
     run(scenario())

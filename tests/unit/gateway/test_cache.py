@@ -418,6 +418,51 @@ def test_a_gateway_that_ends_sends_away_those_who_wait_for_anothers_answer_too(r
     run(scenario())
 
 
+def test_those_who_wait_for_one_answer_are_sent_away_in_as_many_steps(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+    leave = Cache.leave
+
+    def count(cache: Cache, exchange: Exchange) -> None:
+        nonlocal steps
+        steps += 1
+        leave(cache, exchange)
+
+    monkeypatch.setattr(Cache, "leave", count)
+
+    async def scenario() -> None:
+        async with rig.gateway(cache=CACHE) as (gateway,):
+            gateway.serve()
+            asked = asyncio.ensure_future(ask_together(gateway, 100))
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 99)
+            gateway.process.dispatcher.end_line()
+            assert {answer.status for answer in await asked} == {503}
+            assert steps == 99
+
+    run(scenario())
+
+
+def test_those_who_waited_for_one_that_hangs_up_keep_its_place_in_line(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"own", delay=0.05), cache=CACHE) as (gateway, server):
+            gateway.serve()
+            callers = []
+            for number, body in enumerate([b'{"a": 1}', b'{"a": 1}', b'{"b": 1}', b'{"a": 1}']):
+                callers.append(await gateway.call())
+                callers[-1].send(encode(body))
+                await gateway.until(
+                    lambda wanted=number + 1: gateway.load[0] + gateway.process.front.cache.waiting == wanted
+                )
+            callers[0].close()
+            await gateway.until(lambda: gateway.process.front.cache.waiting == 1)
+            gateway.serve(server, concurrency=1)
+            assert [(await caller.read()).body for caller in callers[1:]] == [b"own"] * 3
+            assert [request.body for request in server.got] == [b'{"a": 1}', b'{"b": 1}']
+
+    run(scenario())
+
+
 def test_whoever_waits_for_anothers_answer_may_hang_up_and_has_a_deadline(rig: Rig) -> None:
     async def scenario() -> None:
         async with rig.gateway(reply(delay=60), cache=CACHE, timeout_seconds=0.5) as (gateway, server):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from modelyard_server.failure import Failure
 from modelyard_server.package.folder import _find_turn
@@ -158,15 +159,22 @@ def test_a_bound_that_the_special_tokens_fill_is_refused(folder: Path) -> None:
     with_model(folder, TASK, nothing, max_length=3)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_text_beside_others_is_no_longer_than_where_rotary_positions_change_for_all(nested: bool) -> None:
-    turning = {
-        "rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32,
-        "short_factor": [1.0] * 4, "long_factor": [4.0] * 4,
-    }  # fmt: skip
+# Kinds of rotary positions that are others for all of a batch where one text is longer than 32 tokens.
+TURNING = [
+    {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 32,
+     "short_factor": [1.0] * 4, "long_factor": [4.0] * 4},
+    {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+]  # fmt: skip
 
+
+@pytest.mark.parametrize("turning", TURNING)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_text_beside_others_is_no_longer_than_where_rotary_positions_change_for_all(
+    turning: dict[str, Any], nested: bool
+) -> None:
     def about(told: dict[str, Any]) -> Any:
-        return SimpleNamespace(get_text_config=lambda: SimpleNamespace(rope_parameters=told))
+        config = SimpleNamespace(rope_parameters=told, max_position_embeddings=32)
+        return SimpleNamespace(get_text_config=lambda: config)
 
     plain = {"rope_type": "default", "rope_theta": 1e4}
     assert _find_turn(about({"sliding": plain, "full": turning} if nested else turning)) == 32
@@ -183,5 +191,29 @@ def test_a_classifier_takes_no_text_that_would_change_the_answers_to_others(tmp_
 
     async def test(model: Predictor) -> None:
         assert model.limit == 32
+
+    with_model(folder, TASK, test)
+
+
+def test_a_text_is_classified_as_before_when_long_ones_were_asked_whose_positions_scale_with_them(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "model"
+    write_classifier(
+        folder, model_type="llama", pad_token_id=0, num_key_value_heads=2, max_position_embeddings=32,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+    )  # fmt: skip
+    about = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(about | {"model_max_length": 64}))
+
+    async def test(model: Predictor) -> None:
+        whole, longer = "dog " * 28, "the lazy fox " * 100
+        [row], others = (
+            await model.encode([whole], truncate=True),
+            await model.encode([longer], truncate=True),
+        )
+        before = await model.answer([row])
+        await model.answer(others)
+        assert np.array_equal(await model.answer([row]), before)
 
     with_model(folder, TASK, test)

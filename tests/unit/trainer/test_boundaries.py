@@ -93,6 +93,13 @@ def test_torchs_want_of_memory_is_no_fault_of_what_was_read() -> None:
     assert failure is not None and failure.reason == "HostOutOfMemory"
     with pytest.raises(Failure, match="ModelInvalid"), boundary("ModelInvalid", "the model", "write another"):
         torch.empty(-1)
+    with (
+        pytest.raises(torch.OutOfMemoryError) as raised,
+        boundary("ModelInvalid", "the model", "write another"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+    failure = explain(raised.value)
+    assert failure is not None and failure.reason == "CUDAOutOfMemory"
 
 
 def test_a_preflight_that_finds_no_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

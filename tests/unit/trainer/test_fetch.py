@@ -254,6 +254,21 @@ def test_a_file_that_says_what_else_to_fetch_is_compared_before_it_is_read(
     assert (hub / "1_Pooling/config.json").exists()
 
 
+def test_a_pointer_where_the_hub_lists_the_file_itself_is_the_mirrors_fault(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (COMMIT, hub_files(model_folder))
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90868376\n"
+    web.damaged[f"/org/base/resolve/{COMMIT}/model.safetensors"] = [pointer]
+    write_rows(tmp_path / "sources/pvc/data/rows.csv", make_rows(20))
+    ctx = make_context(tmp_path, make_run(model={"uri": "hf://org/base"}))
+    with pytest.raises(Failure, match=r"model\.safetensors came with other bytes than") as caught:
+        prepare(ctx)
+    assert caught.value.reason == "ModelUnreachable"
+    assert prepare(ctx).model_digest
+
+
 def shard(files: dict[str, bytes]) -> dict[str, bytes]:
     """The same weights as shards and index."""
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
@@ -369,6 +384,22 @@ def test_what_xet_storage_tells_without_a_kind_of_error_is_the_networks_or_the_d
     with pytest.raises(Failure) as caught:
         prepare(make_context(tmp_path, make_run(model={"uri": "hf://org/base"})))
     assert (caught.value.reason, caught.value.exit_code) == (reason, code)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), RecursionError("maximum recursion depth exceeded")]
+)
+def test_what_python_could_not_do_is_not_the_networks(
+    web: WebServer, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    use_hub(web, monkeypatch)
+    web.models["org/base"] = (COMMIT, hub_files(model_folder))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(type(error), match=str(error)):
+        prepare(make_context(tmp_path, make_run(model={"uri": "hf://org/base"})))
 
 
 def write_tar(path: Path, members: list[tuple[str, bytes, bytes]]) -> Path:

@@ -96,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(304, b"", headers, body)
             return
         status, wanted = 200, self.headers.get("Range")
-        if body and owner.damaged.get(path):
-            data = owner.damaged[path].pop(0)
+        if owner.damaged.get(path):
+            data = owner.damaged[path].pop(0) if body else owner.damaged[path][0]
         if wanted and (owner.ignores_if_range or self.headers.get("If-Range", etag) == etag):
             start = max(0, int(wanted.removeprefix("bytes=").partition("-")[0]) - owner.shift)
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"

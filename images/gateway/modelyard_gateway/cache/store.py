@@ -107,6 +107,11 @@ class Cache:
             exchange.following = None
             self.waiting -= 1
 
+    def hand_over(self, flight: Flight, exchange: Exchange) -> None:
+        """Its answer won't come: one of those who wait for it asks anew, for all of them."""
+        flight.leader, exchange.flight = exchange, flight
+        flight.head, flight.pieces, flight.size = None, [], 0
+
     def disperse(self, flight: Flight) -> list[Exchange]:
         """Those who have waited for it, first come first."""
         followers = list(flight.followers)

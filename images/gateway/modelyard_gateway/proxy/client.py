@@ -192,11 +192,11 @@ class Client(asyncio.Protocol):
 
     def _continue_head(self, data: bytes) -> None:
         """More of a head, of which only that is looked at: it may come byte by byte."""
-        known = len(self.ahead)
-        self._put_ahead(data)
-        if self.ahead.find(END, max(0, known - 3)) >= 0 or self.ahead.startswith(b"\r\n"):
-            self._begin(self._take_ahead())
+        if END in self.ahead[-3:] + data or (self.ahead == b"\r" and data.startswith(b"\n")):
+            self._begin(self._take_ahead() + data)
         else:
+            known = len(self.ahead)
+            self._put_ahead(data)
             self._check_head(known)
 
     def _check_head(self, known: int) -> None:

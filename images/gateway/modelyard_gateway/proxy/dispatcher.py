@@ -54,7 +54,7 @@ class Dispatcher:
         self._connecting: set[asyncio.Task[None]] = set()
 
     def dispatch(self, exchange: Exchange, now: float, beside: int = 0) -> None:
-        """A new request: to a server, or to the end of the line. beside: requests that wait elsewhere."""
+        """A new request: to a server, or to its place in line. beside: requests that wait elsewhere."""
         if not self._line:
             server = self.fleet.choose(now, exchange.revision)
             if server is not None:
@@ -169,9 +169,6 @@ class Dispatcher:
                 exchange.tried = ()  # by then it may be there again
             self._load.move(now, 1, -1)
             self._wait(exchange)
-            # Whoever waits longest is first again.
-            for later in [waiting for waiting in self._line if waiting.began > exchange.began]:
-                self._line.move_to_end(later)
         self.release(now)
 
     def broke_off(self, exchange: Exchange, server: Server) -> None:
@@ -271,7 +268,12 @@ class Dispatcher:
     def _wait(self, exchange: Exchange) -> None:
         if not self._line and not self.fleet.count_servers():
             self._news.tell()
+        last = next(reversed(self._line), None)
         self._line[exchange] = None
+        if last is not None and last.began > exchange.began:
+            # Whoever waits longest is first: of those that a server didn't take, and that waited for another's answer.
+            for later in [waiting for waiting in self._line if waiting.began > exchange.began]:
+                self._line.move_to_end(later)
 
     def _give(self, exchange: Exchange, server: Server, now: float) -> None:
         self.fleet.take(server)

@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from operator import attrgetter
 
 from modelyard.contract.gateway import GatewayConfig
 
@@ -26,8 +27,10 @@ from modelyard_gateway.wire.request import Reader, RequestHead
 
 _MOST_CLIENTS = 5000  # connections: each costs some 22 kB where nothing is sent
 _MANY_CLIENTS = 4500  # of more, those that nobody used for longest make room
+_UNREAD_IN_ALL = 64 << 20  # bytes of answers that callers don't read; those that leave the most are ended
 _SHORTEST_IDLE = 5.0  # seconds for which a connection is left to whoever may be about to use it
 
+_BEGAN = attrgetter("began")
 _ANEW = frozenset((b"no-cache", b"max-age=0"))  # of Cache-Control: browsers that reload say the second
 # Outcomes of requests that say nothing of how others that ask the same would be answered.
 _UNANSWERED = frozenset((outcomes.GONE, outcomes.TIMEOUT, outcomes.BROKEN, outcomes.UNAVAILABLE))
@@ -165,11 +168,10 @@ class Front:
         self._lead(cache, exchange, key, not anew and flight is None)
         return False
 
-    def _lead(self, cache: Cache, exchange: Exchange, key: Key, shared: bool) -> Flight:
+    def _lead(self, cache: Cache, exchange: Exchange, key: Key, shared: bool) -> None:
         self._metrics.cache["miss"] += 1
         exchange.cached = "miss"
-        flight = exchange.flight = cache.begin(key, exchange, shared)
-        return flight
+        exchange.flight = cache.begin(key, exchange, shared)
 
     def _answer_kept(self, exchange: Exchange, kept: Kept) -> None:
         exchange.cached = "hit"
@@ -179,17 +181,16 @@ class Front:
     def _land(self, cache: Cache, exchange: Exchange, flight: Flight, outcome: str) -> None:
         """The answer that others wait for is here, or won't come."""
         exchange.flight = None
+        now = time.monotonic()
+        if outcome in _UNANSWERED:
+            self._hand_over(cache, exchange, flight, outcome, now)
+            return
         kept = None
         if outcome == outcomes.OK and exchange.server is not None:
             kept = cache.land(flight, exchange.server.revision.name)
         else:
             cache.abandon(flight)
-        followers = cache.disperse(flight)
-        now = time.monotonic()
-        if outcome in _UNANSWERED:
-            self._ask_for_all(cache, flight.key, followers, outcome, now)
-            return
-        for follower in followers:
+        for follower in cache.disperse(flight):
             if not follower.open:
                 continue
             if kept is not None:
@@ -200,23 +201,27 @@ class Front:
                 follower.cached = "miss"
                 self.dispatcher.dispatch(follower, now, cache.waiting)
 
-    def _ask_for_all(
-        self, cache: Cache, key: Key, followers: list[Exchange], outcome: str, now: float
-    ) -> None:
-        """Nobody shall have waited in vain: one of them asks, and the others wait for its answer."""
+    def _hand_over(self, cache: Cache, exchange: Exchange, flight: Flight, outcome: str, now: float) -> None:
+        """Nobody shall have waited in vain: one of them asks, and the others go on waiting for its answer."""
         if outcome == outcomes.TIMEOUT:  # the time of some is up, too, as they will be told
-            followers = [one for one in followers if one.began > now - self._config.timeout_seconds]
-        followers.sort(key=lambda one: one.began)
-        while followers:
-            leader = followers.pop()  # has the most of its time left
+            before = now - self._config.timeout_seconds
+            for late in [one for one in flight.followers if one.began <= before]:
+                cache.leave(late)
+        while flight.followers:
+            if exchange.server is None:
+                leader = next(iter(flight.followers))  # the oldest, for the place in line
+            else:
+                leader = max(flight.followers, key=_BEGAN)  # has the most of its time left
+            cache.leave(leader)
             if outcome == outcomes.BROKEN:
                 leader.broken = 1  # what made servers fall fells one more, not two
-            flight = self._lead(cache, leader, key, True)
+            self._metrics.cache["miss"] += 1
+            leader.cached = "miss"
             self.dispatcher.dispatch(leader, now, cache.waiting)
             if leader.open:
-                for follower in followers:
-                    cache.follow(flight, follower)
+                cache.hand_over(flight, leader)
                 return
+        cache.abandon(flight)
 
     def leave(self, exchange: Exchange) -> None:
         """Nobody wants its answer any more."""
@@ -277,11 +282,26 @@ class Front:
         for client in sorted(idle, key=lambda client: client.since)[:surplus]:
             client.transport.close()
 
+    def _end_unread(self) -> None:
+        unread = {client: client.transport.get_write_buffer_size() for client in self.clients}
+        surplus = sum(unread.values()) - _UNREAD_IN_ALL
+        if surplus <= 0:
+            return
+        for client in sorted(unread, key=unread.__getitem__, reverse=True):
+            if client.exchange is not None:
+                client.cut(client.exchange, outcomes.GONE)
+            else:
+                client.transport.abort()
+            surplus -= unread[client]
+            if surplus <= 0:
+                break
+
     def sweep(self, now: float) -> None:
         """Ends what took too long. To be called some times a second."""
         deadline = now - self._config.timeout_seconds
         for client in list(self.clients):
             client.sweep(now, deadline)
+        self._end_unread()
         self._make_room(now)
         self.dispatcher.sweep(now)
         if self._keys is not None:

@@ -91,6 +91,8 @@ class Engine:
     def __init__(self, model: Any, plan: Plan, ends: Sequence[int]) -> None:
         if not attention.reads_pages(model):  # transformers would compute each token without those before it
             raise ValueError(f"{type(model).__name__} computes its attention by itself")
+        if getattr(model.config.get_text_config(), "kv_lora_rank", None):  # the cache has one size for both
+            raise ValueError(f"{type(model).__name__} compresses its keys and values")
         attention.install()
         SCHEDULER_MAPPING["modelyard"] = _Scheduler
         self._sampler, self._numbers = Sampler(), itertools.count()

@@ -63,14 +63,16 @@ def open_package(folder: Path, config: ServerConfig, reference: Path | None = No
 def _find_turn(about: Any) -> int | None:
     """The tokens up to which a model's rotary positions are those of short texts, where it has others for long ones.
 
-    transformers takes the others for all of a batch as soon as one text in it is longer: what a text is answered would
-    depend on those beside it.
+    transformers takes the others for all of a batch as soon as one text in it is longer, and some kinds for the batches
+    after it, too: what a text is answered would depend on other texts.
     """
-    told = getattr(about.get_text_config(), "rope_parameters", None) or {}
+    config = about.get_text_config()
+    told = getattr(config, "rope_parameters", None) or {}
     kinds = [
         kind for kind in (told, *told.values()) if isinstance(kind, dict)
     ]  # there may be one for each layer type
     turns = [k["original_max_position_embeddings"] for k in kinds if k.get("rope_type") == "longrope"]
+    turns += [config.max_position_embeddings for k in kinds if k.get("rope_type") == "dynamic"]
     if not turns:
         return None
     log.info(

@@ -1,11 +1,12 @@
 """What requests are made of: what isn't known is refused by its name, and of what is wrong little is told.
 
 pydantic tells of every error that it finds, half a kilobyte each, and a body of a megabyte may have hundreds of
-thousands. So a list ends with its first error, and of unknown keys only one is looked at.
+thousands. So a list ends with its first error, and of unknown keys one is told: the first that asks for something.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -33,15 +34,20 @@ class Strict(BaseModel):
     def _shorten(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        said = {name: told for name, told in value.items() if not cls._asks_nothing(name, told)}
-        unknown = next((name for name in said if name not in cls.model_fields), None)
-        return {name: told for name, told in said.items() if name in cls.model_fields or name == unknown}
+        # Clients send null, or the default, for what isn't there or wanted.
+        fields, nulls = cls.model_fields, not cls.neutral
+        known = {
+            name: value[name]
+            for name, field in fields.items()
+            if name in value and (nulls or value[name] is not None or field.is_required())
+        }
+        unknown = (
+            (name, told)
+            for name, told in value.items()
+            if (nulls or told is not None) and name not in fields and not cls._is_neutral(name, told)
+        )
+        return known | dict(itertools.islice(unknown, 1))
 
     @classmethod
-    def _asks_nothing(cls, name: str, told: Any) -> bool:
-        """Clients send null, or the default, for what isn't there or wanted."""
-        if told is None:
-            return bool(cls.neutral) and not (
-                name in cls.model_fields and cls.model_fields[name].is_required()
-            )
+    def _is_neutral(cls, name: str, told: Any) -> bool:
         return any(told == n and type(told) in (type(n), float) for n in cls.neutral.get(name, ()))

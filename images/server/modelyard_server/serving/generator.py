@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from modelyard.contract.model import Reference
-from modelyard_models.failure import describe, lacks_memory
+from modelyard_models.failure import describe, lacks_device_memory, lacks_memory
 
 from modelyard_server.batching.batcher import Closed, Full
 from modelyard_server.batching.progress import Progress
@@ -204,7 +204,7 @@ class Generator(Served):
         except Ended:
             await self._engine.close()  # why it ended is known when it has
             crash = self._engine.crash
-            if crash is None or lacks_memory(crash):
+            if crash is None or lacks_memory(crash) or lacks_device_memory(crash):
                 raise self.explain_end() from crash
             raise Failure(
                 "ModelUnproven",

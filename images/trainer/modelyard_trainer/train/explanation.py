@@ -6,7 +6,7 @@ import re
 import traceback
 from pathlib import Path
 
-from modelyard_models.failure import Failure, describe, lacks_memory, storage_failure
+from modelyard_models.failure import Failure, describe, lacks_device_memory, lacks_memory, storage_failure
 
 # Another rank or a device that is gone, not a setting: the same may go well at the next start.
 _PASSING = re.compile(
@@ -19,7 +19,7 @@ _PASSING = re.compile(
 def explain(error: BaseException) -> Failure | None:
     """The failure behind an exception at any time of a run, or None if it isn't known."""
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError":
+    if lacks_device_memory(error):
         return Failure(
             "CUDAOutOfMemory",
             f"{text.splitlines()[0]} Lower training.perDeviceTrainBatchSize or maxLength, or raise "

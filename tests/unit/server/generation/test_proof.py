@@ -30,6 +30,13 @@ UNPAGED: dict[str, dict[str, Any]] = {
     "gpt_neo": {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 128},
     "falcon": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": False},
+    # Keys and values are compressed, and are of two sizes when they aren't.
+    "deepseek_v3": {
+        "hidden_size": 32, "intermediate_size": 64, "moe_intermediate_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 1, "topk_group": 1,
+        "num_experts_per_tok": 2, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1,
+    },
 }  # fmt: skip
 PAGED: dict[str, dict[str, Any]] = {
     "gemma2": {"head_dim": 8, "attn_logit_softcapping": 0.05, "query_pre_attn_scalar": 1},
@@ -157,6 +164,20 @@ def test_a_crash_of_the_first_step_is_the_models_and_lasts(
     failure = refused(exported)
     assert (failure.reason, failure.temporary) == ("ModelUnproven", False)
     assert "batched, the model does not answer: RuntimeError: shapes differ" in failure.message
+
+
+def test_memory_of_a_device_that_the_first_step_does_not_find_is_not_the_models_fault(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        if options.get("cache") is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        return sdpa_attention_forward(*args, **options)
+
+    monkeypatch.setattr(attention, "attend", fail)
+    failure = refused(exported)
+    assert (failure.reason, failure.temporary) == ("ModelCrashed", True)
+    assert "CUDA out of memory" in failure.message
 
 
 def test_a_model_that_computes_no_numbers_is_never_ready(exported: Path) -> None:
