@@ -112,11 +112,13 @@ def test_a_deployment_is_brought_to_serve_changed_and_then_costs_no_call(
     assert town("auth", "can-i", "get", "secrets", "--as", account, check=False).stdout.strip() == "no"
 
     town("patch", "md", "m", "--type=merge", "--patch", '{"spec":{"server":{"maxLength":32}}}')
-    wait("the next revision serves", lambda: town.serves("m") and len(town.status("m")["revisions"]) == 2, 60)
     wait(
-        "the first is gone",
-        lambda: len(town.find("deployments", "app.kubernetes.io/component=server")) == 1,
-        90,  # its gateways tell nothing, and are waited for
+        "the next revision serves, and no other",
+        lambda: town.serves("m") and len(town.status("m")["revisions"]) == 2,
+        150,  # gateways that tell nothing are waited for
+    )
+    wait(
+        "the first is gone", lambda: len(town.find("deployments", "app.kubernetes.io/component=server")) == 1
     )
     town("scale", "md/m", "--replicas=1")
     wait("one server", lambda: town.serves("m") and town.status("m")["replicas"] == 1, 30)
