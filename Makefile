@@ -88,7 +88,7 @@ test-beside: venv
 	$(MAKE) test-trainer
 
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
-	$(PYTEST) -n 2 --dist worksteal tests/trainer
+	$(PYTEST) -n 2 --dist loadfile tests/trainer
 
 test-server: venv ## Real model servers over HTTP: start, answers, drain, bad models
 	$(PYTEST) -n 2 --dist worksteal tests/server
