@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.apiserver.conftest import Kubectl
 from tests.apiserver.inprocess import Bench, Forgetful, Scenario, run_beside_engine
 
@@ -150,31 +152,17 @@ def test_what_an_orphaning_deletion_leaves_is_not_taken_for_the_next_resources(
     engine(scenario)
 
 
+@pytest.mark.parametrize("value", ["mine", "1"])  # the second is what ours would say
 def test_a_name_taken_by_a_users_object_is_reported_and_the_object_left(
-    engine: Callable[[Scenario], None],
+    engine: Callable[[Scenario], None], value: str
 ) -> None:
     async def scenario(bench: Bench) -> None:
-        await bench.kubectl("create", "configmap", "a-settings", "--from-literal=value=mine")
-        await bench.create()
-        toy, users = await bench.get("toy", "a"), await bench.get("configmap", "a-settings")
-        assert toy is not None
-        assert users is not None
-        assert toy["status"]["refused"] == {"ConfigMap/a-settings": "NameTaken"}
-        assert users["data"] == {"value": "mine"}
-        assert "ownerReferences" not in users["metadata"]
-
-    engine(scenario)
-
-
-def test_a_users_object_that_says_what_ours_would_say_stays_the_users(
-    engine: Callable[[Scenario], None],
-) -> None:
-    async def scenario(bench: Bench) -> None:
-        await bench.kubectl("create", "configmap", "a-settings", "--from-literal=value=1")
+        await bench.kubectl("create", "configmap", "a-settings", f"--from-literal=value={value}")
         await bench.create()
         toy, users = await bench.get("toy", "a"), await bench.get("configmap", "a-settings")
         assert toy is not None and users is not None
         assert toy["status"]["refused"] == {"ConfigMap/a-settings": "NameTaken"}
+        assert users["data"] == {"value": value}
         assert {"ownerReferences", "labels"}.isdisjoint(users["metadata"])
         await bench.kubectl("delete", "configmap", "a-settings")
 

@@ -217,20 +217,10 @@ def test_nothing_of_an_earlier_resource_of_that_name_is_seen_or_adopted() -> Non
     assert status(cluster)["refused"] == {}
 
 
-def test_a_users_own_object_of_a_childs_name_is_not_taken_over() -> None:
+@pytest.mark.parametrize("value", ["mine", "1"])  # the second is what ours would say
+def test_a_users_own_object_of_a_childs_name_is_not_taken_over(value: str) -> None:
     cluster = FakeCluster(KINDS)
-    users = config_map("a-settings", value="mine")
-    users["metadata"]["namespace"] = "ns"
-    cluster.create(users)
-    cluster.create(toy("a"))
-    run(Engine(cluster, plan_toy).start())
-    assert cluster.objects[SETTINGS]["data"] == {"value": "mine"}
-    assert status(cluster)["refused"] == {"ConfigMap/a-settings": "NameTaken"}
-
-
-def test_a_users_own_object_that_says_what_ours_would_say_is_not_taken_over_either() -> None:
-    cluster = FakeCluster(KINDS)
-    users = config_map("a-settings", value="1")
+    users = config_map("a-settings", value=value)
     users["metadata"]["namespace"] = "ns"
     users = copy.deepcopy(cluster.create(users))
     cluster.create(toy("a"))
