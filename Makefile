@@ -20,8 +20,15 @@ export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/s
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: venv ## From nothing to a model that answers: cluster, images, chart, data, training, serving, load
+demo: ## From nothing to a model that answers: cluster, images, chart, data, training, serving, load
+	$(MAKE) --jobs=2 demo-cluster demo-images  # where one waits for the network or a disk, the other compiles
 	$(PY) -m examples.demo --cluster $(NAME) up
+
+.PHONY: demo-cluster demo-images
+demo-cluster:
+	$(CLUSTER) up --name $(NAME)
+demo-images: venv
+	python3 images/build.py all
 
 demo-down: ## Remove what the demo installed; the cluster stays
 	python3 -m examples.demo --cluster $(NAME) down
@@ -102,10 +109,10 @@ test-apiserver: venv ## Against a real kube-apiserver without nodes
 test-e2e: venv ## With real pods that really train
 	$(PYTEST) tests/e2e
 
-test-two-nodes: venv ## Training on two nodes of which one is drained or lost; after a change of attempts
+test-two-nodes: venv ## Two nodes of which one is drained or lost, under jobs and deployments; after a change of attempts or the gateway
 	$(PYTEST) tests/twonodes
 
-soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed; before a release
+soak: venv ## What is long and rare, e.g. 1,000 jobs while the operator is killed, or a real KEDA; before a release
 	$(PYTEST) tests/soak
 
 bench: venv ## Measure; prints tables, stores JSON under build/bench; ARGS="api idle deployments trainer verification recovery scaling gateway load serving" chooses

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import versions
+from . import cache, versions
 from .shell import DOWNLOAD, ClusterError, attempt, find, run_online, say
 
 
@@ -24,16 +24,20 @@ def ensure_system(control_plane_only: bool) -> None:
 
 def ensure_programs(programs: Iterable[str]) -> None:
     """Install what is missing with apt-get; raise ClusterError naming it when that can not be done."""
-    packages = missing_packages(programs)
+    wanted = list(programs)
+    packages = missing_packages(wanted)
     if not packages:
         return
-    listed = " ".join(packages)
     if os.geteuid() != 0 or not find("apt-get"):
-        raise ClusterError(f"install these first (Debian's names): {listed}")
-    say(f"installing {listed}")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    attempt(["apt-get", "update", "-qq"], seconds=DOWNLOAD)
-    run_online(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
+        raise ClusterError(f"install these first (Debian's names): {' '.join(packages)}")
+    # The cluster and the images are made side by side, and apt-get doesn't wait for another one.
+    with cache.locked(cache.root() / "apt.lock", "installing Debian's packages"):
+        packages = missing_packages(wanted)
+        if packages:
+            say(f"installing {' '.join(packages)}")
+            quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+            attempt(["apt-get", "update", "-qq"], seconds=DOWNLOAD)
+            run_online(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=quiet)
 
 
 def ensure_root() -> None:

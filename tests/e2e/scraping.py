@@ -30,16 +30,16 @@ _RULE = {"sourceLabels": "source_labels", "targetLabel": "target_label", "regex"
 
 
 class Prometheus:
-    """A running Prometheus."""
+    """A running Prometheus, at this URL."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
 
     def ask(self, path: str, **parameters: str | float) -> Any:
         """`data` of an answer of its API. Raises AssertionError with what it said where it isn't content."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self._address}/api/v1/{path}?{query}", timeout=30) as answer:
+            with urllib.request.urlopen(f"{self.address}/api/v1/{path}?{query}", timeout=30) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()[:500]}") from error

@@ -62,8 +62,11 @@ def infer(*texts: str) -> dict[str, Any]:
     return {"inputs": [{"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}]}
 
 
-def expose(kube: Kube, deployment: ModelDeployment) -> Endpoint:
-    """Opens a port of the node for the gateways: a node is reached from this machine, the pods' network need not be."""
+def expose(kube: Kube, deployment: ModelDeployment, node: str | None = None) -> Endpoint:
+    """Opens a port of the nodes for the gateways: a node is reached from this machine, the pods' network need not be.
+
+    node: the one by whose address they are asked; any without it.
+    """
     name = f"{deployment.name}-outside"
     kube.apply(
         {
@@ -81,7 +84,7 @@ def expose(kube: Kube, deployment: ModelDeployment) -> Endpoint:
         }
     )
     found = kube.get("service", name)
-    (node, *_) = kube.find("nodes")
+    asked = next(n for n in kube.find("nodes") if node in (None, n["metadata"]["name"]))
     assert found is not None
-    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    address = next(a["address"] for a in asked["status"]["addresses"] if a["type"] == "InternalIP")
     return Endpoint(address, int(found["spec"]["ports"][0]["nodePort"]), deployment.name)

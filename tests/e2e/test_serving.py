@@ -19,6 +19,7 @@ from tests.e2e.jobs import classification
 from tests.e2e.scraping import INTERVAL, Prometheus
 from tests.e2e.serving import Endpoint, expose, infer
 from tests.e2e.setup import OperatorDeployment
+from tests.e2e.sleepy import sleepy_spec
 
 GOOD, BAD = "the film was lovely and superb", "the meal was awful and dismal"
 SMALL = {
@@ -159,64 +160,12 @@ def test_a_new_revision_takes_over_without_a_failed_request(
     assert list(_states(status).values()).count("Serving") == 1
 
 
-# A server of the user's own that takes a second for each request, whatever the machine does.
-_SLEEPY = """
-import json, os, signal, threading, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-ANSWER = {"model_name": "sleepy", "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["late"]}]}
-
-class Sleepy(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.answer({"ready": True})
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        time.sleep(1)
-        self.answer(ANSWER)
-
-    def answer(self, body):
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *words):
-        pass
-
-# The first process of a container ignores what it has no handler for. What runs is done in that time.
-signal.signal(signal.SIGTERM, lambda *_: threading.Timer(3, os._exit, [0]).start())
-ThreadingHTTPServer(("", 9000), Sleepy).serve_forever()
-"""
-
-
 @pytest.fixture
 def sleepy(kube: Kube, deployment: ModelDeployment, trainer_image: str) -> Iterator[ModelDeployment]:
     """Behind gateways of its own; whatever becomes of the test, its servers hold no claim afterwards."""
-    custom = {
-        "image": trainer_image, "command": ["python3", "-c", _SLEEPY], "port": 9000, "protocol": "oip",
-        "readinessPath": "/ready",
-    }  # fmt: skip
-    size = {"limits": {"cpu": "200m", "memory": "600Mi"}, "requests": {"cpu": "20m", "memory": "50Mi"}}
-    spec = {
-        "model": {"uri": deployment.status()["model"]["uri"]},
-        "task": "text-classification",
-        "storage": {"uri": "pvc://served-storage"},
-        "engine": {"type": "custom", "custom": custom},
-        "server": {"resources": size},
-        "scaling": {
-            "minReplicas": 0,
-            "maxReplicas": 3,
-            "target": 2,
-            "idleSeconds": 5,
-            "scaleDownDelaySeconds": 0,
-        },
-        "gateway": {"replicas": 1},
-    }
+    scaling = {"minReplicas": 0, "maxReplicas": 3, "target": 2, "idleSeconds": 5, "scaleDownDelaySeconds": 0}
+    model = deployment.status()["model"]["uri"]
+    spec = sleepy_spec(trainer_image, model, "served-storage", scaling=scaling)
     found = ModelDeployment(kube, "sleepy", spec).create()
     yield found
     found.delete()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections import OrderedDict
 from typing import cast
 
 from modelyard_gateway.balance.servers import Fleet, Server
+from modelyard_gateway.proxy import peers
 from modelyard_gateway.proxy.exchange import Exchange
 from modelyard_gateway.proxy.upstream import Upstream
 from modelyard_gateway.telemetry import metrics as outcomes
@@ -308,7 +308,7 @@ class Dispatcher:
         except OSError:  # TimeoutError is one
             self.failed(exchange, server, "connect")
             return
-        _watch_peer(connection.transport)
+        peers.watch(connection.transport)
         self._metrics.opened()
         if exchange.open:
             self._send(exchange, connection)
@@ -327,17 +327,3 @@ def _free(connection: Upstream, now: float) -> None:
         connection.server.idle.append(connection)
     else:
         connection.close()
-
-
-def _watch_peer(transport: asyncio.Transport) -> None:
-    """A server whose node has vanished says nothing: the kernel finds out, in about 25 s.
-
-    Not by TCP_USER_TIMEOUT: to Linux a server that only doesn't read for so long is one that has vanished, too.
-    """
-    connection = transport.get_extra_info("socket")
-    if connection is None:
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -68,5 +68,8 @@ class Patience:
                 client.cut(exchange, outcomes.GONE)
             else:
                 client.expire(exchange)
-        elif uploads and exchange.upstream is not None and now - client.since > STALL_SECONDS:
-            client.stop(exchange, _SLOW_BODY)
+        elif exchange.upstream is not None:
+            if uploads and now - client.since > STALL_SECONDS:
+                client.stop(exchange, _SLOW_BODY)
+            else:
+                exchange.upstream.sweep(exchange, now)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from modelyard_gateway.balance.servers import Server
+from modelyard_gateway.proxy import peers
 from modelyard_gateway.proxy.exchange import Exchange
 from modelyard_gateway.wire.chunks import LAST, Chunks, encode
 from modelyard_gateway.wire.fields import END, MAX_HEAD, Malformed
@@ -61,6 +62,17 @@ class Upstream(asyncio.Protocol):
     def close(self) -> None:
         """Ends the connection. Of one that carries a request: the server shall stop."""
         self.transport.abort()
+
+    def sweep(self, exchange: Exchange, now: float) -> None:
+        """Gives up a server that hasn't so much as confirmed a request which it has had for long."""
+        if (
+            not exchange.status
+            and now - exchange.given > peers.VANISHED_SECONDS
+            and peers.has_vanished(self.transport)
+        ):
+            self.exchange = None
+            self.close()
+            self._dispatcher.failed(exchange, self.server, "reset", why="the server's node has vanished")
 
     def data_received(self, data: bytes) -> None:
         """Of asyncio.Protocol."""
