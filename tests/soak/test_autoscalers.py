@@ -17,7 +17,7 @@ from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_
 from tests.e2e.jobs import classification
 from tests.e2e.scraping import Prometheus
 from tests.e2e.serving import expose
-from tests.e2e.setup import PROFILES, ROOT, Cluster
+from tests.e2e.setup import PROFILES, ROOT, Cluster, OperatorDeployment
 from tests.e2e.sleepy import sleepy_spec
 from tests.soak.autoscalers import keda, metrics_server
 
@@ -38,7 +38,7 @@ def model(kube: Kube, reviews: None) -> Iterator[str]:
 
 
 @pytest.fixture
-def profile(cluster: Cluster, prometheus: Prometheus) -> str:
+def profile(cluster: Cluster, operator: OperatorDeployment, prometheus: Prometheus) -> str:
     """Its name; it says where that Prometheus is."""
     profiles = {**PROFILES, PROFILE: {"prometheus": prometheus.address}}
     command = [
@@ -47,6 +47,8 @@ def profile(cluster: Cluster, prometheus: Prometheus) -> str:
         "--set-json", f"profiles={json.dumps(profiles)}",
     ]  # fmt: skip
     subprocess.run(command, env=cluster.tools.env, check=True, timeout=300, capture_output=True)
+    operator.kill()  # a running one hears of profiles when its node's kubelet next looks
+    operator.start()
     return PROFILE
 
 
@@ -69,8 +71,9 @@ def test_keda_scales_from_zero_to_the_bound_and_back_and_gives_way(
     spec = sleepy_spec(trainer_image, model, "scaled-storage", profile=profile, scaling=scaling)
     deployment = ModelDeployment(kube, "watched", spec)
     with keda.running(kube, tmp_path):
-        deployment.create().wait_ready()
         try:
+            # With nobody asking KEDA takes the first server as soon as it was ready once.
+            deployment.create().wait_ready()
             endpoint = expose(kube, deployment)
             cases = endpoint.learn("a")
             scaled = kube.get("scaledobject", deployment.name)
@@ -112,8 +115,8 @@ def test_a_horizontal_pod_autoscaler_follows_the_servers_processors(
     spec = sleepy_spec(trainer_image, model, "scaled-storage", work=0.02, scaling=scaling)
     deployment = ModelDeployment(kube, "worked", spec)
     with metrics_server.running(kube, tmp_path):
-        deployment.create().wait_ready()
         try:
+            deployment.create().wait_ready()
             endpoint = expose(kube, deployment)
             cases = endpoint.learn("a")
             deployment.wait_reason("ScalingReady", "Delegated", 120)

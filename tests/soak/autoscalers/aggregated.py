@@ -86,9 +86,10 @@ def running(command: Sequence[str | Path], environment: Mapping[str, str], log: 
             list(map(str, command)), stdout=output, stderr=output, env={**os.environ, **environment}
         )
         try:
-            time.sleep(1)
+            time.sleep(2)
+            assert process.poll() is None, "it has ended"
             yield
-            assert process.poll() is None, f"{command[0]} has ended: {log.read_text()[-2000:]}"
+            assert process.poll() is None, "it has ended"
         except BaseException as error:
             error.add_note(f"{command[0]}: {log.read_text()[-3000:]}")
             raise

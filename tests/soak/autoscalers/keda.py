@@ -34,7 +34,7 @@ def running(kube: Kube, folder: Path) -> Iterator[None]:
         programs["keda-adapter"], f"--secure-port={api}", f"--port={own}", f"--cert-dir={folder}",
         f"--tls-cert-file={folder / 'tls.crt'}", f"--tls-private-key-file={folder / 'tls.key'}",
         f"--metrics-service-address=localhost:{service}",
-        *(f"--{what}-kubeconfig={kube.kubeconfig}" for what in ("authentication", "authorization")),
+        *(f"--{what}-kubeconfig={kube.kubeconfig}" for what in ("lister", "authentication", "authorization")),
     ]  # fmt: skip
     kube.run("apply", "--server-side", "-f", str(crds))
     try:

@@ -174,6 +174,26 @@ def test_keda_asks_the_profiles_prometheus_for_the_load_of_all_gateways() -> Non
     assert f'namespace="{NAMESPACE}",modeldeployment="{NAME}"' in trigger["metadata"]["query"]
 
 
+def test_keda_takes_no_server_that_was_never_ready() -> None:
+    world = World(settings=make_settings(prometheus="http://prometheus.monitoring:9090"), well=set())
+    world.cluster.served.add("ScaledObject")
+    world.engine.controller.serves("ScaledObject", True)
+    world.create(trained_job(), deployment(scaling={"scaler": "keda", "minReplicas": 0, "maxReplicas": 4}))
+    assert spec_of(world, SCALED)["minReplicaCount"] == 1
+    world.well = None
+    world.settle()
+    assert world.condition("UpToDate") == ("True", "Serving")
+    assert spec_of(world, SCALED)["minReplicaCount"] == 0
+    # It goes to zero, where the next revision has a server again until it is ready.
+    resize(world, 0)
+    assert world.condition("Ready") == ("True", "Serving")
+    world.edit(server={"maxBatchDelayMilliseconds": 9})
+    world.wait(5)
+    (new,) = world.revisions()
+    assert spec_of(world, SCALED)["scaleTargetRef"]["name"] == f"{NAME}-{new}"
+    assert spec_of(world, SCALED)["minReplicaCount"] == 0
+
+
 def test_without_keda_the_cluster_is_said_to_lack_it_and_servers_stay() -> None:
     world = scaled(scaler="keda")
     assert world.condition("ScalingReady") == ("False", "NotServed")

@@ -35,8 +35,11 @@ def build_autoscaler(site: Site, scaling: Scaling, revision: str) -> Child:
     return _make(site, "autoscaling/v2", "HorizontalPodAutoscaler", spec)
 
 
-def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: float) -> Child:
-    """By the requests that wait and run, as the profile's Prometheus has them from all gateways: `target` a server."""
+def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: float, least: int) -> Child:
+    """By the requests that wait and run, as the profile's Prometheus has them from all gateways: `target` a server.
+
+    least: servers that there are whatever is asked; 0: none while nothing is.
+    """
     trigger = {
         "type": "prometheus",
         "metadata": {
@@ -51,7 +54,7 @@ def build_scaled_object(site: Site, scaling: Scaling, revision: str, target: flo
     window = {"stabilizationWindowSeconds": min(scaling.scale_down_delay_seconds, _LONGEST_WINDOW)}
     spec = {
         "scaleTargetRef": _target(site, revision),
-        "minReplicaCount": scaling.min_replicas,
+        "minReplicaCount": least,
         "maxReplicaCount": scaling.max_replicas,
         "pollingInterval": _POLL,
         "cooldownPeriod": scaling.idle_seconds,

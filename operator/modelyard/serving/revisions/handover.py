@@ -20,8 +20,8 @@ _ADVICE = {
 }
 
 
-def advance(draft: Draft, site: Site, serving: str | None) -> None:
-    """Plans the scaler that the spec asks for; what another one has made goes first."""
+def advance(draft: Draft, site: Site, serving: str | None, *, proven: bool) -> None:
+    """Plans the scaler that the spec asks for; what another one has made goes first. proven: it was ready once."""
     spec = draft.view.spec
     kind = scale.SCALERS.get(spec.scaling.scaler)
     if kind is None or spec.suspend:
@@ -36,7 +36,9 @@ def advance(draft: Draft, site: Site, serving: str | None) -> None:
             child = scalers.build_autoscaler(site, spec.scaling, serving)
         else:
             target = scale.find_target(spec.scaling, scale.find_figures(draft, site.profile))
-            child = scalers.build_scaled_object(site, spec.scaling, serving, target)
+            # Nobody asks a deployment that isn't ready yet, and KEDA would take its first server before it ever is.
+            least = spec.scaling.min_replicas if proven else max(1, spec.scaling.min_replicas)
+            child = scalers.build_scaled_object(site, spec.scaling, serving, target, least)
         draft.children.append(child)
         _tell(draft, kind)
 

@@ -56,7 +56,10 @@ def advance(draft: Draft, site: Site, *, built: bool) -> None:
     planned = [(target.id in found, _build(draft, site, found.get(target.id), target)) for target in targets]
     draft.children[:0] = [child for known, children in planned if known for child in children]
     draft.children += [child for known, children in planned if not known for child in children]
-    handover.advance(draft, site, next((t.id for t in targets if t.weight > 0), None))
+    asked = next((t.id for t in targets if t.weight > 0), None)
+    ready = asked in found and found[asked].revision.ready > 0
+    proven = ready or (asked is not None and scale.has_served(view, asked))
+    handover.advance(draft, site, asked, proven=proven)
     _judge(draft, found, targets, wanted, told, built=built)
     draft.update(
         replicas=serving.replicas if serving else 0,
