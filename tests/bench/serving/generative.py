@@ -37,7 +37,7 @@ def measure(rows: Rows) -> None:
         Contender(
             "transformers serve",
             partial(servers.transformers_serve, folder),
-            OpenAIGeneration(str(folder)),
+            OpenAIGeneration(str(folder), done=False),
             cases,
         ),
         Contender("vLLM (CPU)", partial(servers.vllm, folder), OpenAIGeneration("m"), cases),

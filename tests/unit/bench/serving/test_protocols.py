@@ -125,6 +125,13 @@ def test_events_may_be_cut_anywhere() -> None:
         assert (tokens.number, tokens.first) == (1, tokens.last)
 
 
+def test_a_stream_without_done_is_whole_only_where_that_is_said() -> None:
+    protocol = OpenAIGeneration("m", done=False)
+    assert protocol.judge({"text": "a"}, answer((1.0, delta("a")), (2.0, delta(None, "stop")))).number == 1
+    with pytest.raises(Failure, match="no finish_reason"):
+        protocol.judge({"text": "a"}, answer((1.0, delta("a"))))
+
+
 @pytest.mark.parametrize(
     ("pieces", "words"),
     [
