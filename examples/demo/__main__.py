@@ -35,7 +35,7 @@ def up(cluster: str) -> None:
     with step(f"Load: {endpoint.clients} callers, twice as many as one server is best with"):
         load.show(kube, endpoint, [text for text, _ in read_tweets(folder)])
     print(report.format_next(train.JOB, kube.namespace, endpoint.curl("I love it"), kube.kubeconfig))
-    print(f"All of it took {time.monotonic() - start:.0f} s.")
+    print(f"The demo itself took {time.monotonic() - start:.0f} s.")
 
 
 def down(cluster: str) -> None:
