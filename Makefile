@@ -21,14 +21,12 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## From nothing to a model that answers: cluster, images, chart, data, training, serving, load
-	$(MAKE) --jobs=2 demo-cluster demo-images  # where one waits for the network or a disk, the other compiles
+	$(MAKE) --jobs=2 cluster-up demo-images  # where one waits for the network or a disk, the other compiles
 	$(PY) -m examples.demo --cluster $(NAME) up
 
-.PHONY: demo-cluster demo-images
-demo-cluster:
-	$(CLUSTER) up --name $(NAME)
+.PHONY: demo-images
 demo-images: venv
-	python3 images/build.py all
+	$(MAKE) images
 
 demo-down: ## Remove what the demo installed; the cluster stays
 	python3 -m examples.demo --cluster $(NAME) down

@@ -15,7 +15,7 @@ from .shell import BUILD, ClusterError, attempt, run_online, say
 
 HERE = Path(__file__).parent
 # A compiler lives for seconds: what it would collect is cheaper thrown away with it, as long as there is room.
-COMPILER = {"GOGC": "off", "GOMEMLIMIT": "1500MiB"}
+_COMPILER = {"GOGC": "off", "GOMEMLIMIT": "1500MiB"}
 CONTAINERD_COMMANDS = ("containerd", "containerd-shim-runc-v2", "ctr")
 
 
@@ -71,7 +71,7 @@ def _ensure_hyperkube() -> None:
     if cache.is_current(folder() / "hyperkube.stamp", key):
         return
     say(f"building Kubernetes {versions.KUBERNETES} (about 6 minutes on 2 cores the first time)")
-    _go_build(module, hyperkube_flags(), {"hyperkube": ".", "pause": "./pause"})
+    go_build(module, hyperkube_flags(), {"hyperkube": ".", "pause": "./pause"})
     cache.write_stamp(folder() / "hyperkube.stamp", key, outputs)
 
 
@@ -82,11 +82,11 @@ def _ensure_containerd() -> None:
         return
     say(f"building containerd {versions.CONTAINERD} (about 40 s the first time)")
     prefix = "github.com/containerd/containerd/v2/cmd/"
-    _go_build(module, containerd_flags(), {name: prefix + name for name in CONTAINERD_COMMANDS})
+    go_build(module, containerd_flags(), {name: prefix + name for name in CONTAINERD_COMMANDS})
     cache.write_stamp(folder() / "containerd.stamp", key, [folder() / name for name in CONTAINERD_COMMANDS])
 
 
-def _go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
+def go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
     """Build each package beside its place and rename it: a running program's file can not be written to."""
     go, started = prerequisites.ensure_go(), time.monotonic()
     for name, package in packages.items():
@@ -94,7 +94,7 @@ def _go_build(module: Path, flags: list[str], packages: dict[str, str]) -> None:
         run_online(
             [go, "build", *flags, "-o", partial, package],
             cwd=module,
-            env={"CGO_ENABLED": "0", "GOWORK": "off", **COMPILER},
+            env={"CGO_ENABLED": "0", "GOWORK": "off", **_COMPILER},
             seconds=BUILD,
         )
         partial.replace(folder() / name)

@@ -212,9 +212,18 @@ class ModelDeployment(CustomResource):
             raise AssertionError(f"{self.name} stalled\n{self.describe()}")
         return status
 
+    def living(self, stage: str) -> list[Object]:
+        """Its pods of one stage that are not ending."""
+        return [pod for pod in self.pods(stage) if "deletionTimestamp" not in pod["metadata"]]
+
     def servers(self) -> list[Object]:
         """Its servers that are not ending."""
-        return [pod for pod in self.pods("server") if "deletionTimestamp" not in pod["metadata"]]
+        return self.living("server")
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod is."""
+    return is_true(pod["status"], "Ready")
 
 
 def condition(status: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,20 @@ def bring_up(name: str = "default") -> Cluster:
     tools = install.start_cluster(name)
     images = install.load_images(name)
     install.install_chart(tools, images)
+    set_profiles(tools, PROFILES)
+    return Cluster(tools, images)
+
+
+def set_profiles(tools: Kubectl, profiles: Mapping[str, Any]) -> None:
+    """The installed chart's, from now on; an operator that runs hears of them when its node's kubelet next looks."""
     command = [
         tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reset-then-reuse-values",
         "--wait", "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE,
-        "--set-json", f"profiles={json.dumps(PROFILES)}", "--set", "dashboards.enabled=true",
+        "--set-json", f"profiles={json.dumps(profiles)}", "--set", "dashboards.enabled=true",
     ]  # fmt: skip
     done = subprocess.run(command, env=tools.env, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise AssertionError(f"installing the test's profiles failed: {done.stderr.strip()[-2000:]}")
-    return Cluster(tools, images)
 
 
 def fresh_namespace(kube: Kube) -> None:

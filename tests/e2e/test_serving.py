@@ -13,7 +13,7 @@ from modelyard.workloads.times import parse_time
 from tests.bench.serving.protocols import Case
 from tests.dashboards import choose
 from tests.e2e.boards import check_board
-from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
+from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_ready, is_true
 from tests.e2e.hostile import SlowCallers
 from tests.e2e.jobs import classification
 from tests.e2e.scraping import INTERVAL, Prometheus
@@ -261,13 +261,7 @@ def wait_servers(deployment: ModelDeployment, count: int, without: str = "") -> 
     """Until so many servers are ready, none of them of that name."""
 
     def there(_: dict[str, Any]) -> bool:
-        ready = [
-            pod["metadata"]["name"]
-            for pod in deployment.servers()
-            if any(
-                c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])
-            )
-        ]
+        ready = [pod["metadata"]["name"] for pod in deployment.servers() if is_ready(pod)]
         return len(ready) >= count and without not in ready
 
     deployment.wait(f"{count} servers", there, 90)

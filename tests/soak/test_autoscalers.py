@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from examples.demo import install
+from tests.bench.serving.protocols import Case
 from tests.e2e.conftest import prometheus, reviews, trainer_image
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
 from tests.e2e.jobs import classification
 from tests.e2e.scraping import Prometheus
-from tests.e2e.serving import expose
-from tests.e2e.setup import PROFILES, ROOT, Cluster, OperatorDeployment
+from tests.e2e.serving import Endpoint, expose
+from tests.e2e.setup import PROFILES, Cluster, OperatorDeployment, set_profiles
 from tests.e2e.sleepy import sleepy_spec
 from tests.soak.autoscalers import keda, metrics_server
 
@@ -40,16 +39,22 @@ def model(kube: Kube, reviews: None) -> Iterator[str]:
 @pytest.fixture
 def profile(cluster: Cluster, operator: OperatorDeployment, prometheus: Prometheus) -> str:
     """Its name; it says where that Prometheus is."""
-    profiles = {**PROFILES, PROFILE: {"prometheus": prometheus.address}}
-    command = [
-        cluster.tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reset-then-reuse-values",
-        "--wait", "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE,
-        "--set-json", f"profiles={json.dumps(profiles)}",
-    ]  # fmt: skip
-    subprocess.run(command, env=cluster.tools.env, check=True, timeout=300, capture_output=True)
-    operator.kill()  # a running one hears of profiles when its node's kubelet next looks
+    set_profiles(cluster.tools, {**PROFILES, PROFILE: {"prometheus": prometheus.address}})
+    operator.kill()
     operator.start()
     return PROFILE
+
+
+@contextlib.contextmanager
+def serving(deployment: ModelDeployment) -> Iterator[tuple[Endpoint, list[Case]]]:
+    """Its gateways, and requests with their answers; it is made, and deleted at the end of the block."""
+    deployment.create()
+    try:
+        deployment.wait_ready()
+        endpoint = expose(deployment.kube, deployment)
+        yield endpoint, endpoint.learn("a")
+    finally:
+        deployment.delete()
 
 
 def wait_size(deployment: ModelDeployment, count: int, seconds: float) -> None:
@@ -70,34 +75,28 @@ def test_keda_scales_from_zero_to_the_bound_and_back_and_gives_way(
     }  # fmt: skip
     spec = sleepy_spec(trainer_image, model, "scaled-storage", profile=profile, scaling=scaling)
     deployment = ModelDeployment(kube, "watched", spec)
-    with keda.running(kube, tmp_path):
-        try:
-            # With nobody asking KEDA takes the first server as soon as it was ready once.
-            deployment.create().wait_ready()
-            endpoint = expose(kube, deployment)
-            cases = endpoint.learn("a")
-            scaled = kube.get("scaledobject", deployment.name)
-            assert scaled is not None
-            ready = {c["type"]: c["status"] for c in scaled["status"]["conditions"]}
-            assert ready["Ready"] == "True", scaled["status"]
-            assert condition(deployment.status(), "ScalingReady")["reason"] == "Delegated"
+    # With nobody asking KEDA takes the first server as soon as it was ready once.
+    with keda.running(kube, tmp_path), serving(deployment) as (endpoint, cases):
+        scaled = kube.get("scaledobject", deployment.name)
+        assert scaled is not None
+        ready = {c["type"]: c["status"] for c in scaled["status"]["conditions"]}
+        assert ready["Ready"] == "True", scaled["status"]
+        assert condition(deployment.status(), "ScalingReady")["reason"] == "Delegated"
 
-            wait_size(deployment, 0, 240)
-            assert is_true(deployment.status(), "Ready")
-            assert endpoint.classify("a") == ["late"]  # a look of Prometheus', one of KEDA's, and a start
-            with endpoint.load(cases, rate=8.0) as load:
-                wait_size(deployment, 3, 240)
-                deployment.wait("readiness", lambda s: s.get("readyReplicas") == 3, 60)
-            load.report.check()
-            wait_size(deployment, 0, 300)
+        wait_size(deployment, 0, 240)
+        assert is_true(deployment.status(), "Ready")
+        assert endpoint.classify("a") == ["late"]  # a look of Prometheus', one of KEDA's, and a start
+        with endpoint.load(cases, rate=8.0) as load:
+            wait_size(deployment, 3, 240)
+            deployment.wait("readiness", lambda s: s.get("readyReplicas") == 3, 60)
+        load.report.check()
+        wait_size(deployment, 0, 300)
 
-            deployment.patch({"scaling": {"scaler": "builtin"}})
-            deployment.wait("no ScaledObject", lambda _: not kube.find("scaledobjects,hpa"), 120)
-            assert endpoint.classify("a") == ["late"]
-            reason = condition(deployment.wait_ready(), "ScalingReady")["reason"]
-            assert reason == "Following", deployment.describe()
-        finally:
-            deployment.delete()
+        deployment.patch({"scaling": {"scaler": "builtin"}})
+        deployment.wait("no ScaledObject", lambda _: not kube.find("scaledobjects,hpa"), 120)
+        assert endpoint.classify("a") == ["late"]
+        reason = condition(deployment.wait_ready(), "ScalingReady")["reason"]
+        assert reason == "Following", deployment.describe()
     # Without KEDA in the cluster the same is refused in words.
     deployment.spec = {**spec, "scaling": scaling}
     deployment.create()
@@ -114,18 +113,13 @@ def test_a_horizontal_pod_autoscaler_follows_the_servers_processors(
     scaling = {"scaler": "hpa", "minReplicas": 1, "maxReplicas": 2, "scaleDownDelaySeconds": 0}
     spec = sleepy_spec(trainer_image, model, "scaled-storage", work=0.02, scaling=scaling)
     deployment = ModelDeployment(kube, "worked", spec)
-    with metrics_server.running(kube, tmp_path):
-        try:
-            deployment.create().wait_ready()
-            endpoint = expose(kube, deployment)
-            cases = endpoint.learn("a")
-            deployment.wait_reason("ScalingReady", "Delegated", 120)
-            with endpoint.load(cases, rate=4.0) as load:
-                wait_size(deployment, 2, 180)
-                # Both are enough for the load, and stay.
-                time.sleep(20)
+    with metrics_server.running(kube, tmp_path), serving(deployment) as (endpoint, cases):
+        deployment.wait_reason("ScalingReady", "Delegated", 120)
+        with endpoint.load(cases, rate=4.0) as load:
+            wait_size(deployment, 2, 180)
+            # Both are enough for the load, and stay: the autoscaler looks every 15 s.
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
                 assert len(deployment.servers()) == 2
-            load.report.check()
-            wait_size(deployment, 1, 240)
-        finally:
-            deployment.delete()
+        load.report.check()
+        wait_size(deployment, 1, 240)

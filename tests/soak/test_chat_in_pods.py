@@ -18,7 +18,7 @@ from tests.bench.serving import inprocess
 from tests.bench.serving.background import ConstantLoad
 from tests.bench.serving.load import Target
 from tests.bench.serving.protocols import Case, OpenAIGeneration
-from tests.e2e.harness import Kube, ModelDeployment
+from tests.e2e.harness import Kube, ModelDeployment, is_ready
 from tests.e2e.serving import Endpoint, expose
 from tests.e2e.setup import Cluster
 from tests.server.chat_model import prepare_chat_model
@@ -142,14 +142,10 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
         # It doesn't read maxLength, which would be refused.
         deployment.patch({"engine": {"type": "custom", "custom": custom}, "server": {"maxLength": None}})
         deployment.wait_ready(600)
-        (server,) = [pod for pod in deployment.servers() if _is_ready(pod)]
+        (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
         assert server["spec"]["containers"][0]["image"] == custom["image"]
         check_answers(client, deployment.name, expected)
         deployment.patch({"engine": BUILTIN, "server": SERVER})
         deployment.wait_ready(600)
         check_answers(client, deployment.name, expected)
     load.report.check()
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])

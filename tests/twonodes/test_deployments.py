@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.bench.serving.protocols import Case
-from tests.e2e.harness import Kube, ModelDeployment, Object, TrainingJob
+from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, is_ready
 from tests.e2e.jobs import classification
 from tests.e2e.serving import Endpoint, expose
 from tests.twonodes.nodes import HOST, UNREACHABLE, Nodes
@@ -95,31 +94,22 @@ def ask(kube: Kube, deployment: ModelDeployment, node: str) -> tuple[Endpoint, l
     return endpoint, endpoint.learn("the film was lovely and superb", "the meal was awful and dismal", "a")
 
 
-def living(deployment: ModelDeployment, stage: str) -> list[Object]:
-    """Its pods of a stage that are not ending."""
-    return [pod for pod in deployment.pods(stage) if "deletionTimestamp" not in pod["metadata"]]
-
-
 def places(deployment: ModelDeployment, stage: str) -> list[str]:
     """The nodes of those pods, in order."""
-    return sorted(pod["spec"].get("nodeName", "") for pod in living(deployment, stage))
+    return sorted(pod["spec"].get("nodeName", "") for pod in deployment.living(stage))
 
 
 def wait_ready(deployment: ModelDeployment, stage: str, count: int = 2) -> None:
     """Until so many pods of a stage are ready."""
 
-    def is_ready(pod: Object) -> bool:
-        conditions: list[dict[str, Any]] = pod["status"].get("conditions", [])
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
     deployment.wait(
-        f"{count} pods of {stage}", lambda _: sum(map(is_ready, living(deployment, stage))) == count, 120
+        f"{count} pods of {stage}", lambda _: sum(map(is_ready, deployment.living(stage))) == count, 120
     )
 
 
 def move_away(kube: Kube, deployment: ModelDeployment, stage: str, node: str, count: int = 2) -> None:
     """Deletes pods of a stage on a node, `count` at most, and waits for others."""
-    there = [p["metadata"]["name"] for p in living(deployment, stage) if p["spec"].get("nodeName") == node]
+    there = [p["metadata"]["name"] for p in deployment.living(stage) if p["spec"].get("nodeName") == node]
     for name in there[:count]:
         kube.run("delete", "pod", name)
         wait_ready(deployment, stage)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +14,6 @@ from tests.cluster.shell import run
 from tests.e2e.harness import Kube
 
 NAMESPACE = "autoscalers"
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 def make_certificates(folder: Path, service: str) -> None:
@@ -86,8 +76,6 @@ def running(command: Sequence[str | Path], environment: Mapping[str, str], log: 
             list(map(str, command)), stdout=output, stderr=output, env={**os.environ, **environment}
         )
         try:
-            time.sleep(2)
-            assert process.poll() is None, "it has ended"
             yield
             assert process.poll() is None, "it has ended"
         except BaseException as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.harness import Kube
+from tests.server.running import free_port
 from tests.soak.autoscalers import aggregated, building
 
 MODULE, VERSION = "github.com/kedacore/keda/v2", "v2.21.0"
@@ -24,7 +25,7 @@ def running(kube: Kube, folder: Path) -> Iterator[None]:
         "KUBECONFIG": kube.kubeconfig, "WATCH_NAMESPACE": "", "KEDA_CLUSTER_OBJECT_NAMESPACE": "kube-system",
         "POD_NAMESPACE": "kube-system",
     }  # fmt: skip
-    metrics, probes, service, api, own = (aggregated.free_port() for _ in range(5))
+    metrics, probes, service, api, own = (free_port() for _ in range(5))
     operator: list[str | Path] = [
         programs["keda-operator"], f"--cert-dir={folder}", f"--metrics-bind-address=127.0.0.1:{metrics}",
         f"--health-probe-bind-address=127.0.0.1:{probes}", f"--metrics-service-bind-address=127.0.0.1:{service}",

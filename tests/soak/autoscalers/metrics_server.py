@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.harness import Kube
+from tests.server.running import free_port
 from tests.soak.autoscalers import aggregated, building
 
 MODULE, VERSION = "sigs.k8s.io/metrics-server", "v0.9.0"
@@ -19,7 +20,7 @@ def running(kube: Kube, folder: Path) -> Iterator[None]:
     """The API metrics.k8s.io, until the end of the block. Its files go into `folder`."""
     program = building.provide(MODULE, VERSION, PROGRAMS)["metrics-server"]
     aggregated.make_certificates(folder, SERVICE)
-    port = aggregated.free_port()
+    port = free_port()
     command: list[str | Path] = [
         program, f"--secure-port={port}", f"--cert-dir={folder}",
         f"--tls-cert-file={folder / 'tls.crt'}", f"--tls-private-key-file={folder / 'tls.key'}",
