@@ -9,8 +9,8 @@ PY       := $(VENV)/bin/python
 CLUSTER  := python3 -m tests.cluster
 NAME     ?= default
 PYTEST   := $(PY) -m pytest
-# As many as there are processors, within reason; tests that mostly wait for a cluster take three.
-AT_ONCE  := -n auto --maxprocesses 8 --dist worksteal
+# One more than there are processors, within reason, since some tests wait; those of a cluster mostly do, and take three.
+AT_ONCE  := -n $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 ))) --dist worksteal
 WAITING  := -n 3 --dist worksteal
 
 export PYTHONPATH := operator:images/models:images/trainer:images/agent:images/server:images/gateway
