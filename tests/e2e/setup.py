@@ -47,7 +47,7 @@ def bring_up(name: str = "default") -> Cluster:
 
 
 def set_profiles(tools: Kubectl, profiles: Mapping[str, Any]) -> None:
-    """The installed chart's, from now on; an operator that runs hears of them when its node's kubelet next looks."""
+    """The installed chart's, from now on: another operator has read them."""
     command = [
         tools.helm, "upgrade", install.RELEASE, str(ROOT / "charts" / "modelyard"), "--reset-then-reuse-values",
         "--wait", "--timeout", "120s", "--namespace", install.SYSTEM_NAMESPACE,

@@ -16,7 +16,7 @@ from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_
 from tests.e2e.jobs import classification
 from tests.e2e.scraping import Prometheus
 from tests.e2e.serving import Endpoint, expose
-from tests.e2e.setup import PROFILES, Cluster, OperatorDeployment, set_profiles
+from tests.e2e.setup import PROFILES, Cluster, set_profiles
 from tests.e2e.sleepy import sleepy_spec
 from tests.soak.autoscalers import keda, metrics_server
 
@@ -37,11 +37,9 @@ def model(kube: Kube, reviews: None) -> Iterator[str]:
 
 
 @pytest.fixture
-def profile(cluster: Cluster, operator: OperatorDeployment, prometheus: Prometheus) -> str:
+def profile(cluster: Cluster, prometheus: Prometheus) -> str:
     """Its name; it says where that Prometheus is."""
     set_profiles(cluster.tools, {**PROFILES, PROFILE: {"prometheus": prometheus.address}})
-    operator.kill()
-    operator.start()
     return PROFILE
 
 

@@ -257,12 +257,17 @@ def test_images_are_named_by_registry_tag_and_digest() -> None:
     assert _settings(manifests).profiles["default"].trainer_image == f"localhost/trainer:1@{DIGEST}"
 
 
-def test_a_change_of_a_profile_does_not_restart_the_operator() -> None:
+def test_what_the_operator_reads_at_its_start_starts_the_next_one_and_nothing_else_does() -> None:
     def pod(values: dict[str, Any]) -> Any:
         return only(render(values), "Deployment")["spec"]["template"]
 
-    assert pod({}) == pod({"profiles": {"default": {"maxProcessRestarts": 1}}})
-    assert pod({}) != pod({"logLevel": "debug"})
+    changed = pod({"profiles": {"default": {"maxProcessRestarts": 1}}})
+    assert changed["metadata"]["annotations"] != pod({})["metadata"]["annotations"]
+    assert changed["spec"] == pod({})["spec"]
+    assert pod({"profiles": {"default": {"maxProcessRestarts": 1}}}) == changed
+    assert pod({"metrics": {"serviceMonitor": {"enabled": True}}}) == pod({})
+    assert pod({"logLevel": "debug"}) != pod({})
+    assert pod({"podAnnotations": {"c": "d"}})["metadata"]["annotations"].items() >= {("c", "d")}
 
 
 def test_the_operator_understands_what_it_is_told() -> None:

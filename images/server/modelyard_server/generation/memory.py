@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 PAGE = 32  # tokens of a block: a request wastes half of one, and prompts share whole ones
 _MARGIN = 0.1  # of the limit, for what nobody counts
+_UNASKED = 4 << 30  # bytes of a node that nobody has granted; one request may take more
 _MIB = 1 << 20
 
 
@@ -46,13 +47,22 @@ class Sizes:
         )
 
 
-def plan_blocks(sizes: Sizes, free: int, limit: int, at_once: int) -> int:
-    """Blocks of PAGE tokens: as many as `at_once` requests of `limit` tokens could use, or as fit into `free` bytes.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes: what may be taken, and how much of it for more than one request of the longest length."""
+
+    free: int
+    unasked: int
+
+
+def plan_blocks(sizes: Sizes, room: Room, limit: int, at_once: int) -> int:
+    """Blocks of PAGE tokens: as many as `at_once` requests of `limit` tokens could use, or as there is room for.
 
     Raises Failure (HostOutOfMemory) where not even one request fits.
     """
-    each = -(-limit // PAGE)
-    fitting = max(0, free - sizes.step) // (sizes.token * PAGE)
+    each, block = -(-limit // PAGE), sizes.token * PAGE
+    free = room.free
+    fitting = max(0, free - sizes.step) // block
     if fitting < each:
         needed = (sizes.token * each * PAGE + sizes.step) // _MIB
         advice = f", or set server.maxLength to {fitting * PAGE} or less" if fitting else ""
@@ -61,27 +71,31 @@ def plan_blocks(sizes: Sizes, free: int, limit: int, at_once: int) -> int:
             f"one request of {limit} tokens needs {needed} MiB beside the model, and {max(0, free) // _MIB} MiB are"
             f" left: raise server.resources.limits.memory{advice}",
         )
-    blocks = min(fitting, each * at_once)
+    blocks = min(fitting, each * at_once, max(each, room.unasked // block))
     log.info("the cache has room for %d tokens in %d MiB", blocks * PAGE, blocks * PAGE * sizes.token // _MIB)
     return blocks
 
 
-def read_free(device: Any) -> int:
-    """Bytes that the process may still take, where the model is: of the GPU, or of the container.
+def read_room(device: Any) -> Room:
+    """Where the model is: of the GPU, or of the container.
 
-    Without a limit of the container, half of what the node has left.
+    Without a limit of the container, half of what the node has left, and 4 GiB of it unasked.
     """
     if device.type == "cuda":
         import torch
 
         free, total = torch.cuda.mem_get_info(device)
-        return int(free - _MARGIN * total)
+        return _granted(int(free - _MARGIN * total))
     available = _read_kib(Path("/proc/meminfo"), "MemAvailable:")
     limit = read_memory_limit()
     if limit is None:  # the node's memory is others' too
-        return available // 2
+        return Room(available // 2, _UNASKED)
     used = _read_kib(Path("/proc/self/status"), "VmRSS:")
-    return int(min(limit - used, available) - _MARGIN * limit)
+    return _granted(int(min(limit - used, available) - _MARGIN * limit))
+
+
+def _granted(free: int) -> Room:
+    return Room(free, unasked=max(0, free))
 
 
 def _read_kib(path: Path, name: str) -> int:

@@ -31,7 +31,7 @@ class TextGeneration(Task):
     def load(self, service: Service) -> Generator:
         # Takes a second and more to import, which other tasks' servers needn't spend.
         from modelyard_server.generation.engine import Engine, Plan
-        from modelyard_server.generation.memory import Sizes, plan_blocks, read_free
+        from modelyard_server.generation.memory import Sizes, plan_blocks, read_room
 
         settings, config = service.settings, service.config
         if config.runtime != "torch" or config.variant == "int8":
@@ -50,7 +50,7 @@ class TextGeneration(Task):
         with boundary("ModelInvalid", "it can't be batched continuously", "serve it with engine vllm"):
             about = package.about.get_text_config()
             sizes = Sizes.of(about, model.dtype.itemsize, batch_tokens, at_once)
-            blocks = plan_blocks(sizes, read_free(model.device), package.limit, at_once)
+            blocks = plan_blocks(sizes, read_room(model.device), package.limit, at_once)
             engine = Engine(model, Plan(blocks, batch_tokens, at_once), sorted(ends))
         return Generator(package, model, engine, service.executor, service.metrics, ends)
 
