@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests.e2e.setup import (
 )
 from tests.e2e.storage import Reader, open_reader
 from tests.unit.chart.rendering import render
+
+TRAINED_CLAIM = "served-storage"
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +65,14 @@ def prometheus(
 def reviews(kube: Kube) -> None:
     """What the jobs' specs train from."""
     kube.apply(jobs.inputs())
+
+
+@pytest.fixture(scope="session")
+def trained(kube: Kube, reviews: None) -> Iterator[dict[str, Any]]:
+    """The status of job `served`, which goes with the first test that asks for it; its model stays in its claim."""
+    spec = jobs.classification(60, storage={"claim": {"size": "1Gi", "retain": True}})
+    yield TrainingJob(kube, "served", spec).create().wait_succeeded()
+    kube.delete("pvc", TRAINED_CLAIM)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from tests.bench.serving.background import ConstantLoad
@@ -26,15 +27,20 @@ class Endpoint:
 
     def call(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and parsed answer of a GET, or of a POST of this JSON."""
+        status, _, answer = self.ask(path, body, **headers)
+        return status, answer
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Message, Any]:
+        """The same with the answer's header fields."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"http://{self.host}:{self.port}{path}", data, {"Content-Type": "application/json", **headers}
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, json.loads(answer.read())
+                return answer.status, answer.headers, json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
+            return error.code, error.headers, json.loads(error.read() or b"null")
 
     def classify(self, *texts: str) -> list[str]:
         """The labels of texts. Raises AssertionError for anything but an answer."""

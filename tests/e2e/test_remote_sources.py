@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Kube, TrainingJob, condition, restricted_pod
+from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, restricted_pod
 from tests.e2e.jobs import classification, reviews
+from tests.e2e.serving import expose
 
 SERVER = Path(__file__).parent / "fixtures" / "hub_server.py"
 
@@ -49,6 +50,40 @@ def test_a_model_from_the_hub_and_rows_from_the_web_train_and_the_commit_is_froz
     assert status["data"]["modelRevision"] == "5f0c7e1d2b3a49586776859403a2b1c0d9e8f7a6"
     assert status["data"]["rowsIn"] == 400
     job.delete()
+
+
+def test_a_model_of_the_hub_is_compressed_and_served_as_asked_and_its_commit_is_frozen(
+    kube: Kube, web: str
+) -> None:
+    texts = ["the film was lovely and superb", "the meal was awful and dismal", "a book", "the old garden"]
+    spec = {
+        "profile": "hub",
+        "model": {"uri": "hf://acme/tiny-bert", "revision": "main"},
+        "task": "embeddings",
+        "storage": {"claim": {"size": "1Gi", "accessModes": ["ReadWriteOnce"]}},
+        "compression": {"method": "int8", "gate": {"minAgreement": 0.5}, "texts": texts},
+        "server": {
+            "maxLength": 16, "maxBatchTokens": 64, "maxBatchDelayMilliseconds": 1,
+            "resources": {"limits": {"cpu": "1", "memory": "1500Mi"}, "requests": {"cpu": "100m", "memory": "300Mi"}},
+        },
+        "gateway": {"replicas": 1},
+        "scaling": {"scaler": "none"},
+    }  # fmt: skip
+    deployment = ModelDeployment(kube, "vectors", spec).create()
+    status = deployment.wait_ready()
+    assert status["model"]["revision"] == "5f0c7e1d2b3a49586776859403a2b1c0d9e8f7a6"
+    assert status["compression"]["chosen"] == "int8"
+    assert {variant["name"] for variant in status["compression"]["variants"]} == {"none", "int8"}
+    endpoint = expose(kube, deployment)
+    code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": texts})
+    assert code == 200, told
+    vectors = [item["embedding"] for item in told["data"]]
+    assert [len(vector) for vector in vectors] == [32] * len(texts)
+    assert all(sum(x * x for x in vector) == pytest.approx(1, abs=1e-4) for vector in vectors)
+    code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": "film " * 40})
+    assert (code, "16" in told["error"]["message"]) == (400, True), told
+    deployment.delete()
+    assert kube.get("pvc", "vectors-models") is None
 
 
 def test_a_file_that_is_not_there_gives_data_ready_false_with_its_address(kube: Kube, web: str) -> None:

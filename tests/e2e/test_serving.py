@@ -13,9 +13,9 @@ from modelyard.workloads.times import parse_time
 from tests.bench.serving.protocols import Case
 from tests.dashboards import choose
 from tests.e2e.boards import check_board
-from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_ready, is_true
+from tests.e2e.conftest import TRAINED_CLAIM
+from tests.e2e.harness import Kube, ModelDeployment, condition, is_ready, is_true
 from tests.e2e.hostile import SlowCallers
-from tests.e2e.jobs import classification
 from tests.e2e.scraping import INTERVAL, Prometheus
 from tests.e2e.serving import Endpoint, expose, infer
 from tests.e2e.setup import OperatorDeployment
@@ -37,14 +37,6 @@ FILL = "with open('/ram/full', 'wb') as file:\n while True: file.write(bytes(1 <
 
 
 @pytest.fixture(scope="module")
-def trained(kube: Kube, reviews: None) -> dict[str, Any]:
-    """The status of a job whose model is served here; its claim outlives it."""
-    spec = classification(60, storage={"claim": {"size": "1Gi", "retain": True}})
-    job = TrainingJob(kube, "served", spec).create()
-    return job.wait_succeeded()
-
-
-@pytest.fixture(scope="module")
 def deployment(kube: Kube, trained: dict[str, Any]) -> Iterator[ModelDeployment]:
     """Two servers of that model."""
     spec = {
@@ -57,7 +49,6 @@ def deployment(kube: Kube, trained: dict[str, Any]) -> Iterator[ModelDeployment]
     found.wait_ready()
     yield found
     found.delete()
-    kube.delete("pvc", "served-storage")
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +152,10 @@ def test_a_new_revision_takes_over_without_a_failed_request(
 
 
 @pytest.fixture
-def sleepy(kube: Kube, deployment: ModelDeployment, trainer_image: str) -> Iterator[ModelDeployment]:
+def sleepy(kube: Kube, trained: dict[str, Any], trainer_image: str) -> Iterator[ModelDeployment]:
     """Behind gateways of its own; whatever becomes of the test, its servers hold no claim afterwards."""
     scaling = {"minReplicas": 0, "maxReplicas": 3, "target": 2, "idleSeconds": 5, "scaleDownDelaySeconds": 0}
-    model = deployment.status()["model"]["uri"]
-    spec = sleepy_spec(trainer_image, model, "served-storage", scaling=scaling)
+    spec = sleepy_spec(trainer_image, trained["model"]["uri"], TRAINED_CLAIM, scaling=scaling)
     found = ModelDeployment(kube, "sleepy", spec).create()
     yield found
     found.delete()

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from modelyard.api import yaml
 
-from tests.e2e.harness import Kube, TrainingJob, condition, is_true
+from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, is_true
 from tests.e2e.jobs import SMALL_POD, TINY_LLAMA, stories
+from tests.e2e.serving import expose
 from tests.e2e.setup import ROOT
 from tests.e2e.storage import Reader
 
@@ -43,7 +44,36 @@ def test_sentiment_reaches_a_useful_f1_and_its_model_loads_in_plain_transformers
     assert labels == ["positive", "negative"]
     printed = kube.run("get", "tj", job.name)
     assert "Succeeded" in printed
+    check_compression(kube, trained["validation"]["eval_accuracy"])
     job.delete()
+
+
+def check_compression(kube: Kube, accuracy: float) -> None:
+    """In 8 bits the trained model passes a gate that allows a little; one that allows nothing leaves that serving."""
+    manifest = yaml.load((ROOT / "examples/sentiment/modeldeployment.yaml").read_text())
+    allowed = 0.02
+    changes = {
+        "compression": {"method": "int8", "gate": {"metric": "accuracy", "maxDrop": allowed}},
+        "scaling": {"scaler": "none"},
+    }
+    deployment = ModelDeployment(kube, "sentiment", {**manifest["spec"], **changes}).create()
+    status = deployment.wait_ready(300)
+    variants = {variant["name"]: variant for variant in status["compression"]["variants"]}
+    assert variants["none"]["metrics"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert variants["int8"]["metrics"]["accuracy"] >= accuracy - allowed
+    assert variants["int8"]["bytes"] < variants["none"]["bytes"] / 2
+    assert status["compression"]["chosen"] == "int8"
+    assert variants["int8"]["agreement"] < 1
+    deployment.patch({"compression": {"gate": {"metric": None, "maxDrop": None, "minAgreement": 1.0}}})
+    found = deployment.wait_reason("UpToDate", "CompressionGateFailed", 240)
+    assert "agreement" in found["message"]
+    status = deployment.status()
+    assert is_true(status, "Ready")
+    assert [revision["variant"] for revision in status["revisions"] if revision["state"] == "Serving"] == [
+        "int8"
+    ]
+    assert expose(kube, deployment).classify("I love this, what a wonderful day, thank you!") == ["positive"]
+    deployment.delete()
 
 
 def test_a_causal_model_from_its_configuration_learns_with_zero_2(kube: Kube) -> None:

@@ -20,7 +20,7 @@ from tests.bench.serving.load import Target
 from tests.bench.serving.protocols import Case, OpenAIGeneration
 from tests.e2e.harness import Kube, ModelDeployment, is_ready
 from tests.e2e.serving import Endpoint, expose
-from tests.e2e.setup import Cluster
+from tests.e2e.setup import PROFILES, Cluster, set_profiles
 from tests.server.chat_model import prepare_chat_model
 from tests.soak.thirdparty import image
 
@@ -35,7 +35,7 @@ SERVER = {
         "requests": {"cpu": "100m", "memory": "1Gi"},
     },
 }
-BUILTIN = {"type": "builtin", "custom": None}
+BUILTIN = {"type": "builtin", "custom": None, "args": None}
 # It takes only requests for the model by the name by which it was told of it.
 SERVE = """\
 ln -sfn "$MODELYARD_MODEL_PATH" "/tmp/$MODELYARD_MODEL_NAME" && cd /tmp &&
@@ -129,7 +129,7 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
     expected: dict[str, dict[str, Any]],
 ) -> None:
     custom = {
-        "image": image.provide(cluster.images["server"]),
+        "image": image.provide("transformers", cluster.images["server"]),
         "command": ["sh", "-c"],
         "args": [SERVE],
         "port": 8000,
@@ -146,6 +146,37 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
         assert server["spec"]["containers"][0]["image"] == custom["image"]
         check_answers(client, deployment.name, expected)
         deployment.patch({"engine": BUILTIN, "server": SERVER})
+        deployment.wait_ready(600)
+        check_answers(client, deployment.name, expected)
+    load.report.check()
+
+
+def test_vllm_takes_over_and_gives_back_without_a_failed_request(
+    cluster: Cluster,
+    deployment: ModelDeployment,
+    endpoint: Endpoint,
+    client: openai.OpenAI,
+    expected: dict[str, dict[str, Any]],
+) -> None:
+    env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    profile = {
+        "vllmImage": image.provide("vllm", cluster.images["server"]),
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+    }
+    set_profiles(cluster.tools, {**PROFILES, "vllm": profile})
+    protocol = OpenAIGeneration(deployment.name, stream=False)
+    cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
+    with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
+        # It would compile for minutes.
+        engine = {"type": "vllm", "args": ["--enforce-eager", "--dtype", "float32"]}
+        larger = {"limits": {"cpu": "1", "memory": "6Gi"}, "requests": {"cpu": "100m", "memory": "1Gi"}}
+        deployment.patch({"profile": "vllm", "engine": engine, "server": {"resources": larger}})
+        deployment.wait_ready(900)
+        (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
+        assert server["spec"]["containers"][0]["image"] == profile["vllmImage"]
+        assert [found.id for found in client.models.list()] == [deployment.name]
+        check_answers(client, deployment.name, expected)
+        deployment.patch({"profile": "default", "engine": BUILTIN, "server": SERVER})
         deployment.wait_ready(600)
         check_answers(client, deployment.name, expected)
     load.report.check()

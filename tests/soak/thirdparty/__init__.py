@@ -1,1 +1,1 @@
-"""A server that isn't ours, in an image of its own."""
+"""Servers that aren't ours, in images of their own: transformers', and vLLM's build for processors."""

@@ -1,4 +1,4 @@
-"""Builds the image and loads it, as the product's own are."""
+"""Builds an image and loads it, as the product's own are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from images.build import collect_wheels, load_images
 from images.building.builders import choose_builder
@@ -13,23 +14,28 @@ from images.building.recipe import REPOSITORY, Recipe
 from tests.cluster import cache
 
 HERE = Path(__file__).parent
-FILES = ("Dockerfile", "requirements.txt")
+DOCKERFILE = "Dockerfile"
 
 
-def provide(server_image: str, cluster: str = "default") -> str:
-    """Its name. server_image: what it stands on. Raises ClusterError when it can't be built or loaded."""
-    content = "\0".join([server_image, *((HERE / name).read_text() for name in FILES)])
-    image = f"{REPOSITORY}/third-party:{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-    recipe = Recipe("third-party", "Dockerfile", "requirements.txt", (), (("SERVER_IMAGE", server_image),))
+def provide(server: Literal["transformers", "vllm"], base: str, cluster: str = "default") -> str:
+    """Its name. base: the model server's image, on which it stands.
+
+    Raises ClusterError when it can't be built or loaded.
+    """
+    lock = HERE / f"{server}.txt"
+    content = "\0".join([base, (HERE / DOCKERFILE).read_text(), lock.read_text()])
+    name = f"third-party-{server}"
+    image = f"{REPOSITORY}/{name}:{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    recipe = Recipe(name, DOCKERFILE, "requirements.txt", (), (("SERVER_IMAGE", base),))
     builder = choose_builder()
     with cache.locked(cache.root() / "images.lock", "building images"):
         if not builder.has(image):
             with (
                 tempfile.TemporaryDirectory(dir=cache.root(), prefix=".context") as scratch,
-                collect_wheels([HERE / recipe.lock]) as wheels,
+                collect_wheels([lock]) as wheels,
             ):
-                for name in FILES:
-                    shutil.copyfile(HERE / name, Path(scratch) / name)
+                shutil.copyfile(HERE / DOCKERFILE, Path(scratch) / DOCKERFILE)
+                shutil.copyfile(lock, Path(scratch) / recipe.lock)
                 builder.build(Path(scratch), recipe, image, wheels)
             builder.discard_old(recipe)
         load_images(builder, [image], cluster)
