@@ -70,6 +70,11 @@ class Process:
         self.metrics.gauge("queued_requests", "Requests that wait for a server.", lambda: self.load.queued)
         self.metrics.gauge("running_requests", "Requests that a server has.", lambda: self.load.running)
         self.metrics.gauge("servers", "Ready servers that get requests.", self.fleet.count_servers)
+        self.metrics.gauge(
+            "follows",
+            "1 while it hears of changes of its servers; 0 while something keeps it from that.",
+            lambda: self.watch.trouble is None,
+        )
         self.metrics.gauge("connections", "Callers' connections.", lambda: len(self.front.clients))
 
     async def run(self) -> None:

@@ -271,6 +271,13 @@ CASES = {
     "gateways of a deployment that was deleted": Case(
         "ModelyardModelDeploymentGatewayDown", pod("modelyard_gateway_servers", "2x10 _x50"), 30, False
     ),
+    "a gateway lost its right to look": Case(
+        "ModelyardModelDeploymentGatewayBlind",
+        pod("modelyard_gateway_follows", "1x60") | pod("modelyard_gateway_follows", "1x10 0x50", "q"), 25, True,
+    ),
+    "a gateway's API server is away for a moment": Case(
+        "ModelyardModelDeploymentGatewayBlind", pod("modelyard_gateway_follows", "1x10 0x5 1x50"), 20, False
+    ),
     "a revision that the operator has given up": Case(
         "ModelyardModelDeploymentStuck", ANSWERS | condition("Stalled", "1x60"), 6, True
     ),

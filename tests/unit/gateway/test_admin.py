@@ -76,8 +76,10 @@ def test_what_keeps_it_from_following_is_told_at_once_until_it_follows_again(rig
             tries = len(api.asked)
             await gateway.until(lambda: len(api.asked) > tries + 2)
             assert not held.done()  # once is enough
+            assert b"modelyard_gateway_follows 0.0\n" in (await get(gateway, "/metrics"))[2]
             api.refuse, api.watching = 0, None
             assert (await held)[0].trouble is None
+            assert b"modelyard_gateway_follows 1.0\n" in (await get(gateway, "/metrics"))[2]
 
     run(scenario())
 
