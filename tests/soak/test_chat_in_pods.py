@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from modelyard.api import yaml
 
 from examples.demo.inputs import load_inputs
 from examples.demo.shell import Kubectl
@@ -20,7 +21,7 @@ from tests.bench.serving.load import Target
 from tests.bench.serving.protocols import Case, OpenAIGeneration
 from tests.e2e.harness import Kube, ModelDeployment, is_ready
 from tests.e2e.serving import Endpoint, expose
-from tests.e2e.setup import PROFILES, Cluster, set_profiles
+from tests.e2e.setup import PROFILES, ROOT, Cluster, set_profiles
 from tests.server.chat_model import prepare_chat_model
 from tests.soak.thirdparty import image
 
@@ -28,21 +29,11 @@ pytestmark = pytest.mark.timeout(1800)
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "What do cows eat?", "Count to five."]
 TOKENS = 16
-SERVER = {
-    "maxLength": 512,
-    "resources": {
-        "limits": {"cpu": "1", "memory": "3Gi"},
-        "requests": {"cpu": "100m", "memory": "1Gi"},
-    },
-}
+CHAT, OWN = (
+    yaml.load((ROOT / "examples" / name / "modeldeployment.yaml").read_text())["spec"]
+    for name in ("chat", "custom-engine")
+)
 BUILTIN = {"type": "builtin", "custom": None, "args": None}
-# It takes only requests for the model by the name by which it was told of it.
-SERVE = """\
-ln -sfn "$MODELYARD_MODEL_PATH" "/tmp/$MODELYARD_MODEL_NAME" && cd /tmp &&
-exec transformers serve "$MODELYARD_MODEL_NAME" \
-  --host 0.0.0.0 --port 8000 --device cpu --dtype float32 --continuous-batching --attn-implementation sdpa \
-  --cb-block-size 256 --cb-num-blocks 16 --cb-max-batch-tokens 256
-"""
 
 
 def chat(question: str) -> dict[str, Any]:
@@ -69,14 +60,13 @@ def deployment(
     shutil.copytree(model, folder / "smol")
     tools = Kubectl(cluster.tools.kubectl, cluster.tools.helm, cluster.tools.kubeconfig, kube.namespace)
     load_inputs(tools, folder, cluster.images["operator"])
-    spec = {
+    # From a claim, since no hub is in reach.
+    changes = {
         "model": {"uri": "pvc://inputs/smol"},
-        "task": "text-generation",
         "storage": {"uri": "pvc://inputs"},
-        "server": SERVER,
         "scaling": {"scaler": "none"},
     }
-    found = ModelDeployment(kube, "chat", spec).create()
+    found = ModelDeployment(kube, "chat", {**CHAT, **changes}).create()
     found.wait_ready(600)
     yield found
     found.delete()
@@ -128,14 +118,7 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
     client: openai.OpenAI,
     expected: dict[str, dict[str, Any]],
 ) -> None:
-    custom = {
-        "image": image.provide("transformers", cluster.images["server"]),
-        "command": ["sh", "-c"],
-        "args": [SERVE],
-        "port": 8000,
-        "protocol": "openai",
-        "readinessPath": "/health",
-    }
+    custom = {**OWN["engine"]["custom"], "image": image.provide("transformers", cluster.images["server"])}
     protocol = OpenAIGeneration(deployment.name, stream=False)
     cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
     with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
@@ -145,7 +128,7 @@ def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_requ
         (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
         assert server["spec"]["containers"][0]["image"] == custom["image"]
         check_answers(client, deployment.name, expected)
-        deployment.patch({"engine": BUILTIN, "server": SERVER})
+        deployment.patch({"engine": BUILTIN, "server": CHAT["server"]})
         deployment.wait_ready(600)
         check_answers(client, deployment.name, expected)
     load.report.check()
@@ -176,7 +159,7 @@ def test_vllm_takes_over_and_gives_back_without_a_failed_request(
         assert server["spec"]["containers"][0]["image"] == profile["vllmImage"]
         assert [found.id for found in client.models.list()] == [deployment.name]
         check_answers(client, deployment.name, expected)
-        deployment.patch({"profile": "default", "engine": BUILTIN, "server": SERVER})
+        deployment.patch({"profile": "default", "engine": BUILTIN, "server": CHAT["server"]})
         deployment.wait_ready(600)
         check_answers(client, deployment.name, expected)
     load.report.check()

@@ -59,6 +59,8 @@ def test_every_kind_of_example_is_there() -> None:
         "sentiment",
         "causal-lm",
         "hub-model",
+        "chat",
+        "custom-engine",
         "endpoint",
     }
     assert {document["kind"] for _, document in DOCUMENTS} == {
