@@ -8,7 +8,7 @@ VENV     := $(CACHE)/venv
 PY       := $(VENV)/bin/python
 CLUSTER  := python3 -m tests.cluster
 NAME     ?= default
-PYTEST   := $(PY) -m pytest
+PYTEST   := $(PY) -m pytest --durations=12 --durations-min=5
 # One more than there are processors, within reason, since some tests wait; those of a cluster mostly do, and take three.
 AT_ONCE  := -n $(shell echo $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 ))) --dist worksteal
 WAITING  := -n 3 --dist worksteal
@@ -80,7 +80,7 @@ verify: lint ## Everything that must be true of a commit and needs no cluster
 
 ##@ Tests and measurements
 .PHONY: test test-unit test-trainer test-server test-gateway test-apiserver test-e2e test-two-nodes soak bench
-test: verify test-server test-gateway ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
+test: verify test-gateway ## All tests: static checks, unit tests, training, serving, real kube-apiserver, real pods
 	$(MAKE) --jobs=2 --output-sync test-e2e test-beside  # pods wait more than they compute
 
 test-unit: venv ## Pure tests
@@ -91,6 +91,7 @@ test-unit: venv ## Pure tests
 test-beside: venv
 	$(MAKE) test-apiserver
 	$(MAKE) test-trainer
+	$(MAKE) test-server
 
 test-trainer: venv ## Real training on 1, 2 and 3 processes, held against plain transformers
 	$(PYTEST) -n 2 --dist loadfile tests/trainer

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 0.2
 _BACKLOG = 4096
+_LINGERING = 15.0  # seconds that a connection must have been idle to be closed before the end of the drain
 _PATIENCE = 60.0  # seconds until a caller whose machine has vanished is given up
 
 
@@ -151,19 +152,19 @@ class Process:
     async def _drain(self) -> None:
         """Goes on accepting for a little, then closes the port and lets finish what runs.
 
-        Whatever `drain_seconds` is: one that was accepted in the last moment has all of them.
+        Whatever `drain_seconds` is: one that was accepted in the last moment has all of them. An answer ends its
+        connection. One that is idle may be used just when it is closed, and its caller can't know whether that was
+        heard: so it is left for a while, after which a use is less likely.
         """
         log.info("draining")
         self.front.draining = True
-        begun = time.monotonic()
         await self._pause(codes.ANNOUNCE_SECONDS)
         if self._server is not None:
             self._server.close()
-        self.front.close_idle(begun)
         end = time.monotonic() + self._settings.config.drain_seconds
-        while self.front.is_busy() and time.monotonic() < end and not self._hurry.is_set():
+        while self.front.clients and time.monotonic() < end and not self._hurry.is_set():
+            self.front.close_idle(time.monotonic() - _LINGERING)
             await self._pause(0.05)
-            self.front.close_idle(begun)
         self.dispatcher.end_line()
         log.info("ending")
 

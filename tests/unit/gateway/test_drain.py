@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from modelyard_gateway.process import Process
 from modelyard_gateway.settings import Settings
 from modelyard_gateway.telemetry.log import AccessLog
 
-from tests.unit.gateway.rig import NOWHERE, Upstream, encode, reply, run
+from tests.unit.gateway.rig import NOWHERE, Rig, Upstream, encode, reply, run
 
 
 def test_what_comes_while_it_announces_its_end_has_the_whole_drain(
@@ -46,5 +48,22 @@ def test_what_comes_while_it_announces_its_end_has_the_whole_drain(
             server.kill()
             process.stop()  # in a hurry
             await running
+
+    run(scenario())
+
+
+def test_a_connection_is_not_closed_as_idle_when_a_request_has_come_that_was_not_read_yet(rig: Rig) -> None:
+    async def scenario() -> None:
+        async with rig.gateway(reply(b"all of it")) as (gateway, _):
+            with socket.create_connection(("127.0.0.1", gateway.process.port)) as used, socket.create_connection(
+                ("127.0.0.1", gateway.process.port)
+            ) as idle:  # fmt: skip
+                front = gateway.process.front
+                await gateway.until(lambda: len(front.clients) == 2)
+                used.sendall(encode())  # it is there, and the loop has had no turn
+                front.close_idle(time.monotonic())
+                loop = asyncio.get_running_loop()
+                assert b"all of it" in await loop.run_in_executor(None, used.recv, 4096)
+                assert await loop.run_in_executor(None, idle.recv, 4096) == b""
 
     run(scenario())

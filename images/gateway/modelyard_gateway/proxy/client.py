@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -353,6 +356,15 @@ class Client(asyncio.Protocol):
     def expire(self, exchange: Exchange) -> None:
         """The time of its request is up, which isn't the caller's fault."""
         self._front.expire(exchange)
+
+    def has_unread(self) -> bool:
+        """Whether something has come that the event loop has not read: to close now would lose a request."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is None or connection.fileno() < 0:
+            return False
+        return bool(
+            int.from_bytes(fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+        )
 
     def is_busy(self) -> bool:
         """Whether it has a request, a part of one, or an answer that it is still reading."""

@@ -263,22 +263,23 @@ class Front:
         self._metrics.see(revision.name if revision is not None else NO_REVISION, outcome, seconds)
         self._log.write(describe(exchange, address, outcome, seconds, self._wall + exchange.began))
 
-    def is_busy(self) -> bool:
-        """Whether any request has no answer yet, or anything was refused whose caller may still be reading."""
-        return any(client.is_busy() for client in self.clients)
-
     def close_idle(self, before: float) -> None:
         """Ends connections on which nothing has happened since then (monotonic seconds)."""
-        for client in list(self.clients):
-            if not client.is_busy() and client.since < before:
-                client.transport.close()
+        for client in self._list_idle(before):
+            client.transport.close()
+
+    def _list_idle(self, before: float) -> list[Client]:
+        return [
+            client
+            for client in self.clients
+            if client.since < before and not client.is_busy() and not client.has_unread()
+        ]
 
     def _make_room(self, now: float) -> None:
         surplus = len(self.clients) - _MANY_CLIENTS
         if surplus <= 0:
             return
-        before = now - _SHORTEST_IDLE
-        idle = [client for client in self.clients if not client.is_busy() and client.since < before]
+        idle = self._list_idle(now - _SHORTEST_IDLE)
         for client in sorted(idle, key=lambda client: client.since)[:surplus]:
             client.transport.close()
 

@@ -55,8 +55,12 @@ def load_model(package: Package, output: Output, threads: int) -> Any:
 
     torch.set_num_threads(threads)
     model = _load(package, output)
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    else:
+        _take_in(model)
     _check_numbers(model)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return model.eval()
 
 
 def _load(package: Package, output: Output) -> Any:
@@ -109,6 +113,16 @@ def _choose_attention(package: Package, torch: Any) -> str | None:
     stored = str(getattr(package.about, "dtype", None)).removeprefix("torch.")
     halved = package.config.variant == "bf16" or (package.config.variant == "none" and stored == "bfloat16")
     return "eager" if halved and not torch.cuda.is_available() else None
+
+
+def _take_in(model: Any) -> None:
+    """Copies what is mapped from the files into memory of the process.
+
+    Else whoever writes a file later changes the answers of servers that run, one that is cut short ends them, and the
+    kernel may drop pages under pressure, to be read again from a disk far away.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _check_numbers(model: Any) -> None:
