@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.harness import Kube, ModelDeployment, TrainingJob, condition, restricted_pod
 from tests.e2e.jobs import classification, reviews
 from tests.e2e.serving import expose
+from tests.e2e.storage import wait_gone
 
 SERVER = Path(__file__).parent / "fixtures" / "hub_server.py"
 
@@ -82,8 +83,10 @@ def test_a_model_of_the_hub_is_compressed_and_served_as_asked_and_its_commit_is_
     assert all(sum(x * x for x in vector) == pytest.approx(1, abs=1e-4) for vector in vectors)
     code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": "film " * 40})
     assert (code, "16" in told["error"]["message"]) == (400, True), told
+    own = "modelyard.dev/modeldeployment=vectors"
+    assert [claim["metadata"]["name"] for claim in kube.find("pvc", own)] == ["vectors-models"]
     deployment.delete()
-    assert kube.get("pvc", "vectors-models") is None
+    assert wait_gone(kube, "pvc", own, 60) == []
 
 
 def test_a_file_that_is_not_there_gives_data_ready_false_with_its_address(kube: Kube, web: str) -> None:
