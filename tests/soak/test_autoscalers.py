@@ -75,10 +75,14 @@ def test_keda_scales_from_zero_to_the_bound_and_back_and_gives_way(
     deployment = ModelDeployment(kube, "watched", spec)
     # With nobody asking KEDA takes the first server as soon as it was ready once.
     with keda.running(kube, tmp_path), serving(deployment) as (endpoint, cases):
-        scaled = kube.get("scaledobject", deployment.name)
-        assert scaled is not None
-        ready = {c["type"]: c["status"] for c in scaled["status"]["conditions"]}
-        assert ready["Ready"] == "True", scaled["status"]
+
+        def is_taken(_: dict[str, Any]) -> bool:
+            scaled = kube.get("scaledobject", deployment.name)
+            return scaled is not None and is_true(scaled.get("status", {}), "Ready")
+
+        deployment.wait(
+            "KEDA's word", is_taken, 60
+        )  # it may look before it has heard of the servers' Deployment
         assert condition(deployment.status(), "ScalingReady")["reason"] == "Delegated"
 
         wait_size(deployment, 0, 240)

@@ -44,6 +44,10 @@ def running(kube: Kube, folder: Path) -> Iterator[None]:
             aggregated.running(adapter, environment, folder / "adapter.log"),
             aggregated.provides(kube, "external.metrics.k8s.io", "v1beta1", api, SERVICE, folder),
         ):
-            yield
+            try:
+                yield
+            finally:
+                # While KEDA lives, since its finalizer would hold them, and their namespace, for ever.
+                kube.run("delete", "scaledobjects", "--all", "--timeout=60s")
     finally:
         kube.run("delete", "-f", str(crds), "--timeout=60s")
