@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -211,6 +212,16 @@ class ModelDeployment(CustomResource):
         if is_true(status, "Stalled"):
             raise AssertionError(f"{self.name} stalled\n{self.describe()}")
         return status
+
+    @contextlib.contextmanager
+    def serving(self, timeout: float = 180) -> Iterator[Self]:
+        """Created, ready within so many seconds, and deleted at the end of the block, whatever becomes of it."""
+        self.create()
+        try:
+            self.wait_ready(timeout)
+            yield self
+        finally:
+            self.delete()
 
     def living(self, stage: str) -> list[Object]:
         """Its pods of one stage that are not ending."""

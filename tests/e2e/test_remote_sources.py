@@ -70,22 +70,21 @@ def test_a_model_of_the_hub_is_compressed_and_served_as_asked_and_its_commit_is_
         "gateway": {"replicas": 1},
         "scaling": {"scaler": "none"},
     }  # fmt: skip
-    deployment = ModelDeployment(kube, "vectors", spec).create()
-    status = deployment.wait_ready()
-    assert status["model"]["revision"] == "5f0c7e1d2b3a49586776859403a2b1c0d9e8f7a6"
-    assert status["compression"]["chosen"] == "int8"
-    assert {variant["name"] for variant in status["compression"]["variants"]} == {"none", "int8"}
-    endpoint = expose(kube, deployment)
-    code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": texts})
-    assert code == 200, told
-    vectors = [item["embedding"] for item in told["data"]]
-    assert [len(vector) for vector in vectors] == [32] * len(texts)
-    assert all(sum(x * x for x in vector) == pytest.approx(1, abs=1e-4) for vector in vectors)
-    code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": "film " * 40})
-    assert (code, "16" in told["error"]["message"]) == (400, True), told
     own = "modelyard.dev/modeldeployment=vectors"
-    assert [claim["metadata"]["name"] for claim in kube.find("pvc", own)] == ["vectors-models"]
-    deployment.delete()
+    with ModelDeployment(kube, "vectors", spec).serving() as deployment:
+        status = deployment.status()
+        assert status["model"]["revision"] == "5f0c7e1d2b3a49586776859403a2b1c0d9e8f7a6"
+        assert status["compression"]["chosen"] == "int8"
+        assert {variant["name"] for variant in status["compression"]["variants"]} == {"none", "int8"}
+        endpoint = expose(kube, deployment)
+        code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": texts})
+        assert code == 200, told
+        vectors = [item["embedding"] for item in told["data"]]
+        assert [len(vector) for vector in vectors] == [32] * len(texts)
+        assert all(sum(x * x for x in vector) == pytest.approx(1, abs=1e-4) for vector in vectors)
+        code, told = endpoint.call("/v1/embeddings", {"model": "vectors", "input": "film " * 40})
+        assert (code, "16" in told["error"]["message"]) == (400, True), told
+        assert [claim["metadata"]["name"] for claim in kube.find("pvc", own)] == ["vectors-models"]
     assert wait_gone(kube, "pvc", own, 60) == []
 
 

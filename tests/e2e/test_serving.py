@@ -45,10 +45,8 @@ def deployment(kube: Kube, trained: dict[str, Any]) -> Iterator[ModelDeployment]
         "scaling": {"scaler": "none"},
         "server": {"resources": SMALL, "podTemplate": WITH_RAM},
     }
-    found = ModelDeployment(kube, "served", spec).create()
-    found.wait_ready()
-    yield found
-    found.delete()
+    with ModelDeployment(kube, "served", spec).serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -40,10 +40,8 @@ def strict(kube: Kube, trained: dict[str, Any], trainer_image: str) -> Iterator[
     )  # fmt: skip
     token = {"name": "TOKEN", "secretKeyRef": {"name": "callers", "key": "shop"}}
     spec["engine"]["custom"]["env"].append(token)
-    found = ModelDeployment(kube, "strict", spec).create()
-    found.wait_ready()
-    yield found
-    found.delete()
+    with ModelDeployment(kube, "strict", spec).serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -46,13 +46,9 @@ def profile(cluster: Cluster, prometheus: Prometheus) -> str:
 @contextlib.contextmanager
 def serving(deployment: ModelDeployment) -> Iterator[tuple[Endpoint, list[Case]]]:
     """Its gateways, and requests with their answers; it is made, and deleted at the end of the block."""
-    deployment.create()
-    try:
-        deployment.wait_ready()
+    with deployment.serving():
         endpoint = expose(deployment.kube, deployment)
         yield endpoint, endpoint.learn("a")
-    finally:
-        deployment.delete()
 
 
 def wait_size(deployment: ModelDeployment, count: int, seconds: float) -> None:

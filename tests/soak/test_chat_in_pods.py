@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,11 @@ CHAT, OWN = (
     yaml.load((ROOT / "examples" / name / "modeldeployment.yaml").read_text())["spec"]
     for name in ("chat", "custom-engine")
 )
-BUILTIN = {"type": "builtin", "custom": None, "args": None}
+OURS = {
+    "profile": "default",
+    "engine": {"type": "builtin", "custom": None, "args": None},
+    "server": CHAT["server"],
+}
 
 
 def chat(question: str) -> dict[str, Any]:
@@ -66,10 +70,8 @@ def deployment(
         "storage": {"uri": "pvc://inputs"},
         "scaling": {"scaler": "none"},
     }
-    found = ModelDeployment(kube, "chat", {**CHAT, **changes}).create()
-    found.wait_ready(600)
-    yield found
-    found.delete()
+    with ModelDeployment(kube, "chat", {**CHAT, **changes}).serving(600) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -111,55 +113,54 @@ def test_the_openai_client_gets_what_generate_answers(
         client.chat.completions.create(model=deployment.name, logit_bias={"1": 1}, **chat(QUESTIONS[0]))
 
 
-def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_request(
-    cluster: Cluster,
+TakeOver = Callable[[dict[str, Any], str], None]
+
+
+@pytest.fixture
+def take_over(
     deployment: ModelDeployment,
     endpoint: Endpoint,
     client: openai.OpenAI,
     expected: dict[str, dict[str, Any]],
+) -> TakeOver:
+    """Under load, has a spec's changes bring servers of an image, which answer as ours do, and ours again."""
+
+    def change(spec: dict[str, Any], wanted: str) -> None:
+        protocol = OpenAIGeneration(deployment.name, stream=False)
+        cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
+        with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
+            deployment.patch(spec)
+            deployment.wait_ready(900)
+            (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
+            assert server["spec"]["containers"][0]["image"] == wanted
+            assert [found.id for found in client.models.list()] == [deployment.name]
+            check_answers(client, deployment.name, expected)
+            deployment.patch(OURS)
+            deployment.wait_ready(600)
+            check_answers(client, deployment.name, expected)
+        load.report.check()
+
+    return change
+
+
+def test_transformers_own_server_takes_over_and_gives_back_without_a_failed_request(
+    cluster: Cluster, take_over: TakeOver
 ) -> None:
     custom = {**OWN["engine"]["custom"], "image": image.provide("transformers", cluster.images["server"])}
-    protocol = OpenAIGeneration(deployment.name, stream=False)
-    cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
-    with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
-        # It doesn't read maxLength, which would be refused.
-        deployment.patch({"engine": {"type": "custom", "custom": custom}, "server": {"maxLength": None}})
-        deployment.wait_ready(600)
-        (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
-        assert server["spec"]["containers"][0]["image"] == custom["image"]
-        check_answers(client, deployment.name, expected)
-        deployment.patch({"engine": BUILTIN, "server": CHAT["server"]})
-        deployment.wait_ready(600)
-        check_answers(client, deployment.name, expected)
-    load.report.check()
+    # It doesn't read maxLength, which would be refused.
+    take_over(
+        {"engine": {"type": "custom", "custom": custom}, "server": {"maxLength": None}}, custom["image"]
+    )
 
 
 def test_vllm_takes_over_and_gives_back_without_a_failed_request(
-    cluster: Cluster,
-    deployment: ModelDeployment,
-    endpoint: Endpoint,
-    client: openai.OpenAI,
-    expected: dict[str, dict[str, Any]],
+    cluster: Cluster, take_over: TakeOver
 ) -> None:
     env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    profile = {
-        "vllmImage": image.provide("vllm", cluster.images["server"]),
-        "env": [{"name": name, "value": value} for name, value in env.items()],
-    }
+    made = image.provide("vllm", cluster.images["server"])
+    profile = {"vllmImage": made, "env": [{"name": name, "value": value} for name, value in env.items()]}
     set_profiles(cluster.tools, {**PROFILES, "vllm": profile})
-    protocol = OpenAIGeneration(deployment.name, stream=False)
-    cases = [Case(chat(question), {"text": answer["text"]}) for question, answer in expected.items()]
-    with ConstantLoad(Target(endpoint.host, endpoint.port), protocol, cases, rate=0.5) as load:
-        # It would compile for minutes.
-        engine = {"type": "vllm", "args": ["--enforce-eager", "--dtype", "float32"]}
-        larger = {"limits": {"cpu": "1", "memory": "6Gi"}, "requests": {"cpu": "100m", "memory": "1Gi"}}
-        deployment.patch({"profile": "vllm", "engine": engine, "server": {"resources": larger}})
-        deployment.wait_ready(900)
-        (server,) = [pod for pod in deployment.servers() if is_ready(pod)]
-        assert server["spec"]["containers"][0]["image"] == profile["vllmImage"]
-        assert [found.id for found in client.models.list()] == [deployment.name]
-        check_answers(client, deployment.name, expected)
-        deployment.patch({"profile": "default", "engine": BUILTIN, "server": CHAT["server"]})
-        deployment.wait_ready(600)
-        check_answers(client, deployment.name, expected)
-    load.report.check()
+    # It would compile for minutes.
+    engine = {"type": "vllm", "args": ["--enforce-eager", "--dtype", "float32"]}
+    larger = {"limits": {"cpu": "1", "memory": "6Gi"}, "requests": {"cpu": "100m", "memory": "1Gi"}}
+    take_over({"profile": "vllm", "engine": engine, "server": {"resources": larger}}, made)

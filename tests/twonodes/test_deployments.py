@@ -40,10 +40,8 @@ def deployment(kube: Kube) -> Iterator[ModelDeployment]:
         "scaling": {"scaler": "none"},
         "server": {"resources": SIZE, "podTemplate": {"spec": APART}},
     }
-    found = ModelDeployment(kube, "served", spec).create()
-    found.wait_ready()
-    yield found
-    found.delete()
+    with ModelDeployment(kube, "served", spec).serving() as found:
+        yield found
     kube.delete("pvc", "served-storage")
 
 

@@ -40,19 +40,22 @@ class ProfilesFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._text = _read(path)
+        self._complaint = ""
         self.settings = parse_profiles(self._text, str(path))
 
     def reload(self) -> bool:
         """Reads the file again. Returns whether the settings changed."""
         try:
             text = _read(self._path)
-            if text == self._text:
-                return False
-            settings = parse_profiles(text, str(self._path))
+            settings = parse_profiles(text, str(self._path)) if text != self._text else self.settings
         except ProfilesError as error:
-            log.error("profiles not reloaded, the former ones stay in force", extra={"detail": str(error)})
+            if str(error) != self._complaint:  # it is looked at every few seconds
+                self._complaint = str(error)
+                log.error(
+                    "profiles not reloaded, the former ones stay in force", extra={"detail": str(error)}
+                )
             return False
-        self._text = text
+        self._text, self._complaint = text, ""
         changed = settings != self.settings
         self.settings = settings
         return changed

@@ -51,6 +51,19 @@ def test_a_change_is_taken_over_and_a_broken_one_is_not(tmp_path: Path) -> None:
     assert profiles.settings.profiles["default"].trainer_image == "t2"
 
 
+def test_a_file_that_can_not_be_used_is_told_once_and_again_when_it_is_wrong_in_another_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "profiles.yaml"
+    path.write_text(GOOD)
+    profiles = ProfilesFile(path)
+    for text, told in (("profiles: [", 1), ("profiles: 3", 2), (GOOD, 2), ("profiles: 3", 3)):
+        path.write_text(text)
+        assert not profiles.reload()
+        assert not profiles.reload()
+        assert len(caplog.records) == told
+
+
 def test_a_swapped_link_is_noticed_as_kubelets_do_it(tmp_path: Path) -> None:
     for name, text in (("1", GOOD), ("2", BETTER)):
         (tmp_path / name).mkdir()
